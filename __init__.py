@@ -1,0 +1,35 @@
+"""gradatim: Keras-style estimators for scikit-learn pipelines, on layers, on one computation graph."""
+__version__ = "0.1.0"
+
+# Where each public name lives. Nothing is imported before it is asked for: `import gradatim`
+# costs next to nothing, and a user of the graph alone never loads scikit-learn.
+_HOMES = {
+    "backend": (
+        "placeholder constant variable gradients function run graph eager device "
+        "Graph Tensor Variable Spec op get_backend register_backend"),
+    "estimators": (
+        "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
+        "CNNRegressor RNNClassifier RNNRegressor TextGenerator"),
+    "layers": "Input Model Sequential",
+    "training": "Trainer",
+}
+_ROOMS = ("backend", "datasets", "estimators", "layers", "testing", "training")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name):
+    from importlib import import_module
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    if name in _HOME_OF:
+        return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    if not name.startswith("_"):
+        ops = import_module(".backend", __name__).OPS
+        if name in ops:
+            return ops[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    from .backend import OPS
+    return sorted({"__version__", *_ROOMS, *_HOME_OF, *OPS})

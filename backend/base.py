@@ -1,0 +1,156 @@
+"""Backend and Program: what a place that runs graphs must offer, and how it does by default."""
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Sequence
+
+
+from .errors import BackendError
+from .graph import Graph
+from .op import Op, ufunc
+from .tensor import constant_op
+
+API = 1                                                    # raised when this file's surface changes
+COLLECTIVES = ("all_reduce", "all_gather", "broadcast_from")
+
+
+class Backend:
+    """A place to run graphs. A new one needs ``name`` and ``xp``; speed comes by overriding.
+
+    Attributes
+    ----------
+    name : str
+        What users write in ``backend="..."``.
+    api : int
+        The version of this surface it was written for.
+    xp : array module
+        See ``backend/array_module.py``.
+    in_place : bool
+        Whether ``run`` takes ``out=`` for ops whose forward is a `ufunc`.
+
+    Examples
+    --------
+    >>> import numpy as np, gradatim as gt
+    >>> from gradatim.backend import Backend
+    >>> from gradatim.backend.array_module import ArrayModule
+    >>> class Plain(Backend):
+    ...     name, xp = "plain", ArrayModule(np)
+    >>> x = gt.placeholder((2,))
+    >>> gt.function([x], x + 1.0, backend=Plain())(np.float32([1, 2]))
+    array([2., 3.], dtype=float32)
+    """
+    name: str
+    api = API
+    xp: Any
+    in_place = False
+
+    def run(self, op: Op, *arrays, **settings):
+        """Run one op: an array, or a tuple for several outputs."""
+        return op.forward(self.xp, *arrays, **settings)
+
+    def compile(self, graph: Graph, device: str = "", communicator=None) -> Program:
+        """A program for the graph; by default node by node through `run`."""
+        return Program(self, graph, communicator)
+
+    def communicator(self, devices: Sequence[str]):
+        """Communicators of replicas in this process, one per device."""
+        from .distribute.local import local_communicators
+        return local_communicators(len(devices))
+
+    def devices(self) -> list[str]:
+        """Devices it can use here."""
+        return ["cpu:0"]
+
+    def asarray(self, value):
+        """The array in this backend's memory."""
+        return self.xp.asarray(value)
+
+
+class Program:
+    """A compiled graph: immutable and shareable, so threads may run it at once.
+
+    The weights are bound at the call: ``state`` is a list of arrays in the order of
+    ``graph.variables``, and `run` replaces the entries that are updated.
+    """
+
+    def __init__(self, backend: Backend, graph: Graph, communicator=None):
+        self.backend, self.graph = backend, graph
+        self.fall_backs: tuple[str, ...] = ()
+        slot = {t: i for i, t in enumerate(t for n in graph.nodes for t in n.outputs)}
+        for v in graph.variables:
+            slot.setdefault(v, len(slot))
+        self._size = len(slot)
+        self._constants = [(slot[n.outputs[0]], backend.asarray(n.settings["value"]))
+                           for n in graph.nodes if n.op is constant_op]
+        self._inputs = [slot[t] for t in graph.inputs]
+        self._variables = [slot[v] for v in graph.variables]
+        self._outputs = [slot[t] for t in graph.outputs]
+        where = {v: i for i, v in enumerate(graph.variables)}
+        self._updates = [(where[v], slot[t]) for v, t in graph.updates.items()]
+        fed, last = set(graph.inputs), _last_reads(graph)
+        self._steps = []
+        for node in graph.steps:
+            call = _collective(node, communicator) or partial(
+                backend.run, node.op, **node.settings)
+            donor = -1
+            if backend.in_place and isinstance(node.op.forward, ufunc) and len(node.specs) == 1:
+                donor = next((slot[t] for t in node.inputs if t in graph.buffers and
+                              graph.buffers[t] == graph.buffers.get(node.outputs[0])), -1)
+            outs = tuple(-1 if t in fed else slot[t] for t in node.outputs)
+            self._steps.append((call, tuple(slot[t] for t in node.inputs), outs,
+                                tuple(slot[t] for t in last.get(node, ())), donor, node))
+
+    def run(self, state: list, feeds: Sequence) -> list:
+        """Compute the outputs; replace the entries of ``state`` that are updated."""
+        env: list = [None] * self._size
+        for slot, value in self._constants:
+            env[slot] = value
+        for slot, value in zip(self._variables, state):
+            env[slot] = value
+        for slot, value in zip(self._inputs, feeds):
+            env[slot] = value
+        for call, inputs, outputs, dead, donor, node in self._steps:
+            arrays = [env[i] for i in inputs]
+            result = call(*arrays) if donor < 0 else call(*arrays, out=env[donor])
+            if len(outputs) == 1:
+                env[outputs[0]] = result
+            else:
+                for slot, value in zip(outputs, result):
+                    if slot >= 0:
+                        env[slot] = value
+            for slot in dead:
+                env[slot] = None
+        results = [env[i] for i in self._outputs]
+        for variable, slot in self._updates:
+            state[variable] = env[slot]
+        return results
+
+
+def _last_reads(graph: Graph) -> dict:
+    """Which tensors each node is the last to read, so that their memory can go."""
+    last, kept = {}, {*graph.outputs, *graph.updates.values(), *graph.variables}
+    for node in graph.steps:
+        for t in (*node.inputs, *node.outputs):
+            last[t] = node
+    result: dict = {}
+    for t, node in last.items():
+        if t not in kept:
+            result.setdefault(node, []).append(t)
+    return result
+
+
+def _collective(node, communicator):
+    """The communicator's call for a collective node, when there is a communicator."""
+    if communicator is None or node.op.name not in COLLECTIVES:
+        return None
+    return partial(getattr(communicator, node.op.name), **node.settings)
+
+
+def check_api(backend: Backend, package: str = "") -> Backend:
+    """Refuse a backend written for another version of this surface."""
+    if getattr(backend, "api", None) != API:
+        raise BackendError(
+            f'the backend "{backend.name}" was written for another version of gradatim',
+            got=f"api {getattr(backend, 'api', None)}, and gradatim has {API}",
+            fix=f"update the package {package or backend.name}")
+    return backend

@@ -1,0 +1,87 @@
+"""Where and how nodes are being made just now: device, layer, eager runner, and the user's line."""
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Callable, NamedTuple
+
+from .errors import ParameterError
+
+
+class Context(NamedTuple):
+    """What new nodes inherit from their surroundings."""
+    device: str = ""                 # "" is the default device of whoever compiles the graph
+    layer: str = ""                  # printed in errors: Dense "hidden"
+    fix: str = ""                    # the cure that layer proposes
+    runner: Callable | None = None   # (node, arrays) -> arrays: set while eager
+
+
+_current: ContextVar[Context] = ContextVar("gradatim_context", default=Context())
+
+
+def current() -> Context:
+    """The surroundings of the node being made."""
+    return _current.get()
+
+
+@contextmanager
+def surroundings(**changes):
+    """Make nodes in changed surroundings."""
+    token = _current.set(_current.get()._replace(**changes))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def device(name: str):
+    """Place the ops made inside on a device; copies are inserted where devices meet.
+
+    Parameters
+    ----------
+    name : str
+        ``"cpu:0"``, ``"cuda:1"``: a kind and a number.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x = gt.placeholder((2,))
+    >>> with gt.device("cpu:1"):
+    ...     y = x * 2.0
+    >>> y.device
+    'cpu:1'
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z]+:\d+", name):
+        raise ParameterError(f"{name!r} is not a device", fix='use a kind and a number: "cpu:0"')
+    return surroundings(device=name)
+
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_USER_FOLDERS = tuple(_ROOT + folder + os.sep for folder in ("tests", "tutorials", "benchmarks"))
+_is_ours: dict[str, bool] = {}
+
+
+def user_line() -> tuple[str, int]:
+    """File and line of the innermost frame outside the library's own folders."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        ours = _is_ours.get(file)
+        if ours is None:
+            ours = _is_ours[file] = (
+                file.startswith(_ROOT) and not file.startswith(_USER_FOLDERS)
+                or file.startswith("<frozen"))
+        if not ours:
+            return file, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
+def describe_line(where: tuple[str, int], layer: str = "") -> str:
+    """``my_model.py:10, in Dense "hidden"``."""
+    file, line = where
+    place = f"{os.path.basename(file)}:{line}" if file else ""
+    return ", in ".join(part for part in (place, layer) if part)

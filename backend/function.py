@@ -1,0 +1,209 @@
+"""Running graphs: `function` compiles once and runs many times, `run` runs once, `eager` at once."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import contextmanager
+from threading import Lock
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from .base import Backend
+from .context import surroundings
+from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
+from .graph import Graph
+from .passes import DEFAULT, optimize
+from .registry import get_backend
+from .tensor import Tensor, Variable
+
+_programs: OrderedDict = OrderedDict()
+_programs_lock = Lock()
+KEPT_PROGRAMS = 256
+
+
+def compile_graph(graph: Graph, backend: Backend, communicator=None):
+    """The program of an optimised graph, shared by all equal graphs of the process."""
+    if communicator is not None:
+        return backend.compile(graph, "", communicator)
+    key = (backend, graph.fingerprint, bool(graph.buffers))
+    with _programs_lock:
+        if key in _programs:
+            _programs.move_to_end(key)
+            return _programs[key]
+    program = backend.compile(graph)
+    with _programs_lock:
+        _programs[key] = program
+        while len(_programs) > KEPT_PROGRAMS:
+            _programs.popitem(last=False)
+    return program
+
+
+class Function:
+    """A compiled computation: call it with arrays for its inputs."""
+
+    def __init__(self, graph: Graph, backend="auto", passes=DEFAULT, single=False,
+                 communicator=None):
+        self.backend = get_backend(backend)
+        self.graph, self.reports = optimize(graph, passes)
+        self.program = compile_graph(self.graph, self.backend, communicator)
+        self.single = single
+
+    def __call__(self, *arrays):
+        graph = self.graph
+        if len(arrays) != len(graph.inputs):
+            raise GraphError(f"the function takes {len(graph.inputs)} arrays, not {len(arrays)}")
+        feeds = [_feed(t, a) for t, a in zip(graph.inputs, arrays)]
+        state = [v.storage for v in graph.variables]
+        results = self.program.run(state, feeds)
+        if graph.updates:
+            for v, value in zip(graph.variables, state):
+                v.storage = value
+        results = [np.asarray(r) for r in results]
+        return results[0] if self.single else results
+
+    def plan(self):
+        """What one call takes: steps, FLOPs, peak bytes, fall-backs."""
+        report = self.graph.plan()
+        return report._replace(fall_backs=self.program.fall_backs)
+
+
+def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tensor] = {}, *,
+             backend="auto", passes: Sequence[str] = DEFAULT) -> Function:
+    """Compile a computation once, to be run many times.
+
+    Parameters
+    ----------
+    inputs : sequence of Tensor
+        What each call feeds, in this order.
+    outputs : Tensor or sequence of Tensor
+        What each call returns: an array, or a list of arrays.
+    updates : mapping of Variable to Tensor
+        New values of variables, assigned together after the outputs are computed.
+    backend : str or Backend
+        Where it runs.
+    passes : sequence of str
+        The graph passes to apply; see ``backend/passes``.
+
+    Returns
+    -------
+    Function
+        Callable with one array per input.
+
+    Raises
+    ------
+    GraphError
+        If a placeholder is needed and not among the inputs.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> w = gt.variable(1.0)
+    >>> step = gt.function([], w * 10.0, updates={w: w + 1.0})
+    >>> float(step()), float(step())
+    (10.0, 20.0)
+    """
+    single = isinstance(outputs, Tensor)
+    for v, value in updates.items():
+        if not isinstance(v, Variable):
+            raise GraphError("only variables can be updated", at=v.node.line)
+        if v.spec != value.spec:
+            raise ShapeError(f'the update of "{v.name}" has another shape or dtype',
+                             got=f"{value.spec}, not {v.spec}", at=value.node.line)
+    graph = Graph([outputs] if single else outputs, updates, inputs)
+    return Function(graph, backend, passes, single)
+
+
+def run(fetches, feeds: Mapping[Tensor, object] = {}, *, backend="auto"):
+    """Compute tensors now; only what they need is computed.
+
+    Parameters
+    ----------
+    fetches : Tensor or sequence of Tensor
+        Any tensors of a graph.
+    feeds : mapping of Tensor to array
+        Values for placeholders, or for any other tensor: what lies behind it is not computed.
+
+    Returns
+    -------
+    array or list of array
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x = gt.placeholder((2,))
+    >>> y = x * 2.0
+    >>> gt.run(y + 1.0, {y: [10.0, 20.0]})
+    array([11., 21.], dtype=float32)
+    """
+    return function(list(feeds), fetches, backend=backend)(*feeds.values())
+
+
+def graph(*outputs: Tensor) -> Graph:
+    """The graph of some tensors: print it, or ask for its ``plan()`` or ``dot()``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> gt.graph(gt.placeholder((4, 4)) @ gt.constant([[1.0]] * 4)).plan().flops
+    32
+    """
+    return Graph(outputs)
+
+
+@contextmanager
+def eager(backend="auto", check_finite: bool = True):
+    """Run ops as they are made; the first NaN or infinity made from finite numbers raises.
+
+    Parameters
+    ----------
+    backend : str or Backend
+        Where they run.
+    check_finite : bool
+        Whether to look for NaN and infinity after every op.
+
+    Raises
+    ------
+    NonFiniteError
+        Naming the op and the user's line.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> with gt.eager():
+    ...     print((gt.constant([1.0, 2.0]) * 3.0).numpy())
+    [3. 6.]
+    """
+    where = get_backend(backend)
+
+    def runner(node, arrays):
+        with np.errstate(all="ignore"):
+            result = where.run(node.op, *arrays, **node.settings)
+        values = result if len(node.specs) > 1 else (result,)
+        if check_finite and _finite(arrays) and not _finite(values):
+            raise NonFiniteError(f"{node.op.name}: NaN or infinity from finite numbers",
+                                 got="  ".join(str(t.spec) for t in node.inputs), at=node.line)
+        return values
+
+    with surroundings(runner=runner):
+        yield
+
+
+def _finite(arrays) -> bool:
+    return all(np.isfinite(a).all() for a in map(np.asarray, arrays) if a.dtype.kind == "f")
+
+
+def _feed(tensor: Tensor, value) -> np.ndarray:
+    """The value as an array of the tensor's spec; lists and Python numbers are converted."""
+    array = np.asarray(value)
+    spec = tensor.spec
+    name = tensor.node.settings.get("name") or tensor.node.op.name
+    if array.shape != spec.shape:
+        raise ShapeError(f'"{name}" is fed another shape',
+                         got=f"{array.dtype}{list(array.shape)}, not {spec}", at=tensor.node.line)
+    if array.dtype == spec.dtype:
+        return array
+    if isinstance(value, (np.ndarray, np.generic)) and not np.can_cast(
+            array.dtype, spec.dtype, "same_kind"):
+        raise DTypeError(f'"{name}" is fed another element type',
+                         got=f"{array.dtype}, not {spec.dtype}", at=tensor.node.line)
+    return array.astype(spec.dtype)

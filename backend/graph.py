@@ -1,0 +1,129 @@
+"""Graph: what is to be computed, as one immutable directed acyclic graph of nodes."""
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Callable, Iterable, Mapping
+
+from .errors import GraphError
+from .tensor import LEAVES, Node, Tensor, Variable, placeholder_op, variable_op
+
+
+class Graph:
+    """Outputs and updates, and every node they need.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensor
+        What is returned; values before the updates.
+    updates : mapping of Variable to Tensor, optional
+        New values, all assigned at once after everything is computed.
+    inputs : sequence of Tensor, optional
+        What is fed, in this order: placeholders, or any other tensors, which cut the graph there.
+        By default the placeholders found.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x = gt.placeholder((2, 3), name="x")
+    >>> print(gt.graph(gt.relu(x * 2.0)))
+    %0 = placeholder name='x' shape=(2, 3) dtype='float32' batch=True : float32[2, 3]
+    %1 = constant value=array('float32', (), [2.0]) : float32[]
+    %2 = multiply %0 %1 : float32[2, 3]
+    %3 = relu %2 : float32[2, 3]
+    return %3
+    """
+
+    def __init__(self, outputs: Iterable[Tensor], updates: Mapping[Variable, Tensor] = {},
+                 inputs: Iterable[Tensor] | None = None, buffers: Mapping | None = None):
+        self.outputs = tuple(outputs)
+        self.updates = dict(updates)
+        inputs = None if inputs is None else tuple(inputs)
+        computed = topological((*self.outputs, *self.updates.values()), frozenset(inputs or ()))
+        found = [n.outputs[0] for n in computed if n.op is placeholder_op]
+        self.inputs: tuple[Tensor, ...] = tuple(found if inputs is None else inputs)
+        fed = dict.fromkeys(t.node for t in inputs or ())
+        self.nodes: tuple[Node, ...] = (*(n for n in fed if n not in set(computed)), *computed)
+        self.steps: tuple[Node, ...] = tuple(n for n in computed if n.op not in LEAVES)
+        missing = [t for t in found if t not in set(self.inputs)]
+        if missing:
+            names = ", ".join(f'"{t.node.settings["name"]}" {t.spec}' for t in missing)
+            raise GraphError("a placeholder that is needed is not fed", got=names,
+                             at=missing[0].node.line, fix="feed it, or feed a tensor after it")
+        used = [n.outputs[0] for n in self.nodes if n.op is variable_op]
+        self.variables: tuple[Variable, ...] = (
+            *used, *(v for v in self.updates if v not in set(used)))
+        self.buffers = dict(buffers or {})  # Tensor -> number: filled by the memory pass
+
+    def rewrite(self, rule: Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...] | None]) -> Graph:
+        """A new graph in which ``rule(node, new_inputs)`` has replaced nodes.
+
+        The rule sees each computed node in order, with its inputs already rewritten; it returns
+        the tensors that stand for the node's outputs, or None to keep the node.
+        """
+        new: dict[Tensor, Tensor] = {t: t for t in self.inputs}
+        computed = set(self.steps)
+        for node in self.nodes:
+            if node not in computed and node.op not in LEAVES:
+                continue
+            inputs = tuple(new[t] for t in node.inputs)
+            outputs = rule(node, inputs)
+            if outputs is None:
+                same = all(a is b for a, b in zip(inputs, node.inputs))
+                outputs = node.outputs if same else node.with_inputs(inputs).outputs
+            for old, replacement in zip(node.outputs, outputs):
+                new.setdefault(old, replacement)
+        return Graph([new[t] for t in self.outputs],
+                     {v: new[t] for v, t in self.updates.items()}, self.inputs)
+
+    @cached_property
+    def users(self) -> dict[Tensor, int]:
+        """How many times each tensor is read; a read by the caller counts too."""
+        count: dict[Tensor, int] = {}
+        for t in (*(t for n in self.nodes for t in n.inputs), *self.outputs,
+                  *self.updates.values()):
+            count[t] = count.get(t, 0) + 1
+        return count
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the graph's text: graphs with equal fingerprints share programs."""
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        from .graph_text import write
+        return write(self)
+
+    def dot(self) -> str:
+        """The graph in Graphviz's DOT language."""
+        from .graph_text import dot
+        return dot(self)
+
+    @staticmethod
+    def parse(text: str) -> Graph:
+        """The graph that was written as ``text``."""
+        from .graph_text import read
+        return read(text)
+
+    def plan(self):
+        """What running the graph will take: steps, FLOPs and bytes, before anything runs."""
+        from .plan import plan
+        return plan(self)
+
+
+def topological(outputs: Iterable[Tensor], cut: frozenset[Tensor] = frozenset()) -> tuple[Node, ...]:
+    """Nodes in an order in which inputs come first; nothing behind ``cut`` is visited."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for output in outputs:
+        stack = [(output, False)]
+        while stack:
+            tensor, expanded = stack.pop()
+            node = tensor.node
+            if expanded:
+                order.append(node)
+            elif tensor not in cut and node not in seen:
+                seen.add(node)
+                stack.append((tensor, True))
+                stack.extend((t, False) for t in reversed(node.inputs))
+    return tuple(order)

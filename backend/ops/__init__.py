@@ -1,0 +1,2 @@
+"""The op table, one file per family; importing this package fills it."""
+from . import elementwise

@@ -1,0 +1,37 @@
+"""Graph passes: each a function from graph to graph that leaves every result equal."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..errors import unknown_name
+from ..graph import Graph
+from .common import common
+from .dead import dead
+from .fold import fold
+from .memory import memory
+from .report import Report
+
+PASSES = {"dead": dead, "fold": fold, "common": common, "memory": memory}
+DEFAULT = tuple(PASSES)
+
+
+def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:
+    """The graph after the named passes, in the given order, and what each of them did.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.backend.passes import optimize
+    >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
+    >>> print(reports[1])
+    fold: 5 nodes, 4 after
+      constant 2, 2 after
+      multiply 1, 0 after
+    """
+    reports = []
+    for name in passes:
+        if name not in PASSES:
+            raise unknown_name("graph pass", name, PASSES)
+        before, graph = graph, PASSES[name](graph)
+        reports.append(Report(name, before, graph))
+    return graph, reports

@@ -1,0 +1,66 @@
+"""Lifetime-shared memory: results whose lifetimes do not overlap share a buffer, in place if they can."""
+from __future__ import annotations
+
+from ..graph import Graph
+from ..op import ufunc
+from ..tensor import LEAVES, Tensor
+
+
+def memory(graph: Graph) -> Graph:
+    """The graph with a buffer number for every computed tensor (``graph.buffers``).
+
+    An elementwise node takes over the buffer of an input of its own spec that it is the last to
+    read. A node that is not elementwise may return a view of an input, so its inputs live on as
+    long as its outputs do.
+    """
+    last = last_uses(graph)
+    buffers: dict[Tensor, int] = {}
+    free: dict[int, list[int]] = {}
+    ends: dict[int, list[Tensor]] = {}
+    count = 0
+    for step, node in enumerate(graph.steps):
+        taken = None
+        if node.op.code is not None and len(node.specs) == 1 and node.specs[0].shape:
+            taken = next((t for t in node.inputs if t in buffers and last[t] == step
+                          and t.spec == node.specs[0] and _fresh(t)), None)
+        for t in node.outputs:
+            size = t.spec.nbytes
+            if taken is not None:
+                buffers[t] = buffers[taken]
+            elif free.get(size):
+                buffers[t] = free[size].pop()
+            else:
+                buffers[t], count = count, count + 1
+            ends.setdefault(last[t], []).append(t)
+        for t in ends.pop(step, ()):
+            if t is not taken:
+                free.setdefault(t.spec.nbytes, []).append(buffers[t])
+    return Graph(graph.outputs, graph.updates, graph.inputs, buffers)
+
+
+def last_uses(graph: Graph) -> dict[Tensor, int]:
+    """The step after which each computed tensor, and every view of it, is dead."""
+    last: dict[Tensor, int] = {}
+    for step, node in enumerate(graph.steps):
+        for t in (*node.inputs, *node.outputs):
+            last[t] = step
+    for t in (*graph.outputs, *graph.updates.values()):
+        last[t] = len(graph.steps)
+    for node in reversed(graph.steps):
+        if not all(_fresh(t) for t in node.outputs):
+            end = max(last[t] for t in node.outputs)
+            for t in node.inputs:
+                last[t] = max(last[t], end)
+    return last
+
+
+def peak_bytes(graph: Graph) -> int:
+    """Bytes of all buffers: shared ones once, or one per tensor where no pass has shared them."""
+    tensors = [t for n in graph.steps for t in n.outputs]
+    sizes = {graph.buffers.get(t, t): t.spec.nbytes for t in tensors}
+    return sum(sizes.values())
+
+
+def _fresh(t: Tensor) -> bool:
+    """Whether an op certainly wrote new memory, so that no view of something else is harmed."""
+    return t.node.op not in LEAVES and isinstance(t.node.op.forward, ufunc)

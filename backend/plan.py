@@ -1,0 +1,67 @@
+"""PlanReport: what running a graph will take, known before anything runs."""
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from .graph import Graph
+
+
+class PlanReport(NamedTuple):
+    """Steps, work and memory of one run.
+
+    Attributes
+    ----------
+    steps : int
+        Ops that are computed.
+    flops : int
+        Floating-point operations.
+    peak_bytes : int
+        Bytes of results alive at once; each counts from when it is made until its last reader.
+    variable_bytes, input_bytes : int
+        Bytes of the weights and of what is fed.
+    ops : dict
+        FLOPs by op, the largest first.
+    fall_backs : tuple of str
+        Ops the backend leaves to the reference.
+    """
+    steps: int
+    flops: int
+    peak_bytes: int
+    variable_bytes: int
+    input_bytes: int
+    ops: dict[str, int]
+    fall_backs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
+                 f"peak bytes      {self.peak_bytes:>16,}",
+                 f"variable bytes  {self.variable_bytes:>16,}",
+                 f"input bytes     {self.input_bytes:>16,}"]
+        lines += [f"  {name:<22}{flops:>8.1%}" for name, flops in
+                  [(n, f / max(self.flops, 1)) for n, f in self.ops.items()][:8]]
+        if self.fall_backs:
+            lines.append("left to the reference: " + ", ".join(self.fall_backs))
+        return "\n".join(lines)
+
+
+def plan(graph: Graph) -> PlanReport:
+    """Count steps, FLOPs and bytes of a graph by walking it once."""
+    last, alive, peak = {}, 0, 0
+    for step, node in enumerate(graph.steps):
+        for t in (*node.inputs, *node.outputs):
+            last[t] = step
+    for t in (*graph.outputs, *graph.updates.values()):
+        last[t] = len(graph.steps)
+    ops: Counter = Counter()
+    ends: dict[int, int] = {}
+    for step, node in enumerate(graph.steps):
+        ops[node.op.name] += node.op.count_flops(*(t.spec for t in node.inputs), **node.settings)
+        for t in node.outputs:
+            alive += t.spec.nbytes
+            ends[last[t]] = ends.get(last[t], 0) + t.spec.nbytes
+        peak = max(peak, alive)
+        alive -= ends.pop(step, 0)
+    return PlanReport(len(graph.steps), ops.total(), peak,
+                      sum(v.spec.nbytes for v in graph.variables),
+                      sum(t.spec.nbytes for t in graph.inputs), dict(ops.most_common()))

@@ -1,0 +1,92 @@
+"""The registry: finds a backend by name, imports it only then, and says why one is missing."""
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from .base import Backend, check_api
+from .errors import BackendError, ParameterError
+
+GROUP = "gradatim.backends"
+BUILT_IN = {"reference": ".reference"}         # name: module, best last
+_loaded: dict[str, Backend] = {}
+
+
+def register_backend(backend: Backend) -> Backend:
+    """Make a backend known to this process by its name.
+
+    Raises
+    ------
+    ParameterError
+        If the name is that of a built-in backend.
+    BackendError
+        If it was written for another version of the surface.
+    """
+    if backend.name in BUILT_IN or backend.name == "auto":
+        raise ParameterError(f'"{backend.name}" is the name of a built-in backend',
+                             fix="choose another name")
+    _loaded[backend.name] = check_api(backend)
+    return backend
+
+
+def get_backend(name="auto") -> Backend:
+    """The backend of that name.
+
+    Parameters
+    ----------
+    name : str or Backend
+        ``"auto"`` takes the fastest that works here; an instance is returned as it is.
+
+    Raises
+    ------
+    BackendError
+        Saying what was found, why this one is missing, and how to get it.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> gt.get_backend("reference").name
+    'reference'
+    """
+    if isinstance(name, Backend):
+        return check_api(name)
+    if name == "auto":
+        return next(b for b in map(_try, reversed(BUILT_IN)) if isinstance(b, Backend))
+    if not isinstance(name, str):
+        raise ParameterError(f"a backend is a name or a Backend, not {type(name).__name__}")
+    found = _try(name)
+    if isinstance(found, Backend):
+        return found
+    raise BackendError(f'there is no backend "{name}"', found=", ".join(available()),
+                       why=found, fix='use backend="auto"')
+
+
+def available() -> list[str]:
+    """Names of the backends that work here."""
+    names = dict.fromkeys([*BUILT_IN, *_loaded, *(e.name for e in entry_points(group=GROUP))])
+    return [name for name in names if isinstance(_try(name), Backend)]
+
+
+def _try(name: str) -> Backend | str:
+    """The backend, or why there is none."""
+    if name in _loaded:
+        return _loaded[name]
+    if name in BUILT_IN:
+        try:
+            _loaded[name] = import_module(BUILT_IN[name], __package__).backend
+        except (ImportError, OSError) as error:
+            return str(error)
+        return _loaded[name]
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            loaded = entry.load()
+            backend = loaded() if isinstance(loaded, type) else loaded
+        except Exception as error:  # another package's code: anything may go wrong in it
+            return f"the package {_package(entry)} failed: {error}"
+        _loaded[name] = check_api(backend, _package(entry))
+        return backend
+    return "no package provides it"
+
+
+def _package(entry) -> str:
+    return entry.dist.name if entry.dist else entry.value

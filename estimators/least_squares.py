@@ -1,0 +1,366 @@
+"""Exact least squares: one triangular factor of [1 X y], and everything that follows from it.
+
+Every route ends in the same place, the upper triangular R with R'R = A'A for A = [1 X y] (rows
+multiplied by the root of their weight). Because the column of ones comes first, R without its first
+row is the factor of the *centred* data, so the intercept costs no digits. The routes, cheapest
+first, each left when the condition number says that it would lose digits:
+
+1. Cholesky of the Gram matrix, once or twice over (Fukaya et al., CholeskyQR2, 2014);
+2. Householder QR by row blocks (Demmel et al., TSQR, 2012);
+3. Cholesky in double-double arithmetic, the Gram matrix from exact slice products (Ozaki et al.,
+   2012): for the polynomial fits where QR in float64 keeps five digits.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import blas, lapack, solve_triangular
+
+EPSILON = np.finfo(np.float64).eps
+BLOCK_ELEMENTS = 1 << 21            # one block of rows: 16 MiB
+ONE_PASS, TWO_PASSES = 32.0, 1e3    # condition numbers up to which Cholesky keeps all digits
+DEFICIENT = 1e12                    # beyond it even double-double cannot tell small from zero
+EXTENDED_COLUMNS = 256              # double-double Cholesky is O(columns) NumPy calls
+
+
+# --------------------------------------------------------------------------- rows, block by block
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of [1 X y] as float64 blocks, with an earlier factor stacked on top of them."""
+
+    X: object                       # (n, p), dense or CSR, any real dtype
+    Y: np.ndarray                   # (n, t)
+    root: np.ndarray | None         # (n,): roots of the weights
+    keep: np.ndarray | None         # indices of the rows whose weight is not zero
+    ones: int                       # 1 with an intercept, else 0
+    earlier: tuple | None = None    # (high, low): the factor of rows seen before
+
+    @property
+    def columns(self) -> int:
+        return self.ones + self.X.shape[1] + self.Y.shape[1]
+
+    @property
+    def predictors(self) -> int:
+        return self.ones + self.X.shape[1]
+
+    def __len__(self) -> int:
+        own = len(self.Y) if self.keep is None else len(self.keep)
+        return own + (0 if self.earlier is None else len(self.earlier[0]))
+
+    def centre(self) -> np.ndarray:
+        """A point near the mean: subtracting it is exact to rounding, whatever the point."""
+        if not self.ones:
+            return np.zeros(self.columns)
+        if self.earlier is not None:
+            high, _ = self.earlier
+            return np.concatenate([[0.0], high[0, 1:] / high[0, 0]])
+        index = np.arange(len(self.Y)) if self.keep is None else self.keep
+        index = index[::max(1, len(index) // 1024)]
+        sample = np.hstack([dense(self.X[index]), self.Y[index]])
+        return np.concatenate([[0.0], sample.mean(axis=0)])
+
+    def blocks(self, centre):
+        """Blocks sqrt(w) * ([1 X y] - centre) as C-ordered arrays; each is overwritten by the next."""
+        if self.earlier is not None:
+            high, low = (part.copy() for part in self.earlier)
+            if self.ones:           # only the first row holds anything along the ones
+                moved = two_product(high[0, 0], -centre)
+                high[0], low[0] = add((high[0], low[0]), moved)
+            yield high + low
+        index = np.arange(len(self.Y)) if self.keep is None else self.keep
+        size = max(4 * self.columns, BLOCK_ELEMENTS // self.columns)
+        buffer = np.empty((min(size, len(index)), self.columns))
+        for start in range(0, len(index), size):
+            chosen = (slice(start, start + size) if self.keep is None
+                      else index[start:start + size])
+            X, Y = dense(self.X[chosen]), self.Y[chosen]
+            block = buffer[:len(Y)]
+            block[:, :self.ones] = 1.0
+            np.subtract(X, centre[self.ones:self.predictors], out=block[:, self.ones:self.predictors],
+                        dtype=np.float64, casting="unsafe")
+            np.subtract(Y, centre[self.predictors:], out=block[:, self.predictors:])
+            if self.root is not None:
+                block *= self.root[chosen, None]
+            yield block
+
+    def exact_blocks(self):
+        """Blocks of sqrt(w) [1 X y] as unevaluated sums (high, low), without any rounding."""
+        if self.earlier is not None:
+            yield self.earlier
+        plain = Rows(self.X, self.Y, None, self.keep, self.ones)
+        start, root = 0, self.root if self.keep is None or self.root is None else self.root[self.keep]
+        for block in plain.blocks(np.zeros(self.columns)):
+            stop = start + len(block)
+            yield (block, None) if root is None else two_product(block, root[start:stop, None])
+            start = stop
+
+
+def dense(X) -> np.ndarray:
+    """A plain array of a block of rows."""
+    return X.toarray() if hasattr(X, "toarray") else X
+
+
+# ------------------------------------------------------------------------- routes to the factor
+
+def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The factor of the rows as an unevaluated sum (high, low), by the cheapest exact route."""
+    factor = None
+    if len(rows) > max(8 * rows.columns, 1024):     # below, QR costs nothing
+        factor = cholesky_factor(rows)
+    if factor is None:
+        factor = householder_factor(rows)
+        condition = condition_number(factor[0][:rows.predictors, :rows.predictors])
+        if TWO_PASSES < condition < DEFICIENT and rows.columns <= EXTENDED_COLUMNS:
+            factor = extended_factor(rows) or factor
+    return factor
+
+
+def cholesky_factor(rows: Rows):
+    """Route 1; None where the condition number asks for another."""
+    centre, factor, limit = rows.centre(), None, TWO_PASSES
+    for limit in (TWO_PASSES, 2.0):     # the second pass starts from nearly orthogonal columns
+        gram = np.zeros((rows.columns, rows.columns))
+        for block in rows.blocks(centre):
+            if factor is not None:
+                blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1)
+            gram += block.T @ block
+        scale = power_of_two(np.sqrt(np.diagonal(gram)))
+        upper, failed = lapack.dpotrf(gram / np.outer(scale, scale), clean=1)
+        if failed or not np.isfinite(gram).all():
+            return None
+        condition = condition_number(upper)     # of y too: a perfect fit needs the other routes
+        if not condition <= limit * (8.0 if factor is not None else 1.0):
+            return None
+        factor = upper * scale if factor is None else (upper * scale) @ factor
+        if condition <= ONE_PASS:
+            break
+    return uncentred(np.asfortranarray(factor), centre, rows.ones)
+
+
+def householder_factor(rows: Rows):
+    """Route 2: each block is factored under the factor of those before it."""
+    centre = rows.centre()
+    factor = np.zeros((0, rows.columns))
+    for block in rows.blocks(centre):
+        stack = np.asfortranarray(np.vstack([factor, block]))
+        work, _ = lapack.dgeqrf_lwork(*stack.shape)
+        packed, *_ = lapack.dgeqrf(stack, lwork=int(work), overwrite_a=1)
+        factor = np.triu(packed[:rows.columns])
+    return uncentred(factor, centre, rows.ones)
+
+
+def uncentred(factor, centre, ones):
+    """The factor of [1 X y] from that of [1 X y] - centre: only the first row differs."""
+    signs = np.where(np.diagonal(factor) < 0, -1.0, 1.0)
+    factor[:len(signs)] *= signs[:, None]
+    low = np.zeros_like(factor)
+    if ones:
+        factor[0], low[0] = add(two_product(factor[0, 0], centre), (factor[0].copy(), 0.0))
+    return factor, low
+
+
+def extended_factor(rows: Rows):
+    """Route 3; None where the columns are dependent to working accuracy."""
+    size, scale = rows.columns, np.zeros(rows.columns)
+    for high, _ in rows.exact_blocks():
+        scale = np.maximum(scale, np.abs(high).max(axis=0))
+    scale = power_of_two(scale)
+    gram = np.zeros((size, size)), np.zeros((size, size))
+    for high, low in rows.exact_blocks():
+        for start in range(0, len(high), 2048):     # 2 x 21 bits + 11 bits for 2048 rows: exact
+            part = high[start:start + 2048] / scale
+            slices = bit_slices(part)
+            for i, left in enumerate(slices):
+                for right in slices[:len(slices) - i]:
+                    gram = add(gram, (left.T @ right, 0.0))
+            if low is not None:
+                cross = part.T @ (low[start:start + 2048] / scale)
+                gram = add(gram, (cross + cross.T, 0.0))
+    return extended_cholesky(gram, scale, rows.predictors)
+
+
+def bit_slices(values, bits=21, count=5) -> list[np.ndarray]:
+    """Values in [-1, 1] as a sum of parts of 21 bits each, whose products are exact."""
+    slices = []
+    for k in range(1, count + 1):
+        anchor = 1.5 * 2.0 ** (52 - bits * k)       # adding it rounds to a multiple of 2^(-21 k)
+        slices.append((values + anchor) - anchor)
+        values = values - slices[-1]
+    return slices
+
+
+def extended_cholesky(gram, scale, predictors):
+    """Cholesky of a double-double matrix, row by row."""
+    high, low = gram
+    size, norms = len(high), np.diagonal(high).copy()
+    root_high, root_low = np.zeros((size, size)), np.zeros((size, size))
+    for j in range(size):
+        pivot = high[j, j], low[j, j]
+        if j < predictors and not pivot[0] > norms[j] / DEFICIENT ** 2:
+            return None
+        if pivot[0] <= norms[j] * EPSILON ** 2:     # y is fitted perfectly: nothing is left of it
+            continue
+        root = np.sqrt(pivot[0])
+        square = two_product(root, root)
+        root = two_sum(root, ((pivot[0] - square[0]) - square[1] + pivot[1]) / (2.0 * root))
+        row = divide((high[j, j:], low[j, j:]), root)
+        root_high[j, j:], root_low[j, j:] = row
+        left, right = ((part[1:, None] for part in row), (part[None, 1:] for part in row))
+        product = multiply(tuple(left), tuple(right))
+        rest = np.s_[j + 1:, j + 1:]
+        high[rest], low[rest] = add((high[rest], low[rest]), (-product[0], -product[1]))
+    return root_high * scale, root_low * scale
+
+
+# ------------------------------------------------------------------------------ from R to answers
+
+@dataclass(frozen=True)
+class Solution:
+    """What the factor says about the regression; p predictors, t targets."""
+
+    coefficients: np.ndarray        # (p, t)
+    intercept: np.ndarray           # (t,)
+    mean: np.ndarray                # (p,): weighted mean of X, zero without an intercept
+    map: np.ndarray                 # (p, k): coefficients = map @ k independent unit-variance data
+    residual_squares: np.ndarray    # (t,)
+    parameters: float               # effective number of coefficients, without the intercept
+    rank: int
+    condition: float
+
+
+def solve(factor, n_features: int, alpha: float, ones: int, n_rows: int) -> Solution:
+    """Coefficients of least norm among those that minimise |y - X b - c|^2 + alpha |b|^2."""
+    high, low = factor
+    predictors, wide = slice(ones, ones + n_features), slice(ones + n_features, None)
+    R, R_low = high[predictors, predictors], low[predictors, predictors]
+    z, z_low = high[predictors, wide], low[predictors, wide]
+    rest = high[ones + n_features:, wide]
+    tolerance = EPSILON * max(n_rows, n_features)
+    # A centred column no longer than the rounding of the column itself is a constant: no scale
+    # may blow it up, so columns are measured before they are centred.
+    length = column_norms(high[:, predictors])
+
+    matrix, expand, data = R, None, np.eye(len(R))
+    if alpha > 0:
+        if len(R) < n_features:     # few rows: the answer lies in their span
+            expand, small = np.linalg.qr(R.T)
+            matrix, length = small.T, np.ones(small.shape[0])
+        penalty = np.sqrt(alpha) * np.eye(matrix.shape[1])
+        orthogonal, matrix = np.linalg.qr(np.vstack([matrix, penalty]))
+        data, length = orthogonal[:len(R)].T, np.maximum(length, np.sqrt(alpha))
+    inverse, rank, condition = scaled_inverse(matrix, length, tolerance)
+    mapping = inverse @ data
+    if expand is not None:
+        mapping = expand @ mapping
+    coefficients = mapping @ z
+    if alpha == 0 and rank == n_features:       # refine: R and z carry more than float64 here
+        for _ in range(3):
+            coefficients = coefficients + inverse @ defect((R, R_low), (z, z_low), coefficients)
+    parameters = float(np.sum(R.T * mapping)) if alpha > 0 else float(rank)
+    missed = z - R @ coefficients if alpha > 0 or rank < n_features else np.zeros_like(z)
+    mean, intercept = np.zeros(n_features), np.zeros(z.shape[1])
+    if ones:
+        mean = high[0, predictors] / high[0, 0]
+        first = (high[:1, predictors], low[:1, predictors]), (high[:1, wide], low[:1, wide])
+        intercept = defect(*first, coefficients)[0] / high[0, 0]
+    return Solution(coefficients, intercept, mean, mapping,
+                    np.sum(rest ** 2, axis=0) + np.sum(missed ** 2, axis=0),
+                    parameters, rank, condition)
+
+
+def scaled_inverse(R, length, tolerance):
+    """The inverse of R, or its pseudo-inverse of the rank seen once columns have unit length."""
+    length = np.where(length > 0, power_of_two(length), 1.0)
+    scaled = R / length
+    if len(R) == R.shape[1]:
+        condition = condition_number(scaled, unit=False)
+        if condition * tolerance * len(R) < 1.0:
+            inverse = solve_triangular(scaled, np.eye(len(R)), check_finite=False)
+            return inverse / length[:, None], len(R), condition
+    left, values, right = np.linalg.svd(scaled, full_matrices=False)
+    rank = int(np.sum(values > tolerance))
+    # Least norm is meant in the user's units: a basis of R's row space there, not of the scaled one.
+    basis, triangle = np.linalg.qr(length[:, None] * right[:rank].T)
+    middle = solve_triangular(triangle, (left[:, :rank] / values[:rank]).T, trans=1)
+    full = rank == R.shape[1]
+    return basis @ middle, rank, float(values[0] / values[-1]) if full and rank else np.inf
+
+
+def condition_number(R, unit=True) -> float:
+    """Estimate of the 1-norm condition number of a triangle, its columns scaled to unit length."""
+    if R.shape[0] < R.shape[1]:
+        return np.inf
+    if R.size == 0:
+        return 1.0
+    if unit:
+        length = column_norms(R)
+        if not (length > 0).all():
+            return np.inf
+        R = R / length
+    reciprocal, _ = lapack.dtrcon(R)
+    return 1.0 / reciprocal if reciprocal > 0 else np.inf
+
+
+def column_norms(R) -> np.ndarray:
+    """Euclidean lengths of the columns, safe from overflow."""
+    scale = power_of_two(np.abs(R).max(axis=0, initial=0.0))
+    return scale * np.sqrt(np.sum((R / scale) ** 2, axis=0))
+
+
+def power_of_two(values) -> np.ndarray:
+    """The powers of two just above the values (1 for 0): scaling by them rounds nothing."""
+    return np.ldexp(1.0, np.frexp(values)[1])
+
+
+# -------------------------------------------------- double-double arithmetic (Dekker 1971)
+
+def two_sum(a, b):
+    """a + b without rounding, as (high, low)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def two_product(a, b):
+    """a * b without rounding, as (high, low)."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def halves(a):
+    """A float64 as two numbers of 26 bits."""
+    shifted = 134217729.0 * a       # 2^27 + 1
+    high = shifted - (shifted - a)
+    return high, a - high
+
+
+def add(a, b):
+    """Sum of two double-doubles."""
+    high, low = two_sum(a[0], b[0])
+    return two_sum(high, low + (a[1] + b[1]))
+
+
+def multiply(a, b):
+    """Product of two double-doubles."""
+    high, low = two_product(a[0], b[0])
+    return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
+
+
+def divide(a, b):
+    """Quotient of two double-doubles."""
+    first = a[0] / b[0]
+    product = multiply((first, np.zeros_like(first)), b)
+    rest = add(a, (-product[0], -product[1]))
+    return two_sum(first, (rest[0] + rest[1]) / b[0])
+
+
+def defect(matrix, right, solution) -> np.ndarray:
+    """right - matrix @ solution in double-double, rounded once."""
+    total = right
+    for j in range(len(solution)):
+        high, low = multiply((matrix[0][:, j, None], matrix[1][:, j, None]), (solution[j], 0.0))
+        total = add(total, (-high, -low))
+    return total[0] + total[1]
