@@ -20,7 +20,9 @@ from scipy.linalg import blas, lapack, solve_triangular
 EPSILON = np.finfo(np.float64).eps
 BLOCK_ELEMENTS = 1 << 21            # one block of rows: 16 MiB
 ONE_PASS, TWO_PASSES = 32.0, 1e3    # condition numbers up to which Cholesky keeps all digits
+TINY = 1e-280                       # squares below it have begun to underflow
 DEFICIENT = 1e12                    # beyond it even double-double cannot tell small from zero
+SLICES = 5                          # of 21 bits: a double-double
 EXTENDED_COLUMNS = 256              # double-double Cholesky is O(columns) NumPy calls
 
 
@@ -111,7 +113,8 @@ def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         factor = cholesky_factor(rows)
     if factor is None:
         factor = householder_factor(rows)
-        condition = condition_number(factor[0][:rows.predictors, :rows.predictors])
+        centred = np.s_[rows.ones:rows.predictors]
+        condition = condition_number(factor[0][centred, centred])
         if TWO_PASSES < condition < DEFICIENT and rows.columns <= EXTENDED_COLUMNS:
             factor = extended_factor(rows) or factor
     return factor
@@ -119,24 +122,26 @@ def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def cholesky_factor(rows: Rows):
     """Route 1; None where the condition number asks for another."""
-    centre, factor, limit = rows.centre(), None, TWO_PASSES
-    for limit in (TWO_PASSES, 2.0):     # the second pass starts from nearly orthogonal columns
+    centre, factor = rows.centre(), None
+    for limit in (TWO_PASSES, 16.0):        # the second pass starts from nearly orthogonal columns
         gram = np.zeros((rows.columns, rows.columns))
-        for block in rows.blocks(centre):
-            if factor is not None:
-                blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1)
-            gram += block.T @ block
-        scale = power_of_two(np.sqrt(np.diagonal(gram)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block in rows.blocks(centre):
+                if factor is not None:
+                    block = blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1).T
+                gram += block.T @ block
+        squares = np.diagonal(gram)
+        if not ((squares > TINY).all() and np.isfinite(squares).all()):
+            return None
+        scale = power_of_two(np.sqrt(squares))
         upper, failed = lapack.dpotrf(gram / np.outer(scale, scale), clean=1)
-        if failed or not np.isfinite(gram).all():
+        condition = np.inf if failed else condition_number(upper)   # of y too: a perfect fit fails
+        if condition > limit:
             return None
-        condition = condition_number(upper)     # of y too: a perfect fit needs the other routes
-        if not condition <= limit * (8.0 if factor is not None else 1.0):
-            return None
-        factor = upper * scale if factor is None else (upper * scale) @ factor
+        factor = np.asfortranarray(upper * scale if factor is None else (upper * scale) @ factor)
         if condition <= ONE_PASS:
-            break
-    return uncentred(np.asfortranarray(factor), centre, rows.ones)
+            return uncentred(factor, centre, rows.ones)
+    return uncentred(factor, centre, rows.ones)
 
 
 def householder_factor(rows: Rows):
@@ -173,7 +178,7 @@ def extended_factor(rows: Rows):
             part = high[start:start + 2048] / scale
             slices = bit_slices(part)
             for i, left in enumerate(slices):
-                for right in slices[:len(slices) - i]:
+                for right in slices[:SLICES - i]:
                     gram = add(gram, (left.T @ right, 0.0))
             if low is not None:
                 cross = part.T @ (low[start:start + 2048] / scale)
@@ -181,13 +186,15 @@ def extended_factor(rows: Rows):
     return extended_cholesky(gram, scale, rows.predictors)
 
 
-def bit_slices(values, bits=21, count=5) -> list[np.ndarray]:
+def bit_slices(values) -> list[np.ndarray]:
     """Values in [-1, 1] as a sum of parts of 21 bits each, whose products are exact."""
     slices = []
-    for k in range(1, count + 1):
-        anchor = 1.5 * 2.0 ** (52 - bits * k)       # adding it rounds to a multiple of 2^(-21 k)
+    for k in range(1, SLICES + 1):
+        anchor = 1.5 * 2.0 ** (52 - 21 * k)         # adding it rounds to a multiple of 2^(-21 k)
         slices.append((values + anchor) - anchor)
         values = values - slices[-1]
+        if not values.any():
+            break
     return slices
 
 
@@ -223,69 +230,71 @@ class Solution:
     coefficients: np.ndarray        # (p, t)
     intercept: np.ndarray           # (t,)
     mean: np.ndarray                # (p,): weighted mean of X, zero without an intercept
-    map: np.ndarray                 # (p, k): coefficients = map @ k independent unit-variance data
-    residual_squares: np.ndarray    # (t,)
+    map: np.ndarray                 # (p, k): coefficients = map @ data of unit variance
+    residual: np.ndarray            # (t,): length of the residual
     parameters: float               # effective number of coefficients, without the intercept
     rank: int
     condition: float
 
 
-def solve(factor, n_features: int, alpha: float, ones: int, n_rows: int) -> Solution:
+def solve(factor, n_features: int, alpha: float, ones: int) -> Solution:
     """Coefficients of least norm among those that minimise |y - X b - c|^2 + alpha |b|^2."""
     high, low = factor
-    predictors, wide = slice(ones, ones + n_features), slice(ones + n_features, None)
-    R, R_low = high[predictors, predictors], low[predictors, predictors]
-    z, z_low = high[predictors, wide], low[predictors, wide]
-    rest = high[ones + n_features:, wide]
-    tolerance = EPSILON * max(n_rows, n_features)
+    predictors, targets = slice(ones, ones + n_features), slice(ones + n_features, None)
+    R, z = high[predictors, predictors], high[predictors, targets]
     # A centred column no longer than the rounding of the column itself is a constant: no scale
     # may blow it up, so columns are measured before they are centred.
     length = column_norms(high[:, predictors])
-
-    matrix, expand, data = R, None, np.eye(len(R))
     if alpha > 0:
-        if len(R) < n_features:     # few rows: the answer lies in their span
-            expand, small = np.linalg.qr(R.T)
-            matrix, length = small.T, np.ones(small.shape[0])
-        penalty = np.sqrt(alpha) * np.eye(matrix.shape[1])
-        orthogonal, matrix = np.linalg.qr(np.vstack([matrix, penalty]))
-        data, length = orthogonal[:len(R)].T, np.maximum(length, np.sqrt(alpha))
-    inverse, rank, condition = scaled_inverse(matrix, length, tolerance)
-    mapping = inverse @ data
-    if expand is not None:
-        mapping = expand @ mapping
+        mapping, rank, condition = ridge_inverse(R, length, alpha)
+    else:
+        mapping, rank, condition = scaled_inverse(R, length)
     coefficients = mapping @ z
-    if alpha == 0 and rank == n_features:       # refine: R and z carry more than float64 here
+    if alpha == 0 and ONE_PASS < condition < np.inf and n_features <= EXTENDED_COLUMNS:
+        exact = (R, low[predictors, predictors]), (z, low[predictors, targets])
         for _ in range(3):
-            coefficients = coefficients + inverse @ defect((R, R_low), (z, z_low), coefficients)
-    parameters = float(np.sum(R.T * mapping)) if alpha > 0 else float(rank)
-    missed = z - R @ coefficients if alpha > 0 or rank < n_features else np.zeros_like(z)
+            coefficients = coefficients + mapping @ defect(*exact, coefficients)
     mean, intercept = np.zeros(n_features), np.zeros(z.shape[1])
     if ones:
         mean = high[0, predictors] / high[0, 0]
-        first = (high[:1, predictors], low[:1, predictors]), (high[:1, wide], low[:1, wide])
+        first = (high[:1, predictors], low[:1, predictors]), (high[:1, targets], low[:1, targets])
         intercept = defect(*first, coefficients)[0] / high[0, 0]
-    return Solution(coefficients, intercept, mean, mapping,
-                    np.sum(rest ** 2, axis=0) + np.sum(missed ** 2, axis=0),
-                    parameters, rank, condition)
+    missed = z - R @ coefficients
+    if alpha == 0 and rank == n_features:
+        missed = np.zeros_like(z)
+    residual = np.hypot(column_norms(high[ones + n_features:, targets]), column_norms(missed))
+    parameters = float(np.sum(R.T * mapping)) if alpha > 0 else float(rank)     # trace of the hat
+    return Solution(coefficients, intercept, mean, mapping, residual, parameters, rank, condition)
 
 
-def scaled_inverse(R, length, tolerance):
+def ridge_inverse(R, length, alpha):
+    """The map from R's right-hand side to the ridge solution, by QR of R over sqrt(alpha) I."""
+    basis = None
+    if len(R) < R.shape[1]:         # few rows: the answer lies in their span
+        basis, small = np.linalg.qr(R.T)
+        R, length = small.T, column_norms(small.T)
+    penalised = np.vstack([R, np.sqrt(alpha) * np.eye(R.shape[1])])
+    orthogonal, triangle = np.linalg.qr(penalised)
+    inverse, rank, condition = scaled_inverse(triangle, np.maximum(length, np.sqrt(alpha)))
+    mapping = inverse @ orthogonal[:len(R)].T
+    return mapping if basis is None else basis @ mapping, rank, condition
+
+
+def scaled_inverse(R, length):
     """The inverse of R, or its pseudo-inverse of the rank seen once columns have unit length."""
-    length = np.where(length > 0, power_of_two(length), 1.0)
+    rows, columns = R.shape
+    tolerance = 16 * EPSILON * (columns + 1)
+    length = power_of_two(length)
     scaled = R / length
-    if len(R) == R.shape[1]:
-        condition = condition_number(scaled, unit=False)
-        if condition * tolerance * len(R) < 1.0:
-            inverse = solve_triangular(scaled, np.eye(len(R)), check_finite=False)
-            return inverse / length[:, None], len(R), condition
+    if rows == columns and tolerance * columns * condition_number(scaled, unit=False) < 1.0:
+        inverse = solve_triangular(scaled, np.eye(rows), check_finite=False) / length[:, None]
+        return inverse, rows, condition_number(R)
     left, values, right = np.linalg.svd(scaled, full_matrices=False)
     rank = int(np.sum(values > tolerance))
-    # Least norm is meant in the user's units: a basis of R's row space there, not of the scaled one.
+    # Least norm is meant in the user's units: take a basis of R's row space there.
     basis, triangle = np.linalg.qr(length[:, None] * right[:rank].T)
-    middle = solve_triangular(triangle, (left[:, :rank] / values[:rank]).T, trans=1)
-    full = rank == R.shape[1]
-    return basis @ middle, rank, float(values[0] / values[-1]) if full and rank else np.inf
+    inverse = basis @ np.linalg.solve(triangle.T, (left[:, :rank] / values[:rank]).T)
+    return inverse, rank, condition_number(R) if rank == columns else np.inf
 
 
 def condition_number(R, unit=True) -> float:

@@ -1,0 +1,281 @@
+"""Layer: builds a piece of graph; and Flow: what passes from layer to layer beside the tensor."""
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, field, replace
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from ..backend import Spec, Tensor, Variable, constant, variable
+from ..backend.context import surroundings
+from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.tensor import stream_of
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A tensor on its way through a net, and what rides beside it.
+
+    Attributes
+    ----------
+    x : Tensor
+        ``(batch, ...)``.
+    lengths : Tensor or None
+        ``(batch,)`` int64: valid steps of each row; time-preserving layers pass it on.
+    weights : Tensor or None
+        ``(batch,)``: weight of each row in batch statistics; padding rows weigh zero.
+    seed, step : Tensor or None
+        0-d int64 keys of random layers.
+    updates : mapping of Variable to Tensor
+        New values of moving statistics; returned, never hidden.
+    dtype : str
+        Element type of the weights.
+    """
+    x: Tensor
+    lengths: Tensor | None = None
+    weights: Tensor | None = None
+    seed: Tensor | None = None
+    step: Tensor | None = None
+    updates: Mapping[Variable, Tensor] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def to(self, x: Tensor, **changes) -> Flow:
+        """The flow with another tensor."""
+        return replace(self, x=x, **changes)
+
+
+class Layer:
+    """A piece of graph with weights. The simplest layer overrides `call`, and `build` for weights.
+
+    A subclass stores each constructor argument under its own name, as scikit-learn's estimators
+    do; files and copies are made from that, so there is no ``get_config`` to write.
+
+    Parameters
+    ----------
+    name : str, optional
+        The layer's name inside its model; made from the class name otherwise.
+
+    Attributes
+    ----------
+    weights : dict of str to Variable
+        The layer's own variables by short name.
+    children : dict of str to Layer
+        Layers inside this one by short name.
+    keeps_time : bool
+        Whether the time axis passes through, and lengths with it.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> class Scale(layers.Layer):
+    ...     '''Multiplies every feature by a learned factor.'''
+    ...     def build(self, spec):
+    ...         self.factor = self.add_weight("factor", spec.shape[-1:], "ones")
+    ...     def call(self, x):
+    ...         return x * self.factor
+    >>> print(Scale()(gt.placeholder((2, 3))).spec)
+    float32[2, 3]
+    """
+    keeps_time = False
+    takes_several = False          # whether it is called on a list of tensors
+
+    def __init__(self, name: str | None = None):
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", str(name)):
+            raise ParameterError(f"{name!r} cannot be the name of a layer",
+                                 fix="use letters, digits, '_', '.' and '-'")
+        self.name = name
+        self.path = name or snake_case(type(self).__name__)
+        self.weights: dict[str, Variable] = {}
+        self.children: dict[str, Layer] = {}
+        self.penalties: list[tuple] = []           # (regularizer, Variable)
+        self.built: Spec | None = None
+        self.dtype = "float32"
+
+    # ---- for authors of layers -----------------------------------------------------------------
+
+    def build(self, spec: Spec) -> None:
+        """Make the weights; ``spec`` is the input's without the batch axis."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """The layer's formula on ``(batch, ...)``."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither call nor forward")
+
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        """The formula for layers that use more than the tensor; returns updates in the flow."""
+        return flow.to(self.call(flow.x), lengths=flow.lengths if self.keeps_time else None)
+
+    def add_weight(self, name: str, shape: Sequence[int], initializer="glorot_uniform",
+                   regularizer=None, trainable: bool = True) -> Variable:
+        """A variable of the layer, ``<path>/<name>`` in files."""
+        from .initializers import initializer as find
+        weight = variable(tuple(int(n) for n in shape), self.dtype, f"{self.path}/{name}",
+                          find(initializer), trainable)
+        self.weights[name] = weight
+        if regularizer is not None:
+            from .regularizers import regularizer as find_regularizer
+            self.penalties.append((find_regularizer(regularizer), weight))
+        return weight
+
+    def add_child(self, name: str, layer: Layer) -> Layer:
+        """A layer inside this one, ``<path>/<name>`` in files."""
+        self.children[name] = layer
+        layer.set_path(f"{self.path}/{name}")
+        return layer
+
+    # ---- for users -----------------------------------------------------------------------------
+
+    def __call__(self, x, training: bool = False):
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : Tensor, array or Flow, or a list of them for layers that merge
+            ``(batch, ...)``.
+        training : bool
+            Builds the training graph: dropout active, batch statistics taken.
+
+        Returns
+        -------
+        Tensor, or (Tensor, updates) when training, or Flow when called with one
+        """
+        several = isinstance(x, (list, tuple))
+        if several != self.takes_several:
+            raise ParameterError(f"{self.label} takes {'a list of tensors' * (not several)}"
+                                 f"{'one tensor, not a list' * several}")
+        flows = [as_flow(t) for t in (x if several else [x])]
+        given = x if several else [x]
+        result = self.run(flows if several else flows[0], training)
+        if isinstance(given[0], Flow):
+            return result
+        if training:
+            return result.x, dict(result.updates)
+        result.x.origin = (self, tuple(f.x for f in flows))
+        return result.x
+
+    def run(self, flow, training: bool) -> Flow:
+        """Build if needed, check the input, and go forward; what models call."""
+        first = flow[0] if isinstance(flow, list) else flow
+        spec = ([Spec(f.x.shape[1:], f.x.dtype) for f in flow] if isinstance(flow, list)
+                else Spec(flow.x.shape[1:], flow.x.dtype))
+        with surroundings(layer=self.label, fix=""):
+            if self.built is None:
+                self.dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
+                self.build(spec)
+                self.built = spec
+            self.check(spec)
+            return self.forward(flow, training)
+
+    def check(self, spec) -> None:
+        """Refuse an input whose last axis is not what the weights were made for."""
+        built = self.built
+        if isinstance(spec, list) or not self.weights or not built.shape:
+            return
+        if spec.shape[-1:] != built.shape[-1:] or len(spec.shape) != len(built.shape):
+            size = built.shape[-1]
+            raise ShapeError(f"{self.label}: the input has another shape than it was built for",
+                             got=f"{list(spec.shape)}, not {list(built.shape)} (without batch)",
+                             fix=f"{type(self).__name__} was built for {size} inputs; pass X with "
+                                 f"{size} columns or build a new model")
+
+    @property
+    def label(self) -> str:
+        """``Dense "hidden"``: how errors call it."""
+        return f'{type(self).__name__} "{self.path.rpartition("/")[2]}"'
+
+    def set_path(self, path: str) -> None:
+        """Name the layer and everything in it; random streams and files follow the names."""
+        self.path = path
+        for name, weight in self.weights.items():
+            weight.name = f"{path}/{name}"
+        for name, child in self.children.items():
+            child.set_path(f"{path}/{name}")
+
+    @property
+    def stream(self) -> int:
+        """The layer's random stream."""
+        return stream_of(self.path)
+
+    def variables(self) -> dict[str, Variable]:
+        """Every variable of the layer and its children by path, in a fixed order."""
+        found = {w.name: w for w in self.weights.values()}
+        for child in self.children.values():
+            found.update(child.variables())
+        return found
+
+    def trainable(self) -> dict[str, Variable]:
+        """The variables an optimizer may change."""
+        return {name: v for name, v in self.variables().items() if v.trainable}
+
+    def all_penalties(self) -> list[tuple]:
+        """(regularizer, variable) of the layer and its children."""
+        return [*self.penalties, *(p for c in self.children.values() for p in c.all_penalties())]
+
+    def initialize(self, seed: int) -> None:
+        """Draw every weight anew."""
+        for v in self.variables().values():
+            v.initialize(seed)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `variables`."""
+        self._require_built()
+        return [v.numpy() for v in self.variables().values()]
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Set all weights; nothing is changed if one does not fit.
+
+        Raises
+        ------
+        DataError
+            If the number of arrays or a shape differs.
+        """
+        self._require_built()
+        found = self.variables()
+        arrays = [np.asarray(w) for w in weights]
+        if len(arrays) != len(found):
+            raise DataError(f"{self.label} has {len(found)} weights, not {len(arrays)}")
+        for (name, v), a in zip(found.items(), arrays):
+            if a.shape != v.shape:
+                raise ShapeError(f'the weight "{name}" has another shape',
+                                 got=f"{list(a.shape)}, not {list(v.shape)}")
+        for v, a in zip(found.values(), arrays):
+            v.assign(a)
+
+    def _require_built(self) -> None:
+        if self.built is None:
+            raise ParameterError(f"{self.label} has no weights yet",
+                                 fix="call it on a tensor first, or start with Input(shape)")
+
+    def config(self) -> dict:
+        """Constructor arguments that differ from their defaults, by name."""
+        defaults = inspect.signature(type(self).__init__).parameters
+        found = {}
+        for name, parameter in defaults.items():
+            if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL,
+                                                    parameter.VAR_KEYWORD):
+                continue
+            value = getattr(self, name)
+            if value is not parameter.default and value != parameter.default:
+                found[name] = value
+        return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+
+def as_flow(x) -> Flow:
+    """A flow from a tensor or an array."""
+    return x if isinstance(x, Flow) else Flow(x if isinstance(x, Tensor) else constant(x))
+
+
+def snake_case(name: str) -> str:
+    """``Conv2D`` -> ``conv2d``, ``BatchNormalization`` -> ``batch_normalization``."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def joined_updates(*flows: Flow) -> dict:
+    """The updates of several flows together."""
+    return {v: t for f in flows for v, t in f.updates.items()}

@@ -1,0 +1,65 @@
+"""Dense: the fully connected layer, activation(x @ kernel + bias)."""
+from __future__ import annotations
+
+from ..backend import Spec, Tensor
+from ..backend.errors import ShapeError
+from ..backend.ops.activations import activation as find_activation
+from .arguments import positive_int
+from .base import Layer
+
+
+class Dense(Layer):
+    """A fully connected layer on the last axis: ``activation(x @ kernel + bias)``.
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or callable, optional
+        Applied to the result; None is linear.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    kernel_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    name : str, optional
+        The layer's name.
+
+    Raises
+    ------
+    ShapeError
+        If the input has no feature axis.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.Dense(3)(gt.placeholder((2, 5, 4))).spec)
+    float32[2, 5, 3]
+    """
+    keeps_time = True
+
+    def __init__(self, units: int, activation=None, use_bias: bool = True,
+                 kernel_initializer="glorot_uniform", bias_initializer="zeros",
+                 kernel_regularizer=None, bias_regularizer=None, name: str | None = None):
+        super().__init__(name)
+        self.units = positive_int("units", units)
+        self.activation, self.use_bias = activation, use_bias
+        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
+        find_activation(activation)
+
+    def build(self, spec: Spec) -> None:
+        if not spec.shape:
+            raise ShapeError("Dense needs a feature axis beside the batch axis",
+                             fix="reshape the input to (batch, features)")
+        self.kernel = self.add_weight("kernel", (spec.shape[-1], self.units),
+                                      self.kernel_initializer, self.kernel_regularizer)
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer,
+                                        self.bias_regularizer)
+
+    def call(self, x: Tensor) -> Tensor:
+        x = x @ self.kernel                                    # (batch, ..., units)
+        return find_activation(self.activation)(x + self.bias if self.use_bias else x)

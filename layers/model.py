@@ -1,0 +1,200 @@
+"""Input, Sequential and Model: layers put together, in a chain or in any directed acyclic graph."""
+from __future__ import annotations
+
+from collections import Counter
+from typing import Sequence
+
+from ..backend import Spec, Tensor, placeholder
+from ..backend.errors import ParameterError
+from ..backend.graph import topological
+from ..backend.tensor import LEAVES, placeholder_op
+from .base import Flow, Layer, joined_updates, snake_case
+
+SYMBOLIC_BATCH = 2   # models are traced at this batch size and built again at any other
+
+
+def Input(shape, dtype="float32", name: str = "input") -> Tensor:
+    """The place where data enter a model.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Shape of one sample, without the batch axis.
+    dtype : str
+        Element type.
+    name : str
+        Printed in graphs and errors.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, *shape)``.
+
+    Examples
+    --------
+    >>> from gradatim import Input, Model, layers
+    >>> x = Input((4,))
+    >>> model = Model(x, layers.Dense(2)(layers.Dense(8, activation="relu")(x)))
+    >>> [v.shape for v in model.variables().values()]
+    [(4, 8), (8,), (8, 2), (2,)]
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return placeholder((SYMBOLIC_BATCH, *shape), dtype, name)
+
+
+class Network(Layer):
+    """A layer made of layers: what Sequential and Model share."""
+
+    def name_children(self, layers: Sequence[Layer]) -> None:
+        """Adopt layers under unique names: ``dense``, ``dense_1``, ...
+
+        A network that stands alone adds no prefix, so files hold ``dense_1/kernel``.
+        """
+        names = [layer.name or snake_case(type(layer).__name__) for layer in layers]
+        given = Counter(layer.name for layer in layers if layer.name)
+        twice = [n for n, count in given.items() if count > 1]
+        if twice:
+            raise ParameterError(f'two layers are named "{twice[0]}"', fix="rename one")
+        seen: Counter = Counter()
+        for layer, name in zip(layers, names):
+            unique = name
+            while unique in self.children or not layer.name and unique in given:
+                seen[name] += 1
+                unique = f"{name}_{seen[name]}"
+            self.children[unique] = layer
+        self.set_path(self.path)
+
+    def set_path(self, path: str) -> None:
+        """A network's own name is no part of its layers' paths unless it stands in another."""
+        super().set_path(path)
+        if "/" not in path and not getattr(self, "nested", False):
+            for name, child in self.children.items():
+                child.set_path(name)
+
+    def summary(self) -> str:
+        """A table of layers, output shapes and parameters, as text.
+
+        Examples
+        --------
+        >>> from gradatim import Input, Sequential, layers
+        >>> print(Sequential([Input((4,)), layers.Dense(3)]).summary())
+        layer            output shape    parameters
+        dense (Dense)    (3,)                    15
+        total 15 parameters, 15 trainable
+        """
+        from .summary import summary
+        return summary(self)
+
+    def save(self, path) -> None:
+        """Write architecture and weights to one file; `gradatim.load` reads it."""
+        from .saving import save_network
+        save_network(self, path)
+
+
+class Sequential(Network):
+    """A chain of layers.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The first may be an ``Input``: then the weights are made at once.
+    name : str, optional
+        The model's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> model = gt.Sequential([gt.Input((4,)), layers.Dense(8, activation="relu"), layers.Dense(2)])
+    >>> print(model(gt.placeholder((5, 4))).spec)
+    float32[5, 2]
+    """
+    keeps_time = True
+
+    def __init__(self, layers: Sequence = (), name: str | None = None):
+        super().__init__(name)
+        layers = list(layers)
+        start = layers.pop(0) if layers and isinstance(layers[0], Tensor) else None
+        wrong = [layer for layer in layers if not isinstance(layer, Layer)]
+        if wrong:
+            raise ParameterError(f"a Sequential holds layers, not {type(wrong[0]).__name__}",
+                                 fix="pass instances such as layers.Dense(10)")
+        self.layers = layers
+        self.name_children(layers)
+        if start is not None:
+            self.run(Flow(start), training=False)
+
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        for layer in self.layers:
+            flow = layer.run(flow, training)
+        return flow
+
+
+class Model(Network):
+    """Layers wired in any directed acyclic graph, from inputs to outputs.
+
+    Parameters
+    ----------
+    inputs : Tensor or list of Tensor
+        Made by `Input`.
+    outputs : Tensor
+        Computed from them by layers and ops.
+    name : str, optional
+        The model's name.
+
+    Examples
+    --------
+    >>> from gradatim import Input, Model, layers
+    >>> x = Input((8,))
+    >>> h = layers.Dense(8, activation="relu")(x)
+    >>> model = Model(x, layers.Dense(2)(layers.Add()([x, h])))
+    >>> [layer.path for layer in model.children.values()]
+    ['dense', 'add', 'dense_1']
+    """
+
+    def __init__(self, inputs, outputs, name: str | None = None):
+        super().__init__(name)
+        self.inputs, self.outputs = inputs, outputs
+        self.takes_several = isinstance(inputs, (list, tuple))
+        self.entries = tuple(inputs) if self.takes_several else (inputs,)
+        if not isinstance(outputs, Tensor):
+            raise ParameterError(f"a model's output is one tensor, not {type(outputs).__name__}")
+        self.wires = wires(outputs, self.entries)
+        layers = list(dict.fromkeys(layer for layer, _, _ in self.wires))
+        self.name_children(layers)
+        specs = [Spec(t.shape[1:], t.dtype) for t in self.entries]
+        self.built = specs if self.takes_several else specs[0]
+
+    def forward(self, flow, training: bool) -> Flow:
+        flows = flow if isinstance(flow, list) else [flow]
+        known = dict(zip(self.entries, flows, strict=True))
+        for layer, sources, target in self.wires:
+            given = [known[t] for t in sources]
+            known[target] = layer.run(given if layer.takes_several else given[0], training)
+        return known[self.outputs].to(known[self.outputs].x,
+                                      updates=joined_updates(*known.values()))
+
+
+def wires(output: Tensor, entries: Sequence[Tensor]) -> list[tuple]:
+    """(layer, input tensors, output tensor) in order; ops between layers become layers."""
+    from .functional import OpLayer
+    order, seen = [], set(entries)
+    stack = [(output, False)]
+    while stack:
+        tensor, expanded = stack.pop()
+        if tensor in seen and not expanded:
+            continue
+        if tensor.origin is not None:
+            layer, sources = tensor.origin
+        elif tensor.node.op is placeholder_op:
+            raise ParameterError("the output depends on an Input that is not among the inputs",
+                                 got=f'"{tensor.node.settings["name"]}" {tensor.spec}')
+        else:
+            layer, sources = OpLayer.around(tensor)
+        if expanded:
+            order.append((layer, sources, tensor))
+        else:
+            seen.add(tensor)
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(sources))
+    return order
