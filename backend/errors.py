@@ -75,6 +75,10 @@ class DataNotFoundError(Error, FileNotFoundError):
     """A data set that is not on this machine."""
 
 
+class FileAccessError(Error, OSError):
+    """A file the operating system does not let us read or write."""
+
+
 class CorruptFileError(Error, ValueError):
     """A file that is damaged, truncated, hostile or not ours."""
 

@@ -37,7 +37,7 @@ class Rows:
     root: np.ndarray | None         # (n,): roots of the weights
     keep: np.ndarray | None         # indices of the rows whose weight is not zero
     ones: int                       # 1 with an intercept, else 0
-    earlier: tuple | None = None    # (high, low): the factor of rows seen before
+    earlier: tuple | None = None    # (high, low): the factor of the rows seen before
 
     @property
     def columns(self) -> int:
@@ -57,7 +57,9 @@ class Rows:
             return np.zeros(self.columns)
         if self.earlier is not None:
             high, _ = self.earlier
-            return np.concatenate([[0.0], high[0, 1:] / high[0, 0]])
+            mean = high[:, 0] @ high / (high[:, 0] @ high[:, 0])
+            mean[0] = 0.0           # the ones are not centred
+            return mean
         index = np.arange(len(self.Y)) if self.keep is None else self.keep
         index = index[::max(1, len(index) // 1024)]
         sample = np.hstack([dense(self.X[index]), self.Y[index]])
@@ -66,10 +68,9 @@ class Rows:
     def blocks(self, centre):
         """Blocks sqrt(w) * ([1 X y] - centre) as C-ordered arrays; each is overwritten by the next."""
         if self.earlier is not None:
-            high, low = (part.copy() for part in self.earlier)
-            if self.ones:           # only the first row holds anything along the ones
-                moved = two_product(high[0, 0], -centre)
-                high[0], low[0] = add((high[0], low[0]), moved)
+            high, low = self.earlier
+            if self.ones:
+                high, low = add((high, low), two_product(high[:, :1], -centre))
             yield high + low
         index = np.arange(len(self.Y)) if self.keep is None else self.keep
         size = max(4 * self.columns, BLOCK_ELEMENTS // self.columns)
@@ -86,6 +87,12 @@ class Rows:
             if self.root is not None:
                 block *= self.root[chosen, None]
             yield block
+
+    def exact_stack(self):
+        """All rows as one (high, low)."""
+        parts = [(high.copy(), np.zeros_like(high) if low is None else low)
+                 for high, low in self.exact_blocks()]
+        return tuple(np.vstack(part) for part in zip(*parts))
 
     def exact_blocks(self):
         """Blocks of sqrt(w) [1 X y] as unevaluated sums (high, low), without any rounding."""
@@ -230,6 +237,7 @@ class Solution:
     coefficients: np.ndarray        # (p, t)
     intercept: np.ndarray           # (t,)
     mean: np.ndarray                # (p,): weighted mean of X, zero without an intercept
+    mean_variance: float            # 1 / sum of the weights, zero without an intercept
     map: np.ndarray                 # (p, k): coefficients = map @ data of unit variance
     residual: np.ndarray            # (t,): length of the residual
     parameters: float               # effective number of coefficients, without the intercept
@@ -254,8 +262,9 @@ def solve(factor, n_features: int, alpha: float, ones: int) -> Solution:
         exact = (R, low[predictors, predictors]), (z, low[predictors, targets])
         for _ in range(3):
             coefficients = coefficients + mapping @ defect(*exact, coefficients)
-    mean, intercept = np.zeros(n_features), np.zeros(z.shape[1])
+    mean, intercept, mean_variance = np.zeros(n_features), np.zeros(z.shape[1]), 0.0
     if ones:
+        mean_variance = 1.0 / high[0, 0] ** 2
         mean = high[0, predictors] / high[0, 0]
         first = (high[:1, predictors], low[:1, predictors]), (high[:1, targets], low[:1, targets])
         intercept = defect(*first, coefficients)[0] / high[0, 0]
@@ -264,7 +273,8 @@ def solve(factor, n_features: int, alpha: float, ones: int) -> Solution:
         missed = np.zeros_like(z)
     residual = np.hypot(column_norms(high[ones + n_features:, targets]), column_norms(missed))
     parameters = float(np.sum(R.T * mapping)) if alpha > 0 else float(rank)     # trace of the hat
-    return Solution(coefficients, intercept, mean, mapping, residual, parameters, rank, condition)
+    return Solution(coefficients, intercept, mean, mean_variance, mapping, residual,
+                    parameters, rank, condition)
 
 
 def ridge_inverse(R, length, alpha):

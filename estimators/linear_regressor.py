@@ -50,8 +50,8 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Estimated condition number (1-norm) of the centred columns scaled to unit length, with the
         penalty below them; infinite where `rank_` is less than `n_features_in_`.
     r_factor_ : ndarray of shape (k, 1 + n_features + n_targets)
-        Upper triangular factor of ``[1 X y]`` (without the 1 if there is no intercept): all that
-        `partial_fit` has to remember.
+        Upper triangular factor of ``[1 X y]`` (without the 1 if there is no intercept), or the rows
+        themselves while they are fewer than twice its columns: all that `partial_fit` remembers.
     n_samples_seen_ : int
         Rows of non-zero weight seen so far.
     n_features_in_ : int
@@ -198,7 +198,9 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             seen = len(Y) if keep is None else len(keep)
             self.n_samples_seen_ = seen if first else self.n_samples_seen_ + seen
             factor = triangular_factor(rows)
-            self.r_factor_, self._r_factor_low_ = factor
+            # Too few rows may still be dependent, and then only the rows themselves lose nothing.
+            few = len(rows) < 2 * rows.columns
+            self.r_factor_, self._r_factor_low_ = rows.exact_stack() if few else factor
             self._publish(solve(factor, X.shape[1], float(self.alpha), ones), ones, y.ndim == 1)
         return self
 
@@ -218,8 +220,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         spare = freedom > 1e-9 * self.n_samples_seen_
         noise = solution.residual / np.sqrt(freedom) if spare else np.full_like(solution.residual, np.nan)
         root = solution.map
-        mean_variance = 1.0 / self.r_factor_[0, 0] ** 2 if ones else 0.0
-        centre = np.sqrt(mean_variance + np.sum((solution.mean @ root) ** 2))
+        centre = np.sqrt(solution.mean_variance + np.sum((solution.mean @ root) ** 2))
         shape = (lambda values: values[0]) if single else (lambda values: values)
         self.coef_ = shape(np.ascontiguousarray(solution.coefficients.T))
         self.standard_errors_ = shape(np.outer(noise, np.sqrt(np.sum(root ** 2, axis=1))))
@@ -229,7 +230,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.degrees_of_freedom_ = max(0.0, float(freedom))
         self.rank_, self.condition_ = solution.rank, solution.condition
         self._mean_, self._covariance_root_ = solution.mean, root
-        self._mean_variance_ = mean_variance
+        self._mean_variance_ = solution.mean_variance
 
 
 @contextmanager

@@ -81,6 +81,7 @@ class Layer:
     """
     keeps_time = False
     takes_several = False          # whether it is called on a list of tensors
+    nested = False                 # whether it stands inside another layer
 
     def __init__(self, name: str | None = None):
         if name is not None and not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", str(name)):
@@ -122,6 +123,7 @@ class Layer:
     def add_child(self, name: str, layer: Layer) -> Layer:
         """A layer inside this one, ``<path>/<name>`` in files."""
         self.children[name] = layer
+        layer.nested = True
         layer.set_path(f"{self.path}/{name}")
         return layer
 

@@ -62,14 +62,14 @@ class Network(Layer):
                 seen[name] += 1
                 unique = f"{name}_{seen[name]}"
             self.children[unique] = layer
+            layer.nested = True
         self.set_path(self.path)
 
     def set_path(self, path: str) -> None:
         """A network's own name is no part of its layers' paths unless it stands in another."""
-        super().set_path(path)
-        if "/" not in path and not getattr(self, "nested", False):
-            for name, child in self.children.items():
-                child.set_path(name)
+        self.path = path
+        for name, child in self.children.items():
+            child.set_path(f"{path}/{name}" if self.nested else name)
 
     def summary(self) -> str:
         """A table of layers, output shapes and parameters, as text.

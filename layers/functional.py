@@ -1,0 +1,79 @@
+"""OpLayer: an op used between layers, as a layer, so that models may mix the two."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import Tensor, Variable
+from ..backend.errors import ParameterError
+from ..backend.op import find_op
+from ..backend.tensor import apply, constant_op
+from .base import Flow, Layer, joined_updates
+
+
+class OpLayer(Layer):
+    """One op with its settings; inputs that are constants are kept in it.
+
+    Parameters
+    ----------
+    op : str
+        The op's name.
+    settings : dict, optional
+        Its settings.
+    literals : dict of int to array, optional
+        Inputs by position that are constants.
+    output : int
+        Which of the op's outputs to take.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x = gt.Input((4,))
+    >>> model = gt.Model(x, gt.relu(x) * 2.0)
+    >>> print(model(gt.placeholder((3, 4))).spec)
+    float32[3, 4]
+    """
+    takes_several = True
+
+    def __init__(self, op: str, settings: dict | None = None, literals: dict | None = None,
+                 output: int = 0, name: str | None = None):
+        super().__init__(name)
+        self.op, self.settings, self.literals, self.output = op, settings, literals, output
+        self.path = name or find_op(op).name
+
+    @classmethod
+    def around(cls, tensor: Tensor) -> tuple[OpLayer, tuple[Tensor, ...]]:
+        """The layer that makes a tensor, and the tensors it is called on."""
+        node = tensor.node
+        literals, sources = {}, []
+        for position, t in enumerate(node.inputs):
+            if t.node.op is constant_op:
+                literals[position] = t.node.settings["value"]
+            elif isinstance(t, Variable):
+                raise ParameterError("a model cannot hold a variable outside its layers",
+                                     got=t.name, at=node.line,
+                                     fix="make a Layer with add_weight")
+            else:
+                sources.append(t)
+        if not sources:
+            raise ParameterError("the output of a model does not depend on its inputs",
+                                 at=node.line)
+        layer = cls(node.op.name, dict(node.settings), literals, tensor.index)
+        return layer, tuple(sources)
+
+    def forward(self, flow, training: bool) -> Flow:
+        sources = iter(f.x for f in flow)
+        dtype = next((f.x.dtype for f in flow if f.x.spec.is_float), None)
+        literals = {int(k): _fitting(v, dtype) for k, v in (self.literals or {}).items()}
+        inputs = [literals[i] if i in literals else next(sources)
+                  for i in range(len(literals) + len(flow))]
+        out = apply(find_op(self.op), *inputs, **(self.settings or {}))
+        out = out[self.output] if isinstance(out, tuple) else out
+        return flow[0].to(out, lengths=None, updates=joined_updates(*flow))
+
+
+def _fitting(value, dtype):
+    """A floating-point constant in the precision the model is built in."""
+    value = np.asarray(value)
+    return value.astype(dtype) if value.dtype.kind == "f" and dtype is not None else value
