@@ -7,8 +7,8 @@ first, each left when the condition number says that it would lose digits:
 
 1. Cholesky of the Gram matrix, once or twice over (Fukaya et al., CholeskyQR2, 2014);
 2. Householder QR by row blocks (Demmel et al., TSQR, 2012);
-3. Cholesky in double-double arithmetic, the Gram matrix from exact slice products (Ozaki et al.,
-   2012): for the polynomial fits where QR in float64 keeps five digits.
+3. Cholesky in double-double arithmetic: for the polynomial fits where QR in float64 keeps five
+   digits.
 """
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import blas, lapack, solve_triangular
 
+from .double_double import add, add_gram, cholesky, defect, two_product
+
 EPSILON = np.finfo(np.float64).eps
-BLOCK_ELEMENTS = 1 << 21            # one block of rows: 16 MiB
-ONE_PASS, TWO_PASSES = 32.0, 1e3    # condition numbers up to which Cholesky keeps all digits
+GRAM_ELEMENTS = 1 << 19             # a block of rows that stays in cache
+BLOCK_ELEMENTS = 1 << 21            # a block of rows that LAPACK's QR factors at full speed: 16 MiB
+ONE_PASS, TWO_PASSES = 32.0, 1e3    # hardness up to which Cholesky loses no digits that matter
 TINY = 1e-280                       # squares below it have begun to underflow
 DEFICIENT = 1e12                    # beyond it even double-double cannot tell small from zero
-SLICES = 5                          # of 21 bits: a double-double
+KEPT_ROWS = 1024                    # dependent rows up to which partial_fit keeps the rows
 EXTENDED_COLUMNS = 256              # double-double Cholesky is O(columns) NumPy calls
 
-
-# --------------------------------------------------------------------------- rows, block by block
 
 @dataclass(frozen=True)
 class Rows:
@@ -47,9 +48,13 @@ class Rows:
     def predictors(self) -> int:
         return self.ones + self.X.shape[1]
 
+    @property
+    def own(self) -> int:
+        """Number of rows that are not from an earlier factor."""
+        return len(self.Y) if self.keep is None else len(self.keep)
+
     def __len__(self) -> int:
-        own = len(self.Y) if self.keep is None else len(self.keep)
-        return own + (0 if self.earlier is None else len(self.earlier[0]))
+        return self.own + (0 if self.earlier is None else len(self.earlier[0]))
 
     def centre(self) -> np.ndarray:
         """A point near the mean: subtracting it is exact to rounding, whatever the point."""
@@ -60,29 +65,30 @@ class Rows:
             mean = high[:, 0] @ high / (high[:, 0] @ high[:, 0])
             mean[0] = 0.0           # the ones are not centred
             return mean
-        index = np.arange(len(self.Y)) if self.keep is None else self.keep
-        index = index[::max(1, len(index) // 1024)]
-        sample = np.hstack([dense(self.X[index]), self.Y[index]])
-        return np.concatenate([[0.0], sample.mean(axis=0)])
+        step = max(1, self.own // 1024)
+        chosen = slice(None, None, step) if self.keep is None else self.keep[::step]
+        means = [part.mean(axis=0, dtype=np.float64)
+                 for part in (dense(self.X[chosen]), self.Y[chosen])]
+        return np.concatenate([[0.0], *means])
 
-    def blocks(self, centre):
-        """Blocks sqrt(w) * ([1 X y] - centre) as C-ordered arrays; each is overwritten by the next."""
+    def blocks(self, centre, elements=BLOCK_ELEMENTS):
+        """Blocks sqrt(w) * ([1 X y] - centre) in C order; each is overwritten by the next."""
         if self.earlier is not None:
             high, low = self.earlier
             if self.ones:
                 high, low = add((high, low), two_product(high[:, :1], -centre))
             yield high + low
-        index = np.arange(len(self.Y)) if self.keep is None else self.keep
-        size = max(4 * self.columns, BLOCK_ELEMENTS // self.columns)
-        buffer = np.empty((min(size, len(index)), self.columns))
-        for start in range(0, len(index), size):
-            chosen = (slice(start, start + size) if self.keep is None
-                      else index[start:start + size])
+        size = max(4 * self.columns, elements // self.columns)
+        buffer = np.empty((min(size, self.own), self.columns))
+        for start in range(0, self.own, size):
+            chosen = slice(start, start + size)
+            if self.keep is not None:
+                chosen = self.keep[chosen]
             X, Y = dense(self.X[chosen]), self.Y[chosen]
             block = buffer[:len(Y)]
             block[:, :self.ones] = 1.0
-            np.subtract(X, centre[self.ones:self.predictors], out=block[:, self.ones:self.predictors],
-                        dtype=np.float64, casting="unsafe")
+            inner = slice(self.ones, self.predictors)
+            np.subtract(X, centre[inner], out=block[:, inner], dtype=np.float64, casting="unsafe")
             np.subtract(Y, centre[self.predictors:], out=block[:, self.predictors:])
             if self.root is not None:
                 block *= self.root[chosen, None]
@@ -99,19 +105,29 @@ class Rows:
         if self.earlier is not None:
             yield self.earlier
         plain = Rows(self.X, self.Y, None, self.keep, self.ones)
-        start, root = 0, self.root if self.keep is None or self.root is None else self.root[self.keep]
+        root = self.root if self.keep is None else self.root[self.keep]
+        start = 0
         for block in plain.blocks(np.zeros(self.columns)):
             stop = start + len(block)
             yield (block, None) if root is None else two_product(block, root[start:stop, None])
             start = stop
 
 
+def remembered(rows: Rows, factor):
+    """What later rows are stacked on: the factor, or few or dependent rows as they are.
+
+    Of dependent columns a factor in float64 keeps noise that later rows would bring to light.
+    """
+    centred = factor[0][rows.ones:rows.predictors, rows.ones:rows.predictors]
+    dependent = condition_number(centred) >= DEFICIENT
+    limit = max(2 * rows.columns, KEPT_ROWS if dependent else 0)
+    return rows.exact_stack() if len(rows) < limit else factor
+
+
 def dense(X) -> np.ndarray:
     """A plain array of a block of rows."""
     return X.toarray() if hasattr(X, "toarray") else X
 
-
-# ------------------------------------------------------------------------- routes to the factor
 
 def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """The factor of the rows as an unevaluated sum (high, low), by the cheapest exact route."""
@@ -131,24 +147,32 @@ def cholesky_factor(rows: Rows):
     """Route 1; None where the condition number asks for another."""
     centre, factor = rows.centre(), None
     for limit in (TWO_PASSES, 16.0):        # the second pass starts from nearly orthogonal columns
-        gram = np.zeros((rows.columns, rows.columns))
-        with np.errstate(over="ignore", invalid="ignore"):
-            for block in rows.blocks(centre):
-                if factor is not None:
-                    block = blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1).T
-                gram += block.T @ block
+        gram = np.zeros((rows.columns, rows.columns), order="F")    # its upper triangle
+        for block in rows.blocks(centre, GRAM_ELEMENTS):
+            block = block.T                                         # in the order BLAS reads
+            if factor is not None:
+                block = blas.dtrsm(1.0, factor, block, trans_a=1, overwrite_b=1)
+            gram = blas.dsyrk(1.0, block, 1.0, gram, overwrite_c=1)
         squares = np.diagonal(gram)
         if not ((squares > TINY).all() and np.isfinite(squares).all()):
             return None
         scale = power_of_two(np.sqrt(squares))
         upper, failed = lapack.dpotrf(gram / np.outer(scale, scale), clean=1)
-        condition = np.inf if failed else condition_number(upper)   # of y too: a perfect fit fails
-        if condition > limit:
+        hard = np.inf if failed else hardness(upper, rows.predictors)
+        if hard > limit:
             return None
         factor = np.asfortranarray(upper * scale if factor is None else (upper * scale) @ factor)
-        if condition <= ONE_PASS:
+        if hard <= ONE_PASS:
             return uncentred(factor, centre, rows.ones)
     return uncentred(factor, centre, rows.ones)
+
+
+def hardness(factor, predictors) -> float:
+    """How much Cholesky amplifies rounding: the condition number, or |y| over what is left of it."""
+    whole = column_norms(factor[:, predictors:])
+    rest = column_norms(factor[predictors:, predictors:])
+    ratio = np.inf if not (rest > 0).all() else (whole / rest).max(initial=1.0)
+    return max(condition_number(factor[:predictors, :predictors]), float(ratio))
 
 
 def householder_factor(rows: Rows):
@@ -156,7 +180,7 @@ def householder_factor(rows: Rows):
     centre = rows.centre()
     factor = np.zeros((0, rows.columns))
     for block in rows.blocks(centre):
-        stack = np.asfortranarray(np.vstack([factor, block]))
+        stack = np.asfortranarray(np.concatenate([factor, block]))
         work, _ = lapack.dgeqrf_lwork(*stack.shape)
         packed, *_ = lapack.dgeqrf(stack, lwork=int(work), overwrite_a=1)
         factor = np.triu(packed[:rows.columns])
@@ -175,60 +199,16 @@ def uncentred(factor, centre, ones):
 
 def extended_factor(rows: Rows):
     """Route 3; None where the columns are dependent to working accuracy."""
-    size, scale = rows.columns, np.zeros(rows.columns)
+    scale = np.zeros(rows.columns)
     for high, _ in rows.exact_blocks():
         scale = np.maximum(scale, np.abs(high).max(axis=0))
     scale = power_of_two(scale)
-    gram = np.zeros((size, size)), np.zeros((size, size))
+    gram = np.zeros((rows.columns, rows.columns)), np.zeros((rows.columns, rows.columns))
     for high, low in rows.exact_blocks():
-        for start in range(0, len(high), 2048):     # 2 x 21 bits + 11 bits for 2048 rows: exact
-            part = high[start:start + 2048] / scale
-            slices = bit_slices(part)
-            for i, left in enumerate(slices):
-                for right in slices[:SLICES - i]:
-                    gram = add(gram, (left.T @ right, 0.0))
-            if low is not None:
-                cross = part.T @ (low[start:start + 2048] / scale)
-                gram = add(gram, (cross + cross.T, 0.0))
-    return extended_cholesky(gram, scale, rows.predictors)
+        gram = add_gram(gram, high / scale, None if low is None else low / scale)
+    factor = cholesky(gram, rows.predictors, EPSILON ** 2, DEFICIENT ** -2)
+    return factor and tuple(part * scale for part in factor)
 
-
-def bit_slices(values) -> list[np.ndarray]:
-    """Values in [-1, 1] as a sum of parts of 21 bits each, whose products are exact."""
-    slices = []
-    for k in range(1, SLICES + 1):
-        anchor = 1.5 * 2.0 ** (52 - 21 * k)         # adding it rounds to a multiple of 2^(-21 k)
-        slices.append((values + anchor) - anchor)
-        values = values - slices[-1]
-        if not values.any():
-            break
-    return slices
-
-
-def extended_cholesky(gram, scale, predictors):
-    """Cholesky of a double-double matrix, row by row."""
-    high, low = gram
-    size, norms = len(high), np.diagonal(high).copy()
-    root_high, root_low = np.zeros((size, size)), np.zeros((size, size))
-    for j in range(size):
-        pivot = high[j, j], low[j, j]
-        if j < predictors and not pivot[0] > norms[j] / DEFICIENT ** 2:
-            return None
-        if pivot[0] <= norms[j] * EPSILON ** 2:     # y is fitted perfectly: nothing is left of it
-            continue
-        root = np.sqrt(pivot[0])
-        square = two_product(root, root)
-        root = two_sum(root, ((pivot[0] - square[0]) - square[1] + pivot[1]) / (2.0 * root))
-        row = divide((high[j, j:], low[j, j:]), root)
-        root_high[j, j:], root_low[j, j:] = row
-        left, right = ((part[1:, None] for part in row), (part[None, 1:] for part in row))
-        product = multiply(tuple(left), tuple(right))
-        rest = np.s_[j + 1:, j + 1:]
-        high[rest], low[rest] = add((high[rest], low[rest]), (-product[0], -product[1]))
-    return root_high * scale, root_low * scale
-
-
-# ------------------------------------------------------------------------------ from R to answers
 
 @dataclass(frozen=True)
 class Solution:
@@ -331,55 +311,3 @@ def column_norms(R) -> np.ndarray:
 def power_of_two(values) -> np.ndarray:
     """The powers of two just above the values (1 for 0): scaling by them rounds nothing."""
     return np.ldexp(1.0, np.frexp(values)[1])
-
-
-# -------------------------------------------------- double-double arithmetic (Dekker 1971)
-
-def two_sum(a, b):
-    """a + b without rounding, as (high, low)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
-def two_product(a, b):
-    """a * b without rounding, as (high, low)."""
-    product = a * b
-    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
-    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-
-
-def halves(a):
-    """A float64 as two numbers of 26 bits."""
-    shifted = 134217729.0 * a       # 2^27 + 1
-    high = shifted - (shifted - a)
-    return high, a - high
-
-
-def add(a, b):
-    """Sum of two double-doubles."""
-    high, low = two_sum(a[0], b[0])
-    return two_sum(high, low + (a[1] + b[1]))
-
-
-def multiply(a, b):
-    """Product of two double-doubles."""
-    high, low = two_product(a[0], b[0])
-    return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
-
-
-def divide(a, b):
-    """Quotient of two double-doubles."""
-    first = a[0] / b[0]
-    product = multiply((first, np.zeros_like(first)), b)
-    rest = add(a, (-product[0], -product[1]))
-    return two_sum(first, (rest[0] + rest[1]) / b[0])
-
-
-def defect(matrix, right, solution) -> np.ndarray:
-    """right - matrix @ solution in double-double, rounded once."""
-    total = right
-    for j in range(len(solution)):
-        high, low = multiply((matrix[0][:, j, None], matrix[1][:, j, None]), (solution[j], 0.0))
-        total = add(total, (-high, -low))
-    return total[0] + total[1]

@@ -10,21 +10,22 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..backend.errors import DataError, ParameterError, ShapeError
-from .least_squares import BLOCK_ELEMENTS, Rows, dense, solve, triangular_factor
+from .least_squares import (
+    BLOCK_ELEMENTS, Rows, column_norms, dense, remembered, solve, triangular_factor)
 
 
 class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Linear regression by exact least squares.
 
-    Minimises ``sum_i w_i (y_i - x_i b - c)^2 + alpha |b|^2``. Nothing is iterated to a tolerance and
-    nothing is random: the answer has the digits the data allow. Arithmetic is in float64 whatever the
-    dtype of `X`; rows are read in blocks, so that little memory is needed beyond `X` itself.
+    Minimises ``sum_i w_i (y_i - x_i b - c)^2 + alpha |b|^2``. Nothing is iterated to a tolerance
+    and nothing is random: the answer has the digits the data allow. Arithmetic is in float64
+    whatever the dtype of `X`; rows are read in blocks, so that little memory is needed beyond `X`.
 
     Parameters
     ----------
     alpha : float, default=0.0
-        Weight of the ridge penalty on the coefficients (never on the intercept), at least 0. With 0
-        and columns that depend on each other the solution of least norm is taken.
+        Weight of the ridge penalty on the coefficients (never on the intercept), at least 0. With
+        0 and columns that depend on each other the solution of least norm is taken.
     fit_intercept : bool, default=True
         Whether the model has a constant term.
 
@@ -47,11 +48,11 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     rank_ : int
         Number of independent columns, after centring and after columns were scaled.
     condition_ : float
-        Estimated condition number (1-norm) of the centred columns scaled to unit length, with the
-        penalty below them; infinite where `rank_` is less than `n_features_in_`.
+        Estimated condition number (1-norm) of the centred columns scaled to unit length (with the
+        penalty stacked below them); infinite where `rank_` is less than `n_features_in_`.
     r_factor_ : ndarray of shape (k, 1 + n_features + n_targets)
         Upper triangular factor of ``[1 X y]`` (without the 1 if there is no intercept), or the rows
-        themselves while they are fewer than twice its columns: all that `partial_fit` remembers.
+        themselves while they are few or dependent: all that `partial_fit` remembers.
     n_samples_seen_ : int
         Rows of non-zero weight seen so far.
     n_features_in_ : int
@@ -61,12 +62,14 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    Weights are *precision* weights: row i has noise variance ``s^2 / w_i``. Coefficients are those of
-    a row repeated ``w_i`` times; standard errors count every row of non-zero weight once. Standard
-    errors and deviations follow Seber and Lee, *Linear Regression Analysis*, 2nd ed. 2003,
-    sections 3.2-3.3 and 5.3; effective parameters of a ridge, Hastie, Tibshirani and Friedman,
-    *The Elements of Statistical Learning*, 2nd ed. 2009, equation 3.50. With a penalty they are the
-    deviations of the (biased) ridge estimate.
+    Weights are *precision* weights: row i has noise variance ``s^2 / w_i``. Coefficients are those
+    of a row repeated ``w_i`` times; standard errors count every row of non-zero weight once.
+
+    Standard errors and deviations follow Seber and Lee, *Linear Regression Analysis*, 2nd ed. 2003,
+    chapters 3 and 5. With a penalty they are the deviations of the (biased) ridge estimate, and its
+    effective number of coefficients is that of Hastie, Tibshirani and Friedman, *The Elements of
+    Statistical Learning*, 2nd ed. 2009, section 3.4.1. Of dependent columns they are those of the
+    solution of least norm.
 
     Examples
     --------
@@ -130,7 +133,8 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Data or weights that cannot be used; the rows seen before are kept.
+            Data or weights that cannot be used (a block whose weights are all zero among them);
+            what was learned before is kept.
         """
         return self._learn(X, y, sample_weight, first=not hasattr(self, "r_factor_"))
 
@@ -145,8 +149,8 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Also return the standard deviation of a *new observation* of weight 1 at each row x,
             ``s sqrt(1 + 1 / sum(w) + (x - m)' C (x - m))`` with the noise s, the mean m of the
             training rows and ``s^2 C`` the covariance of the coefficients (Seber and Lee 2003,
-            section 5.3); without an intercept m and the second term are 0. For an interval
-            multiply by a quantile of Student's t with `degrees_of_freedom_`.
+            chapter 5); without an intercept m and the second term are 0. For an interval multiply
+            by a quantile of Student's t with `degrees_of_freedom_`.
 
         Returns
         -------
@@ -170,7 +174,8 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             block = dense(X[rows]).astype(np.float64, copy=False)
             mean[rows] = block @ self.coef_.T + self.intercept_
             if return_std:
-                leverage[rows] = np.sum(((block - self._mean_) @ self._covariance_root_) ** 2, axis=1)
+                away = (block - self._mean_) @ self._covariance_root_
+                leverage[rows] = np.sum(away ** 2, axis=1)
         if not return_std:
             return mean
         spread = np.sqrt(1.0 + self._mean_variance_ + leverage)
@@ -198,9 +203,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             seen = len(Y) if keep is None else len(keep)
             self.n_samples_seen_ = seen if first else self.n_samples_seen_ + seen
             factor = triangular_factor(rows)
-            # Too few rows may still be dependent, and then only the rows themselves lose nothing.
-            few = len(rows) < 2 * rows.columns
-            self.r_factor_, self._r_factor_low_ = rows.exact_stack() if few else factor
+            self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
             self._publish(solve(factor, X.shape[1], float(self.alpha), ones), ones, y.ndim == 1)
         return self
 
@@ -208,22 +211,23 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Refuse a block whose targets or intercept do not fit the factor kept so far."""
         if np.shape(self.intercept_) != y.shape[1:]:
             raise ShapeError("partial_fit: y has other targets than in the first call",
-                             got=f"y of shape {y.shape}, before: {np.shape(self.intercept_)} per row",
+                             got=f"{y.shape[1:]} a row, before: {np.shape(self.intercept_)}",
                              fix="pass the same targets at every call, or fit a new model")
         if columns != self.r_factor_.shape[1]:
             raise ParameterError("partial_fit: fit_intercept was changed after the first call",
-                                 got=f"fit_intercept={self.fit_intercept}", fix="call fit, or clone")
+                                 got=f"fit_intercept={self.fit_intercept}",
+                                 fix="start again with fit")
 
     def _publish(self, solution, ones, single):
         """Set the fitted attributes, in the shape of y."""
         freedom = self.n_samples_seen_ - ones - solution.parameters
         spare = freedom > 1e-9 * self.n_samples_seen_
-        noise = solution.residual / np.sqrt(freedom) if spare else np.full_like(solution.residual, np.nan)
+        noise = solution.residual / np.sqrt(freedom if spare else np.nan)
         root = solution.map
         centre = np.sqrt(solution.mean_variance + np.sum((solution.mean @ root) ** 2))
         shape = (lambda values: values[0]) if single else (lambda values: values)
         self.coef_ = shape(np.ascontiguousarray(solution.coefficients.T))
-        self.standard_errors_ = shape(np.outer(noise, np.sqrt(np.sum(root ** 2, axis=1))))
+        self.standard_errors_ = shape(np.outer(noise, column_norms(root.T)))
         self.intercept_ = shape(solution.intercept)
         self.intercept_standard_error_ = shape(noise * centre)
         self.residual_std_ = shape(noise)
