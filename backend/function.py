@@ -49,17 +49,25 @@ class Function:
         self.single = single
 
     def __call__(self, *arrays):
+        results, state = self.compute(*arrays)
+        self.commit(state)
+        return results[0] if self.single else results
+
+    def compute(self, *arrays):
+        """The outputs, and the variables' values afterwards, which are not stored yet."""
         graph = self.graph
         if len(arrays) != len(graph.inputs):
             raise GraphError(f"the function takes {len(graph.inputs)} arrays, not {len(arrays)}")
         feeds = [_feed(t, a) for t, a in zip(graph.inputs, arrays)]
         state = [v.storage for v in graph.variables]
         results = self.program.run(state, feeds)
-        if graph.updates:
-            for v, value in zip(graph.variables, state):
+        return [np.asarray(r) for r in results], state
+
+    def commit(self, state) -> None:
+        """Make the updated values of a `compute` those of the variables."""
+        if self.graph.updates:
+            for v, value in zip(self.graph.variables, state):
                 v.storage = value
-        results = [np.asarray(r) for r in results]
-        return results[0] if self.single else results
 
     def plan(self):
         """What one call takes: steps, FLOPs, peak bytes, fall-backs."""

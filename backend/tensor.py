@@ -160,6 +160,11 @@ class Variable(Tensor):
         self.assign(value)
 
     @property
+    def drawn(self) -> bool:
+        """Whether it has a value yet."""
+        return self._storage is not None
+
+    @property
     def storage(self):
         """The value as the backend that wrote it keeps it: an array or a handle of its own."""
         if self._storage is None:

@@ -81,6 +81,7 @@ class Layer:
     """
     keeps_time = False
     takes_several = False          # whether it is called on a list of tensors
+    takes_integers = False         # whether the input is whole numbers, as Embedding's is
     nested = False                 # whether it stands inside another layer
 
     def __init__(self, name: str | None = None):

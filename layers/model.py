@@ -124,6 +124,11 @@ class Sequential(Network):
         if start is not None:
             self.run(Flow(start), training=False)
 
+    @property
+    def takes_integers(self) -> bool:
+        """As the first layer does."""
+        return bool(self.layers) and self.layers[0].takes_integers
+
     def forward(self, flow: Flow, training: bool) -> Flow:
         for layer in self.layers:
             flow = layer.run(flow, training)
@@ -164,6 +169,11 @@ class Model(Network):
         self.name_children(layers)
         specs = [Spec(t.shape[1:], t.dtype) for t in self.entries]
         self.built = specs if self.takes_several else specs[0]
+
+    @property
+    def takes_integers(self) -> bool:
+        """As the first input says."""
+        return self.entries[0].dtype.kind in "iu"
 
     def forward(self, flow, training: bool) -> Flow:
         flows = flow if isinstance(flow, list) else [flow]

@@ -1,0 +1,5 @@
+"""Strategies, passes that cut a graph into replicas, and the communicators that join them."""
+from .communicator import Communicator
+from .local import local_communicators
+from .replicate import replicate
+from .strategy import DataParallel, SingleDevice, Strategy, strategy

@@ -10,8 +10,10 @@ from .dead import dead
 from .fold import fold
 from .memory import memory
 from .report import Report
+from .single_device import single_device
 
-PASSES = {"dead": dead, "fold": fold, "common": common, "memory": memory}
+PASSES = {"single_device": single_device, "dead": dead, "fold": fold, "common": common,
+          "memory": memory}
 DEFAULT = tuple(PASSES)
 
 
@@ -23,7 +25,7 @@ def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list
     >>> import gradatim as gt
     >>> from gradatim.backend.passes import optimize
     >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
-    >>> print(reports[1])
+    >>> print(reports[2])
     fold: 5 nodes, 4 after
       constant 2, 2 after
       multiply 1, 0 after

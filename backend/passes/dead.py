@@ -1,13 +1,10 @@
-"""Dead nodes: drop what is never read, and what returns its input as it is on one device."""
+"""Dead nodes: drop what is never read, and what returns its input as it is."""
 from __future__ import annotations
 
 from ..graph import Graph
 
 # Ops that change nothing when the condition on (node, input spec) holds.
 IDENTITIES = {
-    "all_reduce": lambda node, x: not node.settings.get("replicas"),
-    "all_gather": lambda node, x: not node.settings.get("replicas"),
-    "broadcast_from": lambda node, x: not node.settings.get("replicas"),
     "cast": lambda node, x: node.specs[0] == x,
     "copy": lambda node, x: node.device == node.inputs[0].device,
     "reshape": lambda node, x: node.specs[0] == x,

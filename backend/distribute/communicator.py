@@ -1,0 +1,29 @@
+"""Communicator: how the replicas of a graph exchange arrays."""
+from __future__ import annotations
+
+
+class Communicator:
+    """One replica's end of the exchange. Every rank calls the same methods in the same order.
+
+    Attributes
+    ----------
+    rank, size : int
+        This replica's number, from 0, and how many there are.
+    """
+    rank: int
+    size: int
+
+    def all_reduce(self, x, operation: str = "sum"):
+        """The sum, max, min or mean of all ranks' arrays; the same bits on every rank."""
+        raise NotImplementedError
+
+    def all_gather(self, x, axis: int = 0):
+        """All ranks' arrays joined along an axis, in the order of ranks."""
+        raise NotImplementedError
+
+    def broadcast_from(self, x, root: int = 0):
+        """The array of rank ``root``."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Free the other ranks when this one cannot go on."""

@@ -1,0 +1,56 @@
+"""Local communicator: N replicas as threads of one process, which share memory."""
+from __future__ import annotations
+
+from threading import Barrier
+
+import numpy as np
+
+from .communicator import Communicator
+
+REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+
+
+class LocalCommunicator(Communicator):
+    """A rank among threads: arrays meet in shared slots between two barriers."""
+
+    def __init__(self, rank: int, slots: list, barrier: Barrier):
+        self.rank, self.size = rank, len(slots)
+        self._slots, self._barrier = slots, barrier
+
+    def _exchange(self, x, combine):
+        """Everyone's arrays combined in the order of ranks, so that all ranks get the same bits."""
+        self._slots[self.rank] = x
+        self._barrier.wait()
+        result = combine(self._slots)
+        self._barrier.wait()        # nobody overwrites a slot before everyone has read it
+        return result
+
+    def all_reduce(self, x, operation: str = "sum"):
+        def combine(slots):
+            total = np.array(slots[0])
+            for other in slots[1:]:
+                total = REDUCTIONS["sum" if operation == "mean" else operation](total, other)
+            return total / np.asarray(self.size, total.dtype) if operation == "mean" else total
+        return self._exchange(x, combine)
+
+    def all_gather(self, x, axis: int = 0):
+        return self._exchange(x, lambda slots: np.concatenate(slots, axis=axis))
+
+    def broadcast_from(self, x, root: int = 0):
+        return self._exchange(x, lambda slots: np.array(slots[root]))
+
+    def abort(self) -> None:
+        self._barrier.abort()
+
+
+def local_communicators(size: int) -> list[LocalCommunicator]:
+    """One communicator per replica of this process.
+
+    Examples
+    --------
+    >>> from gradatim.backend.distribute import local_communicators
+    >>> [c.rank for c in local_communicators(2)]
+    [0, 1]
+    """
+    slots, barrier = [None] * size, Barrier(size)
+    return [LocalCommunicator(rank, slots, barrier) for rank in range(size)]

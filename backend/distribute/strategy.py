@@ -1,0 +1,130 @@
+"""Strategy: over which devices a step is spread; plain parameters, applied as a pass."""
+from __future__ import annotations
+
+from threading import Thread
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from ..base import Backend
+from ..errors import ParameterError, ShapeError, unknown_name
+from ..function import Function, function
+from ..graph import Graph
+from ..passes import DEFAULT
+from ..tensor import Tensor, Variable, placeholder_op
+from .replicate import replicate
+
+
+class Strategy:
+    """Base: how a step is compiled and how many rows one replica gets."""
+    replicas = 1
+
+    def local(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One replica's share of an array with rows."""
+        if shape[0] % self.replicas:
+            raise ShapeError(f"{shape[0]} rows cannot be shared by {self.replicas} replicas")
+        return (shape[0] // self.replicas, *shape[1:])
+
+    def function(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
+                 updates: Mapping[Variable, Tensor], backend: Backend):
+        """A callable on arrays of the whole batch."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+    def __eq__(self, other) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None
+
+
+class SingleDevice(Strategy):
+    """Everything on one device."""
+
+    def function(self, inputs, outputs, updates, backend):
+        return function(inputs, list(outputs), updates, backend=backend)
+
+
+class DataParallel(Strategy):
+    """Synchronous data parallelism: each replica takes its share of every batch's rows.
+
+    The result is that of one device with the whole batch: gradients, batch statistics, losses
+    and metrics are summed over all rows, and random numbers follow a row's place in the batch.
+
+    Parameters
+    ----------
+    replicas : int
+        How many, as threads of this process.
+
+    Examples
+    --------
+    >>> from gradatim.backend.distribute import DataParallel
+    >>> DataParallel(2).local((8, 3))
+    (4, 3)
+    """
+
+    def __init__(self, replicas: int = 2):
+        if not isinstance(replicas, (int, np.integer)) or replicas < 1:
+            raise ParameterError(f"replicas must be a whole number from 1 on, not {replicas!r}")
+        self.replicas = int(replicas)
+
+    def function(self, inputs, outputs, updates, backend):
+        return ReplicatedFunction(Graph(outputs, updates, inputs), self.replicas, backend)
+
+
+class ReplicatedFunction:
+    """One program per replica, run together on shares of the arrays."""
+
+    def __init__(self, graph: Graph, replicas: int, backend: Backend):
+        passes = tuple(p for p in DEFAULT if p != "single_device")
+        self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
+        self._functions = [
+            Function(replicate(graph, rank), backend, passes, communicator=communicator)
+            for rank, communicator in enumerate(self._communicators)]
+        self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
+                       for t in graph.inputs]
+
+    def __call__(self, *arrays):
+        size = len(self._functions)
+        found: list = [None] * size
+        errors: list = []
+
+        def work(rank: int) -> None:
+            try:
+                found[rank] = self._functions[rank].compute(
+                    *(_share(a, rank, size) if split else a
+                      for a, split in zip(arrays, self._split)))
+            except BaseException as error:
+                errors.append(error)
+                self._communicators[rank].abort()
+
+        threads = [Thread(target=work, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]        # the later ones are only the freed others
+        results, state = found[0]
+        self._functions[0].commit(state)
+        return results
+
+
+def _share(array, rank: int, size: int):
+    rows = len(array) // size
+    return array[rank * rows:(rank + 1) * rows]
+
+
+STRATEGIES = {"auto": SingleDevice, "single": SingleDevice}
+
+
+def strategy(name) -> Strategy:
+    """The strategy of that name, or the object itself."""
+    if isinstance(name, Strategy):
+        return name
+    if isinstance(name, str) and name in STRATEGIES:
+        return STRATEGIES[name]()
+    if isinstance(name, str):
+        raise unknown_name("strategy", name, STRATEGIES)
+    raise ParameterError(f"a strategy is a name or a Strategy, not {name!r}")

@@ -1,0 +1,239 @@
+"""Callbacks: what happens beside training at the ends of epochs; parameters only, no state."""
+from __future__ import annotations
+
+import csv
+import math
+import os
+from typing import Callable
+
+import numpy as np
+
+from ..backend.errors import NonFiniteError, ParameterError
+
+
+class Callback:
+    """Base. Hooks get the run; what a callback must remember it keeps in ``run.memory(self)``.
+
+    A callback object holds only its parameters, so that the same object serves clones, threads
+    and repeated fits.
+
+    Examples
+    --------
+    >>> from gradatim.training import Callback
+    >>> class Count(Callback):
+    ...     '''Counts epochs.'''
+    ...     def on_epoch_end(self, run):
+    ...         memory = run.memory(self)
+    ...         memory.count = getattr(memory, "count", 0) + 1
+    """
+
+    def on_fit_begin(self, run) -> None:
+        """Before the first step."""
+
+    def on_epoch_end(self, run) -> None:
+        """After each epoch: ``run.logs`` holds its numbers, ``run.stop = True`` ends training."""
+
+    def on_fit_end(self, run) -> None:
+        """After the last step, also after Ctrl-C."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+
+class EarlyStopping(Callback):
+    """Stop when the monitored number stops improving; the best weights are restored always.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the logs; ``"val_loss"`` falls back to ``"loss"`` without validation data.
+    patience : int
+        Epochs without improvement that are allowed.
+    min_delta : float
+        What counts as an improvement.
+    mode : {"auto", "min", "max"}
+        Direction of improvement; auto: down for losses and errors, up for the rest.
+
+    Examples
+    --------
+    >>> from gradatim.training import EarlyStopping
+    >>> EarlyStopping(patience=3).patience
+    3
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0,
+                 mode: str = "auto"):
+        if not isinstance(patience, (int, np.integer)) or patience < 0:
+            raise ParameterError(f"patience must be a whole number from 0 on, not {patience!r}")
+        self.monitor, self.patience, self.min_delta = monitor, int(patience), min_delta
+        self.mode = _mode(mode)
+
+    def on_fit_begin(self, run):
+        memory = run.memory(self)
+        memory.best, memory.wait, memory.weights = math.inf, 0, None
+
+    def on_epoch_end(self, run):
+        memory = run.memory(self)
+        value = _signed(run, self.monitor, self.mode)
+        if value < memory.best - self.min_delta:
+            memory.best, memory.wait = value, 0
+            memory.weights = run.weights()
+            run.best_epoch = run.epoch
+        else:
+            memory.wait += 1
+            run.stop = run.stop or memory.wait > self.patience
+
+    def on_fit_end(self, run):
+        weights = run.memory(self).weights
+        if weights is not None:
+            run.set_weights(weights)
+
+
+class ReduceLROnPlateau(Callback):
+    """Lower the learning rate when the monitored number stops improving.
+
+    Parameters
+    ----------
+    monitor, min_delta, mode
+        As in `EarlyStopping`.
+    factor : float
+        What the rate is multiplied by.
+    patience : int
+        Epochs without improvement before that.
+    min_lr : float
+        Smallest rate.
+
+    Examples
+    --------
+    >>> from gradatim.training import ReduceLROnPlateau
+    >>> ReduceLROnPlateau(factor=0.5).factor
+    0.5
+    """
+
+    def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10,
+                 min_delta: float = 1e-4, min_lr: float = 0.0, mode: str = "auto"):
+        if not 0 < factor < 1:
+            raise ParameterError(f"factor must be in (0, 1), not {factor!r}")
+        self.monitor, self.factor, self.patience = monitor, factor, patience
+        self.min_delta, self.min_lr, self.mode = min_delta, min_lr, _mode(mode)
+
+    def on_fit_begin(self, run):
+        memory = run.memory(self)
+        memory.best, memory.wait = math.inf, 0
+
+    def on_epoch_end(self, run):
+        memory = run.memory(self)
+        value = _signed(run, self.monitor, self.mode)
+        if value < memory.best - self.min_delta:
+            memory.best, memory.wait = value, 0
+            return
+        memory.wait += 1
+        if memory.wait >= self.patience:
+            memory.wait = 0
+            run.learning_rate = max(run.learning_rate * self.factor, self.min_lr)
+
+
+class TerminateOnNaN(Callback):
+    """Stop with an error as soon as the loss of an epoch is NaN or infinite.
+
+    Examples
+    --------
+    >>> from gradatim.training import TerminateOnNaN
+    >>> TerminateOnNaN()
+    TerminateOnNaN()
+    """
+
+    def on_epoch_end(self, run):
+        if not math.isfinite(run.logs["loss"]):
+            raise NonFiniteError(f"the loss is {run.logs['loss']} after epoch {run.epoch + 1}",
+                                 fix="lower learning_rate, or set global_clipnorm")
+
+
+class CSVLogger(Callback):
+    """Write one line of numbers per epoch to a CSV file, flushed at once.
+
+    Parameters
+    ----------
+    path : str
+        The file; it is replaced unless ``append``.
+    append : bool
+        Whether to go on after what is there.
+
+    Examples
+    --------
+    >>> from gradatim.training import CSVLogger
+    >>> CSVLogger("log.csv").append
+    False
+    """
+
+    def __init__(self, path, append: bool = False):
+        self.path, self.append = path, append
+
+    def on_fit_begin(self, run):
+        run.memory(self).first = True
+
+    def on_epoch_end(self, run):
+        memory = run.memory(self)
+        fresh = memory.first and not (self.append and os.path.exists(self.path))
+        with open(self.path, "w" if fresh else "a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(["epoch", *run.logs])
+            writer.writerow([run.epoch, *run.logs.values()])
+        memory.first = False
+
+
+class FunctionCallback(Callback):
+    """Call functions of your own with the run.
+
+    Parameters
+    ----------
+    on_epoch_end, on_fit_begin, on_fit_end : callable ``(run)``, optional
+        What to call.
+
+    Examples
+    --------
+    >>> from gradatim.training import FunctionCallback
+    >>> show = FunctionCallback(on_epoch_end=lambda run: print(run.epoch, run.logs["loss"]))
+    """
+
+    def __init__(self, on_epoch_end: Callable | None = None, on_fit_begin: Callable | None = None,
+                 on_fit_end: Callable | None = None):
+        for name, function in [("on_epoch_end", on_epoch_end), ("on_fit_begin", on_fit_begin),
+                               ("on_fit_end", on_fit_end)]:
+            if function is not None and not callable(function):
+                raise ParameterError(f"{name} must be callable, not {function!r}")
+            setattr(self, name, function or _nothing)
+
+
+def _nothing(run) -> None:
+    pass
+
+
+def callbacks_of(callbacks) -> list[Callback]:
+    """A list of callbacks from None, one, or several."""
+    found = [] if callbacks is None else list(callbacks) if isinstance(
+        callbacks, (list, tuple)) else [callbacks]
+    for c in found:
+        if not all(callable(getattr(c, hook, None)) for hook in
+                   ("on_fit_begin", "on_epoch_end", "on_fit_end")):
+            raise ParameterError(f"{c!r} is not a callback",
+                                 fix="pass instances of gradatim.training.Callback")
+    return found
+
+
+def _mode(mode: str) -> str:
+    if mode not in ("auto", "min", "max"):
+        raise ParameterError(f"mode must be 'auto', 'min' or 'max', not {mode!r}")
+    return mode
+
+
+def _signed(run, monitor: str, mode: str) -> float:
+    """The monitored number, signed so that smaller is better; NaN is worst."""
+    key = monitor if monitor in run.logs else monitor.removeprefix("val_")
+    if key not in run.logs:
+        raise ParameterError(f'there is nothing called "{monitor}" to monitor',
+                             fix=f"use one of {', '.join(run.logs)}")
+    down = mode == "min" or mode == "auto" and ("loss" in key or "error" in key)
+    value = run.logs[key] if down else -run.logs[key]
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,161 @@
+"""Schedules as graph: how the learning rate changes from step to step."""
+from __future__ import annotations
+
+import math
+
+from ..backend import OPS, Tensor
+from ..backend.errors import ParameterError, unknown_name
+
+where, cos, minimum, power = OPS["where"], OPS["cos"], OPS["minimum"], OPS["power"]
+
+
+class Schedule:
+    """Base: a factor on the learning rate, from the step and the planned number of steps.
+
+    Examples
+    --------
+    >>> from gradatim.training import Cosine
+    >>> [round(f, 2) for f in Cosine().table(5)]
+    [1.0, 0.9, 0.65, 0.35, 0.1]
+    """
+
+    def factor(self, step: Tensor, total: Tensor) -> Tensor:
+        """0-d float32 factor; ``step`` counts from 0, ``total`` steps are planned."""
+        raise NotImplementedError
+
+    def table(self, total: int) -> list[float]:
+        """The factor at every step of a fit of ``total`` steps."""
+        from ..backend import function, placeholder
+        step = placeholder((), "float32", "step", batch=False)
+        whole = placeholder((), "float32", "total", batch=False)
+        compute = function([step, whole], self.factor(step, whole), backend="reference")
+        return [float(compute(i, total)) for i in range(total)]
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        return f"{type(self).__name__}({fields})"
+
+    def __eq__(self, other) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None
+
+
+class Constant(Schedule):
+    """The rate stays as it is.
+
+    Examples
+    --------
+    >>> from gradatim.training import Constant
+    >>> Constant().table(2)
+    [1.0, 1.0]
+    """
+
+    def factor(self, step, total):
+        return OPS["ones_like"](step)
+
+
+class Exponential(Schedule):
+    """Exponential decay to ``final`` of the rate at the last step.
+
+    Parameters
+    ----------
+    final : float
+        Factor reached at the end.
+
+    Examples
+    --------
+    >>> from gradatim.training import Exponential
+    >>> [round(f, 2) for f in Exponential(final=0.25).table(3)]
+    [1.0, 0.63, 0.4]
+    """
+
+    def __init__(self, final: float = 0.01):
+        self.final = _fraction("final", final)
+        if not self.final:
+            raise ParameterError("final must be larger than 0: exponential decay never reaches 0",
+                                 fix='use schedule="cosine"')
+
+    def factor(self, step, total):
+        return power(self.final, step / total)
+
+
+class Cosine(Schedule):
+    """Linear warm-up, then half a cosine down to ``final`` (Loshchilov and Hutter, SGDR, 2017).
+
+    Parameters
+    ----------
+    warmup : float
+        Share of all steps over which the rate rises from near 0.
+    final : float
+        Factor at the end.
+
+    Examples
+    --------
+    >>> from gradatim.training import Cosine
+    >>> [round(f, 2) for f in Cosine(warmup=0.5).table(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+
+    def __init__(self, warmup: float = 0.0, final: float = 0.0):
+        self.warmup, self.final = _fraction("warmup", warmup), _fraction("final", final)
+
+    def factor(self, step, total):
+        falling = minimum(1.0, (step - total * self.warmup) / (total * (1.0 - self.warmup)))
+        fall = self.final + (1.0 - self.final) * 0.5 * (1.0 + cos(falling * math.pi))
+        if not self.warmup:
+            return fall
+        rising = total * self.warmup
+        return where(step < rising, minimum(1.0, (step + 1.0) / rising), fall)
+
+
+class OneCycle(Schedule):
+    """Up from ``start`` to 1 and down to ``final`` along cosines (Smith, 1cycle policy, 2018).
+
+    Parameters
+    ----------
+    peak : float
+        Share of all steps after which the rate is highest.
+    start, final : float
+        Factors at the beginning and at the end.
+
+    Examples
+    --------
+    >>> from gradatim.training import OneCycle
+    >>> [round(f, 2) for f in OneCycle(peak=0.5).table(4)]
+    [0.04, 0.52, 1.0, 0.5]
+    """
+
+    def __init__(self, peak: float = 0.3, start: float = 0.04, final: float = 1e-4):
+        self.peak, self.start = _fraction("peak", peak), _fraction("start", start)
+        self.final = _fraction("final", final)
+        if not self.peak:
+            raise ParameterError("peak must be larger than 0", fix='use schedule="cosine"')
+
+    def factor(self, step, total):
+        rising = step / (total * self.peak)
+        falling = minimum(1.0, (step - total * self.peak) / (total * (1.0 - self.peak)))
+        up = self.start + (1.0 - self.start) * 0.5 * (1.0 - cos(rising * math.pi))
+        down = self.final + (1.0 - self.final) * 0.5 * (1.0 + cos(falling * math.pi))
+        return where(rising < 1.0, up, down)
+
+
+SCHEDULES = {"constant": Constant, "exponential": Exponential, "cosine": Cosine,
+             "one_cycle": OneCycle}
+
+
+def schedule(name) -> Schedule:
+    """The schedule of that name with its defaults, or the object itself."""
+    if isinstance(name, Schedule):
+        return name
+    if isinstance(name, str) and name in SCHEDULES:
+        return SCHEDULES[name]()
+    if isinstance(name, str):
+        raise unknown_name("schedule", name, SCHEDULES)
+    raise ParameterError(f"a schedule is a name or a Schedule, not {name!r}")
+
+
+def _fraction(name: str, value) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1:
+        return float(value)
+    raise ParameterError(f"{name} must be a number in [0, 1), not {value!r}")

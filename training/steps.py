@@ -1,0 +1,99 @@
+"""The graphs of training, evaluation and prediction for one batch shape."""
+from __future__ import annotations
+
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from ..backend import OPS, Tensor, Variable, gradients, placeholder, variable
+from ..layers.base import Flow
+
+batch_sum, cast, maximum = OPS["batch_sum"], OPS["cast"], OPS["maximum"]
+
+
+class Shapes(NamedTuple):
+    """What a program is compiled for."""
+    x: tuple[int, ...]
+    x_dtype: str
+    y: tuple[int, ...]
+    y_dtype: str
+    lengths: bool
+
+
+class Keys:
+    """The 0-d variables that change from step to step, so that nothing of them is compiled in."""
+
+    def __init__(self, seed: int, rate: float):
+        self.seed = variable(np.int64(seed), name="training/seed", trainable=False)
+        self.step = variable(np.int64(0), name="training/step", trainable=False)
+        self.start = variable(np.int64(0), name="training/start", trainable=False)
+        self.total = variable(np.float32(1), name="training/total", trainable=False)
+        self.rate = variable(np.float32(rate), name="training/rate", trainable=False)
+
+    def variables(self) -> dict[str, Variable]:
+        """By name, for checkpoints."""
+        return {v.name: v for v in vars(self).values()}
+
+
+def inputs_for(shapes: Shapes, dtype: str) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
+    """Placeholders: the list to feed, then x, y, weights, lengths (or None)."""
+    batch = shapes.x[0]
+    x = placeholder(shapes.x, shapes.x_dtype, "x")
+    y = placeholder(shapes.y, shapes.y_dtype, "y")
+    weights = placeholder((batch,), dtype, "weights")
+    lengths = placeholder((batch,), "int64", "lengths") if shapes.lengths else None
+    return [t for t in (x, y, weights, lengths) if t is not None], x, y, weights, lengths
+
+
+def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss over the batch, and every sum that is counted."""
+    masked = {"lengths": out.lengths} if out.lengths is not None else {}
+    values = loss(y, out.x, **masked)                                  # (batch,)
+    total, weight = batch_sum(values, weights), batch_sum(weights)
+    sums = {"loss/sum": total, "loss/weight": weight}
+    for metric in metrics:
+        for name, tensor in metric.sums(y, out.x, weights).items():
+            sums[f"{metric.name}/{name}"] = tensor
+    tiny = float(np.finfo(total.dtype).tiny)
+    return total / maximum(weight, tiny), sums
+
+
+def training_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], dict]:
+    """Inputs, counted sums (with the rate), and updates of one optimizer step."""
+    keys: Keys = trainer.keys
+    feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
+    flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
+    out = trainer.model.run(flow, training=True)
+    objective, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
+    parameters = trainer.model.trainable()
+    for penalty, weight in trainer.model.all_penalties():
+        objective = objective + penalty(weight)
+    if trainer.alpha:
+        for path, p in parameters.items():
+            if p.ndim >= 2:                                            # kernels, not biases
+                objective = objective + OPS["square"](p).sum() * (0.5 * trainer.alpha)
+    slopes = dict(zip(parameters, gradients(objective, list(parameters.values()))))
+    since = cast(keys.step - keys.start, dtype="float32")
+    rate = keys.rate * trainer.schedule.factor(since, keys.total)
+    updates = {**out.updates, keys.step: keys.step + 1}
+    updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
+    return feeds, {**sums, "learning_rate": rate}, updates
+
+
+def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], dict]:
+    """Inputs and counted sums, with nothing changed."""
+    feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
+    out = trainer.model.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
+    _, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
+    return feeds, sums, {}
+
+
+def prediction_step(trainer, shape, dtype: str, lengths: bool,
+                    head: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Inputs and the net's output, with ``head`` on top of it."""
+    x = placeholder(shape, dtype, "x")
+    feeds = [x]
+    if lengths:
+        feeds.append(placeholder((shape[0],), "int64", "lengths"))
+    flow = Flow(x, feeds[1] if lengths else None, dtype=trainer.dtype)
+    return feeds, head(trainer.model.run(flow, training=False).x)
