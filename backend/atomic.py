@@ -1,4 +1,4 @@
-"""Atomic writing: whatever goes wrong, the old file or the whole new one is there, nothing between."""
+"""Atomic writing: whatever goes wrong, the old file is there or the whole new one, never a part."""
 from __future__ import annotations
 
 import contextlib
@@ -58,14 +58,15 @@ def atomic_write(path, writer, verify=None) -> None:
     ...     path.read_bytes()
     b'step by step'
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     try:
         _replace(os.path.realpath(path), writer, verify)
     except FileAccessError:
         raise
     except OSError as cause:
-        error = FileAccessError(f'cannot write "{os.path.basename(path)}": {cause.strerror or cause}',
-                                at=path, fix=_CURES.get(cause.errno))
+        name, why = os.path.basename(path), cause.strerror or cause
+        error = FileAccessError(f'cannot write "{name}": {why}', at=path,
+                                fix=_CURES.get(cause.errno))
         error.errno = cause.errno
         raise error from cause
 

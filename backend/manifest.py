@@ -117,9 +117,10 @@ def tree_of_names(names, refuse) -> dict:
 def to_stored(name: str, array) -> tuple[dict, np.ndarray]:
     """The manifest's entry for a tensor and the array of numbers that stands for it in HDF5."""
     entry = {"name": name}
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    if not isinstance(array, (np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f'tensor "{name}" is not a NumPy array', got=type(array).__qualname__,
                          fix="convert it by numpy.asarray")
+    array = np.asarray(array)
     if array.dtype.kind == "U":
         width = max(1, array.dtype.itemsize // 4)
         raw = np.char.encode(array, "utf-8", "surrogatepass")

@@ -101,7 +101,7 @@ def write_model(path, manifest: dict, arrays: dict) -> None:
         with open(part, "rb") as stream:
             if stream.read(_HEADER.size) != header or _digest(stream) != digest:
                 raise FileAccessError("the disk gave back other bytes than were written",
-                                      at=os.fspath(path), fix="check the disk; save elsewhere")
+                                      at=os.fsdecode(path), fix="check the disk; save elsewhere")
 
     atomic_write(path, writer, verify)
 
@@ -135,7 +135,7 @@ def read_model(path) -> tuple[dict, dict]:
     FileAccessError
         If the operating system does not let us read it.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     try:
         return _parse(_read_checked(path))
     except Refusal as refusal:
@@ -259,8 +259,7 @@ def _parse(image: bytes) -> tuple[dict, dict]:
 
 def _read_tree(file, limit: int) -> tuple[dict, dict]:
     """Check every object of the file against the manifest, then read the arrays."""
-    from h5py import h5g
-    root = h5g.open(file, b"/")
+    root = _open(file, "/", group=True)
     _require_group(root, {"manifest", "tensors"}, "/")
     data = _open(root, "manifest", group=False)
     shape = data.get_space().get_simple_extent_dims()
