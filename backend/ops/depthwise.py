@@ -1,0 +1,68 @@
+"""Depthwise convolution: one input channel per group, too little to make a matrix product of.
+
+The window is walked element by element, one multiply-add of whole blocks each. With several
+filters per channel the channels are repeated, so that there is one filter for each.
+"""
+from __future__ import annotations
+
+from .sliding import cropped, padded, window_elements
+
+BLOCK = 1 << 20      # bytes of output worked on at a time; they are read and written many times
+
+
+def _blocks(batch: int, bytes_per_sample: int):
+    """Slices of the batch."""
+    step = max(1, BLOCK // max(1, bytes_per_sample))
+    return [slice(start, start + step) for start in range(0, batch, step)]
+
+
+def _along_rows(xp, kernel, axes):
+    """The kernel repeated along the last axis: loops as long as a row instead of a pixel."""
+    kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
+    return xp.repeat(kernel, axes[-1].out, axis=-2)               # (*window, out, filters)
+
+
+def forward(xp, x, kernel, axes):
+    """The convolution."""
+    filters = kernel.shape[-1]
+    out = xp.zeros((x.shape[0], *(a.out for a in axes), filters), x.dtype)
+    kernel = _along_rows(xp, kernel, axes)
+    for block in _blocks(x.shape[0], out[0].nbytes):
+        part, target = padded(xp, x[block], axes), out[block]
+        if filters != x.shape[-1]:
+            part = xp.repeat(part, filters // x.shape[-1], axis=-1)
+        for offset, at in window_elements(axes):
+            target += part[at] * kernel[offset]
+    return out
+
+
+def data_gradient(xp, g, kernel, axes, channels):
+    """The gradient by the input."""
+    shape = (g.shape[0], *(a.low + a.size + a.high for a in axes))
+    result = xp.zeros((*shape, channels), g.dtype)
+    filters = kernel.shape[-1]
+    kernel = _along_rows(xp, kernel, axes)
+    for block in _blocks(g.shape[0], g[0].nbytes):
+        part, target = g[block], result[block]
+        if filters != channels:
+            target = xp.zeros((*target.shape[:-1], filters), g.dtype)
+        for offset, at in window_elements(axes):
+            target[at] += part * kernel[offset]
+        if filters != channels:
+            for i in range(filters // channels):
+                result[block] += target[..., i::filters // channels]
+    return xp.ascontiguousarray(cropped(result, axes))
+
+
+def kernel_gradient(xp, x, g, axes):
+    """The gradient by the kernel."""
+    channels, filters = x.shape[-1], g.shape[-1]
+    result = xp.zeros((*(a.window for a in axes), 1, filters), x.dtype)
+    sums = "nhwc,nhwc->wc" if len(axes) == 2 else "nwc,nwc->wc"
+    for block in _blocks(x.shape[0], g[0].nbytes):
+        part = padded(xp, x[block], axes)
+        if filters != channels:
+            part = xp.repeat(part, filters // channels, axis=-1)
+        for offset, at in window_elements(axes):
+            result[offset] += xp.einsum(sums, part[at], g[block]).sum(0)
+    return result
