@@ -11,7 +11,7 @@ import numpy as np
 from .errors import BackendError
 
 SHARED = tuple("""
-abs absolute add all any arange arccos arccosh arcsin arcsinh arctan arctanh argmax argmin
+abs absolute add all any arange right_shift bitwise_and arccos arccosh arcsin arcsinh arctan arctanh argmax argmin
 argsort array asarray ascontiguousarray broadcast_arrays broadcast_to ceil clip concatenate copysign cos cosh cumsum
 divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip floor fmod full full_like
 greater greater_equal int32 int64 isfinite isinf isnan less less_equal log log1p logical_and logical_not
