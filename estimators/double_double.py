@@ -55,11 +55,23 @@ def divide(a, b):
 
 def defect(matrix, right, solution) -> np.ndarray:
     """right - matrix @ solution in double-double, rounded once."""
-    total = right
-    for j in range(len(solution)):
-        high, low = multiply((matrix[0][:, j, None], matrix[1][:, j, None]), (solution[j], 0.0))
-        total = add(total, (-high, -low))
-    return total[0] + total[1]
+    rows = []
+    for row_high, row_low, wanted_high, wanted_low in zip(*matrix, *right):
+        found = multiply((row_high[:, None], row_low[:, None]), (solution, 0.0))
+        high, low = add((wanted_high, wanted_low), tuple(-part for part in tree_sum(found)))
+        rows.append(high + low)
+    return np.array(rows)
+
+
+def tree_sum(terms):
+    """Sum of double-doubles along the first axis, by halves."""
+    high, low = terms
+    while len(high) > 1:
+        half = len(high) // 2
+        first, second, rest = slice(half), slice(half, 2 * half), slice(2 * half, None)
+        sums = add((high[first], low[first]), (high[second], low[second]))
+        high, low = (np.concatenate([s, part[rest]]) for s, part in zip(sums, (high, low)))
+    return high[0], low[0]
 
 
 def add_gram(gram, high, low=None):

@@ -132,7 +132,7 @@ def dense(X) -> np.ndarray:
 def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """The factor of the rows as an unevaluated sum (high, low), by the cheapest exact route."""
     factor = None
-    if len(rows) > max(8 * rows.columns, 1024):     # below, QR costs nothing
+    if len(rows) > max(2 * rows.columns, 1024):     # below, QR costs little
         factor = cholesky_factor(rows)
     if factor is None:
         factor = householder_factor(rows)
@@ -168,7 +168,7 @@ def cholesky_factor(rows: Rows):
 
 
 def hardness(factor, predictors) -> float:
-    """How much Cholesky amplifies rounding: the condition number, or |y| over what is left of it."""
+    """How much Cholesky amplifies rounding: the condition number, or |y| over its residual."""
     whole = column_norms(factor[:, predictors:])
     rest = column_norms(factor[predictors:, predictors:])
     ratio = np.inf if not (rest > 0).all() else (whole / rest).max(initial=1.0)
@@ -276,10 +276,14 @@ def scaled_inverse(R, length):
     tolerance = 16 * EPSILON * (columns + 1)
     length = power_of_two(length)
     scaled = R / length
-    if rows == columns and tolerance * columns * condition_number(scaled, unit=False) < 1.0:
+    # 1 / (norm of the inverse) bounds the least singular value to a factor sqrt(columns).
+    size = np.abs(scaled).sum(axis=0).max(initial=0.0)
+    if rows == columns and size >= tolerance * columns * condition_number(scaled, unit=False):
         inverse = solve_triangular(scaled, np.eye(rows), check_finite=False) / length[:, None]
         return inverse, rows, condition_number(R)
-    left, values, right = np.linalg.svd(scaled, full_matrices=False)
+    directions, small = np.linalg.qr(scaled.T)      # LAPACK's SVD of a wide matrix is slow
+    left, values, right = np.linalg.svd(small.T)
+    right = right @ directions.T
     rank = int(np.sum(values > tolerance))
     # Least norm is meant in the user's units: take a basis of R's row space there.
     basis, triangle = np.linalg.qr(length[:, None] * right[:rank].T)

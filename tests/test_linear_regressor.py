@@ -379,3 +379,24 @@ def test_agrees_with_scikit_learn_on_large_data():
     expected = LinearRegression().fit(X, y)
     np.testing.assert_allclose(LinearRegressor().fit(X, y).coef_, expected.coef_, rtol=1e-10)
     np.testing.assert_allclose(stream(X, y, 7_000).coef_, expected.coef_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("value", [0.1, 7.3, 1e9 + 0.1])
+def test_a_constant_column_alone_has_rank_zero(value):
+    """Its rounding must not be taken for a signal, however the rows are cut."""
+    X, y = np.full((50, 1), value), make(rows=50)[1]
+    for model in (LinearRegressor().fit(X, y), stream(X, y, 7)):
+        assert model.rank_ == 0 and model.coef_ == 0.0 and model.degrees_of_freedom_ == 49
+        np.testing.assert_allclose(model.predict(X), y.mean(), rtol=1e-13)
+
+
+def test_columns_revealed_late_in_a_stream():
+    """A rare category, and a pair of columns equal in the first half, end as in one fit."""
+    random = np.random.default_rng(8)
+    X, y = random.normal(size=(6000, 4)), random.normal(size=6000)
+    X[:3000, 3] = X[:3000, 2]
+    X[:, 0] = 0.0
+    X[5500, 0] = 1.0
+    expected, model = LinearRegressor().fit(X, y), stream(X, y, 100)
+    assert model.rank_ == expected.rank_ == 4
+    np.testing.assert_allclose(learned(model), learned(expected), rtol=1e-9)
