@@ -1,0 +1,230 @@
+"""Losses: from targets and a net's output to one number per sample, as graph."""
+from __future__ import annotations
+
+from typing import Callable
+
+from ..backend import OPS, Tensor
+from ..backend.errors import ParameterError, ShapeError, unknown_name
+
+cast, square, abs_, log, clip = (OPS[n] for n in ("cast", "square", "abs", "log", "clip"))
+where, maximum, softplus = OPS["where"], OPS["maximum"], OPS["softplus"]
+
+SMALLEST_PROBABILITY = 1e-7    # Keras's epsilon
+
+
+class Loss:
+    """Base: ``values`` gives a loss per output; calling averages over everything but samples.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import MeanSquaredError
+    >>> y, p = gt.placeholder((4, 2)), gt.placeholder((4, 2))
+    >>> print(MeanSquaredError()(y, p).spec)
+    float32[4]
+    """
+    integer_labels = False     # whether targets are class numbers
+
+    def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """The loss of every output."""
+        raise NotImplementedError
+
+    def __call__(self, y_true: Tensor, y_pred: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """``(batch,)``: the mean over a sample's outputs, and over its valid steps."""
+        values = self.values(self.aligned(y_true, y_pred), y_pred)
+        steps = lengths is not None and values.ndim > 1
+        values = values.mean(axis=tuple(range(1 + steps, values.ndim))) \
+            if values.ndim > 1 + steps else values
+        if not steps:
+            return values
+        mask = cast(OPS["sequence_mask"](values, lengths), dtype=values.dtype.name)
+        count = maximum(cast(lengths, dtype=values.dtype.name), 1.0)
+        return (values * mask).sum(axis=1) / count
+
+    def aligned(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Targets of the prediction's shape; ``(n,)`` beside ``(n, 1)`` is never broadcast."""
+        if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+            y_true = OPS["expand_dims"](y_true, axis=-1)
+        if y_true.shape != y_pred.shape:
+            raise ShapeError(f"{type(self).__name__}: targets and predictions differ in shape",
+                             got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
+                             fix="the last layer needs one unit per target")
+        return cast(y_true, dtype=y_pred.dtype.name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+    def __eq__(self, other) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None
+
+
+class MeanSquaredError(Loss):
+    """``(y - p)**2``."""
+
+    def values(self, y_true, y_pred):
+        return square(y_true - y_pred)
+
+
+class MeanAbsoluteError(Loss):
+    """``|y - p|``."""
+
+    def values(self, y_true, y_pred):
+        return abs_(y_true - y_pred)
+
+
+class Huber(Loss):
+    """Squared near zero, absolute beyond ``delta`` (Huber 1964).
+
+    Parameters
+    ----------
+    delta : float
+        Where ``e**2 / 2`` turns into ``delta * (|e| - delta / 2)``.
+    """
+
+    def __init__(self, delta: float = 1.0):
+        self.delta = float(delta)
+
+    def values(self, y_true, y_pred):
+        error = abs_(y_true - y_pred)
+        return where(error <= self.delta, 0.5 * square(error),
+                     self.delta * error - 0.5 * self.delta ** 2)
+
+
+class LogCosh(Loss):
+    """``log(cosh(p - y))``, written so that it cannot overflow."""
+
+    def values(self, y_true, y_pred):
+        error = y_pred - y_true
+        return error + softplus(-2.0 * error) - 0.6931471805599453
+
+
+class Poisson(Loss):
+    """``p - y * log(p)``: the Poisson deviance up to a constant, for rates ``p``."""
+
+    def values(self, y_true, y_pred):
+        return y_pred - y_true * log(y_pred + SMALLEST_PROBABILITY)
+
+
+class Quantile(Loss):
+    """The pinball loss, whose minimum is a conditional quantile (Koenker and Bassett 1978).
+
+    Parameters
+    ----------
+    quantile : float
+        Between 0 and 1; 0.5 is the median.
+    """
+
+    def __init__(self, quantile: float = 0.5):
+        if not 0 < quantile < 1:
+            raise ParameterError(f"quantile must be in (0, 1), not {quantile!r}")
+        self.quantile = float(quantile)
+
+    def values(self, y_true, y_pred):
+        error = y_true - y_pred
+        return maximum(self.quantile * error, (self.quantile - 1.0) * error)
+
+
+class CrossEntropy(Loss):
+    """Base of the cross-entropies.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether the net ends without softmax or sigmoid. With one, its input is used where it can
+        be found, which is the same and loses no digits.
+    label_smoothing : float
+        Share of probability spread over all classes (Szegedy et al. 2016).
+    """
+    activation = "softmax"
+
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0):
+        if not 0 <= label_smoothing < 1:
+            raise ParameterError(f"label_smoothing must be in [0, 1), not {label_smoothing!r}")
+        self.from_logits, self.label_smoothing = bool(from_logits), float(label_smoothing)
+
+    def logits(self, y_pred: Tensor) -> Tensor:
+        """What went into the activation, or logits with the same probabilities."""
+        if self.from_logits:
+            return y_pred
+        node = y_pred.node
+        if node.op.name == self.activation and node.settings.get("axis", -1) in (
+                -1, y_pred.ndim - 1):
+            return node.inputs[0]
+        p = clip(y_pred, low=SMALLEST_PROBABILITY, high=1.0 - SMALLEST_PROBABILITY)
+        return log(p) if self.activation == "softmax" else log(p) - log(1.0 - p)
+
+
+class BinaryCrossentropy(CrossEntropy):
+    """``-y log p - (1 - y) log(1 - p)`` for every output."""
+    activation = "sigmoid"
+
+    def values(self, y_true, y_pred):
+        return OPS["sigmoid_cross_entropy"](self.logits(y_pred), y_true,
+                                            label_smoothing=self.label_smoothing)
+
+
+class CategoricalCrossentropy(CrossEntropy):
+    """``-sum(y log p)`` for targets that are probabilities of classes, such as one-hot rows."""
+
+    def values(self, y_true, y_pred):
+        return OPS["softmax_cross_entropy"](self.logits(y_pred), y_true,
+                                            label_smoothing=self.label_smoothing)
+
+
+class SparseCategoricalCrossentropy(CrossEntropy):
+    """``-log p[y]`` for targets that are class numbers."""
+    integer_labels = True
+
+    def aligned(self, y_true, y_pred):
+        if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
+            y_true = OPS["squeeze"](y_true, axis=-1)
+        if y_true.shape != y_pred.shape[:-1]:
+            raise ShapeError(f"{type(self).__name__}: class numbers and logits do not fit",
+                             got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
+                             fix="pass one class number per row of logits")
+        return cast(y_true, dtype="int64")
+
+    def values(self, y_true, y_pred):
+        return OPS["softmax_cross_entropy"](self.logits(y_pred), y_true,
+                                            label_smoothing=self.label_smoothing)
+
+
+LOSSES = {"mean_squared_error": MeanSquaredError, "mse": MeanSquaredError,
+          "mean_absolute_error": MeanAbsoluteError, "mae": MeanAbsoluteError, "huber": Huber,
+          "log_cosh": LogCosh, "poisson": Poisson, "quantile": Quantile,
+          "binary_crossentropy": BinaryCrossentropy,
+          "categorical_crossentropy": CategoricalCrossentropy,
+          "sparse_categorical_crossentropy": SparseCategoricalCrossentropy}
+
+
+class FunctionLoss(Loss):
+    """A loss of the user's own: any callable ``(y_true, y_pred) -> (batch,)``."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def aligned(self, y_true, y_pred):
+        return y_true
+
+    def values(self, y_true, y_pred):
+        values = self.function(y_true, y_pred)
+        if values.shape[:1] != y_pred.shape[:1]:
+            raise ShapeError("a loss must return one number per sample",
+                             got=f"{list(values.shape)} for {y_pred.shape[0]} samples",
+                             fix="take means over the other axes only")
+        return values
+
+
+def loss(name) -> Loss:
+    """The loss of that name with its defaults, the object itself, or a callable wrapped."""
+    if isinstance(name, Loss):
+        return name
+    if isinstance(name, str) and name in LOSSES:
+        return LOSSES[name]()
+    if isinstance(name, str):
+        raise unknown_name("loss", name, LOSSES)
+    if callable(name):
+        return FunctionLoss(name)
+    raise ParameterError(f"a loss is a name, a Loss or a callable, not {name!r}")
