@@ -1,4 +1,4 @@
-"""Data sets and how they become batches: readers, downloads with checksums, generators, batching."""
+"""Data sets and how they become batches: readers, downloads, generators, batching."""
 from .arff import read_arff
 from .batching import Batches, epoch_order, pad_sequences
 from .buckets import bucket_sizes, length_buckets

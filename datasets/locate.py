@@ -1,4 +1,4 @@
-"""Where data files are: the folders that are searched, the download, and the error when it fails."""
+"""Where data files are: the folders searched, the download, and the error when both fail."""
 from __future__ import annotations
 
 import os

@@ -236,7 +236,8 @@ def test_shapes_look_as_documented():
     area = (X > 0).mean(axis=(1, 2))
     filled = [area[y == k].mean() for k in range(4)]  # disc, square, triangle, cross
     # Of the square around them: pi/4, 1, 1/2 and 5/9.
-    np.testing.assert_allclose(np.array(filled) / filled[1], [np.pi / 4, 1, 1 / 2, 5 / 9], atol=0.05)
+    expected = [np.pi / 4, 1, 1 / 2, 5 / 9]
+    np.testing.assert_allclose(np.array(filled) / filled[1], expected, atol=0.05)
     assert X.dtype == np.float32 and 0.5 <= X[X > 0].min() and X.max() <= 1
 
 
