@@ -88,34 +88,35 @@ def _gradient(xp, dy, dh, outputs, gates, inner, x, kernel, recurrent_kernel, bi
     x, dy = time_major(xp, x, valid), time_major(xp, dy, valid)
     gates, inner, hidden = (time_major(xp, a) for a in (gates, inner, outputs))
     h_before = before(xp, hidden, initial(xp, h0, dh), valid, reverse)
-    z, r, candidate = xp.moveaxis(gates.reshape(steps, batch, 3, units), 2, 0)
-    to_z, to_candidate, to_r = _factors(z, r, candidate, inner, h_before, reset_after)
-    if valid is not None:
-        to_z, to_candidate = (xp.where(valid, a, xp.zeros_like(dh)) for a in (to_z, to_candidate))
-        z = xp.where(valid, z, xp.ones_like(dh))
-    da = xp.stack([to_z, to_r, to_candidate], axis=2)   # cotangents of x W + b, (T, B, 3, U)
+    zero = xp.zeros((), x.dtype)
+    by_gate = gates.reshape(steps, batch, 3, units).swapaxes(1, 2)
+    da = xp.empty((steps, batch, 3, units), x.dtype)    # cotangents of x W + b, by gate
+    flat = da.reshape(steps, batch, 3 * units)
     back = xp.ascontiguousarray(recurrent_kernel.T)
     # Cotangents of the products with R: those of x W, but for the candidate's with reset_after.
-    db = xp.empty((steps, batch, 3 * units), x.dtype) if reset_after else None
-    h_total, part = xp.empty(dh.shape, dh.dtype), xp.empty(dh.shape, dh.dtype)
+    db = xp.empty_like(flat) if reset_after else None
+    # Step by step, because small temporaries stay in cache and whole ones are new memory.
     for t in reversed(order(steps, reverse)):
-        xp.add(dy[t], dh, out=h_total)
-        dz, dr, dc = da[t, :, 0], da[t, :, 1], da[t, :, 2]
-        dz *= h_total
-        dc *= h_total
-        h_total *= z[t]
+        z, r, candidate = by_gate[t]
+        to_z, to_candidate, to_r = _factors(z, r, candidate, inner[t], h_before[t], reset_after)
+        h_total = dh + dy[t]
+        live = h_total if valid is None else xp.where(valid[t], h_total, zero)
+        dz, dr, dc = da[t].swapaxes(0, 1)
+        xp.multiply(live, to_z, out=dz)
+        xp.multiply(live, to_candidate, out=dc)
         if reset_after:
-            dr *= dc
-            db[t, :, :2 * units] = da[t, :, :2].reshape(batch, 2 * units)
-            xp.multiply(dc, r[t], out=db[t, :, 2 * units:])
+            xp.multiply(dc, to_r, out=dr)
+            db[t, :, :2 * units] = flat[t, :, :2 * units]
+            xp.multiply(dc, r, out=db[t, :, 2 * units:])
             dh = xp.matmul(db[t], back)
         else:
-            xp.matmul(dc, back[2 * units:], out=part)    # the cotangent of r h
-            dr *= part
-            dh = xp.matmul(da[t, :, :2].reshape(batch, 2 * units), back[:2 * units])
-            h_total += xp.multiply(part, r[t], out=part)
-        dh += h_total
-    flat = da.reshape(steps, batch, 3 * units)
+            d_inner = xp.matmul(dc, back[2 * units:])
+            xp.multiply(d_inner, to_r, out=dr)
+            dh = xp.matmul(flat[t, :, :2 * units], back[:2 * units])
+            dh += d_inner * r
+        dh += live * z
+        if valid is not None:
+            dh = xp.where(valid[t], dh, h_total)
     if reset_after:
         recurrent_gradient = product_over_steps(xp, h_before, db)
         bias_gradient = xp.stack([flat.sum(axis=(0, 1)), db.sum(axis=(0, 1))])

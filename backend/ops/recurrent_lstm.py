@@ -76,27 +76,26 @@ def _gradient(xp, dy, dh, dc, outputs, gates, cells, x, kernel, recurrent_kernel
     valid = valid_steps(xp, lengths, steps)
     x, dy = time_major(xp, x, valid), time_major(xp, dy, valid)
     gates, cells, hidden = (time_major(xp, a) for a in (gates, cells, outputs))
-    h0, c0 = initial(xp, h0, dh), initial(xp, c0, dc)
+    h0, c0, zero = initial(xp, h0, dh), initial(xp, c0, dc), xp.zeros((), x.dtype)
     h_before = before(xp, hidden, h0, valid, reverse)
     c_before = before(xp, cells, c0, valid, reverse)
-    i, f, candidate, o = xp.moveaxis(gates.reshape(steps, batch, 4, units), 2, 0)
-    *by_gate, h_to_c = _factors(i, f, candidate, o, c_before, xp.tanh(cells))
-    dz = xp.stack(by_gate, axis=2)                                                 # (T, B, 4, U)
-    if valid is not None:
-        dz = xp.ascontiguousarray(xp.where(valid[:, :, None], dz, xp.zeros_like(dz[:1, :1])))
-        h_to_c, f = xp.where(valid, h_to_c, xp.zeros_like(dh)), xp.where(valid, f, xp.ones_like(dh))
+    by_gate = gates.reshape(steps, batch, 4, units).swapaxes(1, 2)
+    dz = xp.empty((steps, batch, 4, units), x.dtype)
     flat = dz.reshape(steps, batch, 4 * units)
     back = xp.ascontiguousarray(recurrent_kernel.T)
-    dc, part, h_total = dc.copy(), xp.empty(dc.shape, dc.dtype), xp.empty(dh.shape, dh.dtype)
+    # Step by step, because small temporaries stay in cache and whole ones are new memory.
     for t in reversed(order(steps, reverse)):
-        xp.add(dy[t], dh, out=h_total)
-        dc += xp.multiply(h_total, h_to_c[t], out=part)
-        dz[t, :, :3] *= dc[:, None]
-        dz[t, :, 3] *= h_total
-        dc *= f[t]
-        dh = xp.matmul(flat[t], back)
-        if valid is not None:
-            dh = xp.where(valid[t], dh, h_total)
+        i, f, candidate, o = by_gate[t]
+        *factors, h_to_c = _factors(i, f, candidate, o, c_before[t], xp.tanh(cells[t]))
+        h_total = dh + dy[t]
+        c_total = dc + h_total * h_to_c
+        h_live, c_live = (h_total, c_total) if valid is None else (
+            xp.where(valid[t], h_total, zero), xp.where(valid[t], c_total, zero))
+        for gate, (live, factor) in enumerate(zip((c_live,) * 3 + (h_live,), factors)):
+            xp.multiply(live, factor, out=dz[t, :, gate])
+        h_next, c_next = xp.matmul(flat[t], back), c_live * f
+        dh, dc = (h_next, c_next) if valid is None else (
+            xp.where(valid[t], h_next, h_total), xp.where(valid[t], c_next, dc))
     return (batch_major(project(xp, flat, kernel.T, 0)), product_over_steps(xp, x, flat),
             product_over_steps(xp, h_before, flat), flat.sum(axis=(0, 1)), dh, dc)
 
