@@ -7,7 +7,7 @@ from typing import Callable
 from ..errors import ParameterError, ShapeError, unknown_name
 from ..op import OPS, Op, cases, normal, op
 from ..spec import Spec, floating, one_axis, same, same_float
-from .elementwise import (abs_, equal, erf, exp, greater, less, less_equal, logical_and, not_equal,
+from .elementwise import (abs_, erf, exp, greater, less, less_equal, logical_and, not_equal,
                           sign, sqrt, square, tanh, where)
 from .reductions import log_softmax, softmax, sum_
 
@@ -86,20 +86,24 @@ _SOFTPLUS = f"(({{0}} < 0 ? 0 : {{0}}) + log1p({_DECAY}))"
 
 
 def _sigmoid(xp, x):
+    """``1 / (1 + exp(-x))``."""
     decay = xp.exp(-xp.abs(x))
     return xp.where(x < 0, decay, 1) / (1 + decay)
 
 
 def _softplus(xp, x):
+    """``log(1 + exp(x))``."""
     return xp.where(x < 0, 0, x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def _silu_gradient(g, out, x):
+    """The product rule on x times the sigmoid."""
     s = sigmoid(x)
     return (g * s * (1.0 + x * (1.0 - s)),)
 
 
 def _mish_gradient(g, out, x):
+    """The product rule on x times the tanh."""
     t = tanh(softplus(x))
     return (g * (t + x * (1.0 - t * t) * sigmoid(x)),)
 
@@ -136,6 +140,7 @@ squareplus = op(
 
 
 def _squareplus(xp, x, b):
+    """Both forms share ``sqrt(x^2 + b) + abs(x)``."""
     double = xp.sqrt(x * x + b) + xp.abs(x)
     return xp.where(x < 0, 0.5 * b / double, 0.5 * double)
 
@@ -153,7 +158,7 @@ _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 201
 
 def _elu(xp, x, alpha, width=1.0):
     """``alpha * expm1(x / width)`` left of 0, without overflow right of it."""
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0) / width))
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0, x) / width))
 
 
 # Clevert, Unterthiner and Hochreiter, "Exponential linear units", 2016.
@@ -184,12 +189,14 @@ _C, _D = root(2 / pi), 0.044715
 
 
 def _gelu(xp, x, *, approximate=False):
+    """By tanh or by the error function."""
     if approximate:
         return 0.5 * x * (1 + xp.tanh(_C * (x + _D * x * x * x)))
     return 0.5 * x * (1 + xp.erf(x * root(0.5)).astype(x.dtype, copy=False))
 
 
 def _gelu_gradient(g, out, x, *, approximate):
+    """The product rule on x times the distribution function."""
     if approximate:
         t = tanh(_C * (x + _D * x * x * x))
         return (g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * (_C + 3.0 * _C * _D * x * x)),)
@@ -197,6 +204,7 @@ def _gelu_gradient(g, out, x, *, approximate):
 
 
 def _gelu_spec(x: Spec, *, approximate) -> Spec:
+    """One floating-point input and a flag."""
     if not isinstance(approximate, bool):
         raise ParameterError(f"approximate must be True or False, not {approximate!r}")
     return same_float(x)
@@ -216,11 +224,13 @@ tanh_shrink = op("tanh_shrink", forward=lambda xp, x: x - xp.tanh(x), spec=same_
 # ---- along an axis -----------------------------------------------------------------------------
 
 def _glu(xp, x, *, axis=-1):
+    """Values times gates."""
     values, gates = xp.split(x, 2, axis=axis)
     return values * _sigmoid(xp, gates)
 
 
 def _glu_spec(x: Spec, *, axis) -> Spec:
+    """Half the axis."""
     floating(x)
     axis = one_axis(axis, len(x.shape))
     if x.shape[axis] % 2:
@@ -230,6 +240,7 @@ def _glu_spec(x: Spec, *, axis) -> Spec:
 
 
 def _glu_gradient(g, out, x, *, axis):
+    """The product rule on values times gates, both parts side by side."""
     values, gates = OPS["split"](x, sections=2, axis=axis)
     s = sigmoid(gates)
     return (OPS["concatenate"](g * s, g * values * s * (1.0 - s), axis=axis),)
@@ -256,6 +267,7 @@ def _sparsemax(xp, x, *, axis=-1):
 
 
 def _sparsemax_spec(x: Spec, *, axis) -> Spec:
+    """The same spec; the axis must exist."""
     floating(x)
     one_axis(axis, len(x.shape))
     return x

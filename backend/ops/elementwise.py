@@ -52,7 +52,8 @@ divide = op("divide", forward=ufunc("divide", 2), spec=same_float, code="{0} / {
 negative = op("negative", forward=ufunc("negative", 1), spec=numbers, code="-{0}", onnx="Neg",
               grad=lambda g, out, x: (-g,), samples=cases(normal((5, 3)), whole((3,))))
 abs_ = op("abs", forward=ufunc("abs", 1), spec=numbers, code="abs({0})", onnx="Abs",
-          grad=lambda g, out, x: (g * sign(x),), samples=cases(normal((5, 3)), whole((4,), least=-9)))
+          grad=lambda g, out, x: (g * sign(x),),
+          samples=cases(normal((5, 3)), whole((4,), least=-9)))
 sign = op("sign", forward=ufunc("sign", 1), spec=numbers, onnx="Sign",
           code="{0} > 0 ? 1 : {0} < 0 ? -1 : {0} == 0 ? 0 : {0}",
           grad=lambda g, out, x: (None,), samples=cases(normal((5, 3)), whole((4,), least=-9)))
@@ -172,7 +173,7 @@ def _clip_spec(x: Spec, *, low, high) -> Spec:
 # Within [low, high]; NaN stays. In ``code`` a bound of None is written as NaN, which no number is
 # below or above. At a bound the gradient passes.
 clip = op("clip", forward=lambda xp, x, *, low=None, high=None: xp.clip(x, low, high),
-          spec=_clip_spec, code="{0} < {low} ? {low} : {0} > {high} ? {high} : {0}",
+          spec=_clip_spec, code="{0} <= {low} ? {low} : {0} >= {high} ? {high} : {0}",
           grad=lambda g, out, x, *, low, high: (where(equal(x, out), g, 0.0),),
           samples=cases(normal((5, 3), low=-0.5, high=0.8), normal((4,), low=0.0),
                         normal((2, 3), high=0.25),
@@ -232,7 +233,7 @@ cast = op("cast", forward=lambda xp, x, *, dtype: x.astype(dtype), code="{0}",
                         lambda rng: [([rng.integers(-9, 9, (3, 4))], {"dtype": "float64"}),
                                      ([rng.random((3, 4)) < 0.5], {"dtype": "float64"})]))
 
-# The samples are whole numbers because a difference quotient is right to see the slope this op hides.
+# The samples are not floats, because a difference quotient would see the slope this op hides.
 stop_gradient = op("stop_gradient", forward=lambda xp, x: x, spec=same, code="{0}",
                    grad=lambda g, out, x: (None,), samples=cases(flags((3, 4)), whole((2, 3))))
 zeros_like = op("zeros_like", forward=lambda xp, x: xp.zeros_like(x), spec=same, code="0",

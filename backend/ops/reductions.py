@@ -1,4 +1,4 @@
-"""Reductions along axes, and what is made of them: softmax, cumulative sums, the largest entries."""
+"""Reductions along axes, and softmax, cumulative sums and the largest entries."""
 from __future__ import annotations
 
 import math
@@ -8,8 +8,8 @@ import numpy as np
 from ..errors import ParameterError, ShapeError
 from ..op import OPS, cases, normal, op, positive
 from ..spec import Spec, axes_of, floating, one_axis
-from .elementwise import (equal, exp, flags, greater, log, logical_and, numbers, ones_like, truths,
-                          where, whole)
+from .elementwise import (equal, exp, flags, logical_and, numbers, ones_like, truths, where,
+                          whole)
 
 # ---- shape rules -------------------------------------------------------------------------------
 
@@ -33,6 +33,7 @@ def _total(x: Spec, *, axis, keepdims) -> Spec:
 
 
 def _total_dtype(x) -> np.dtype:
+    """The type in which entries are added up."""
     return x.dtype if x.dtype.kind == "f" else np.dtype("int64")
 
 
@@ -125,7 +126,7 @@ var = op("var", spec=_average, forward=_var, flops=lambda x, **_: 4 * x.size,
 
 
 def _prod_gradient(g, out, x, *, axis, keepdims):
-    """The product of the others: a single zero sees the others' product, beside a zero all see 0."""
+    """The product of the others: a lone zero sees the rest, and what stands beside a zero, 0."""
     zero = equal(x, 0.0)
     others = where(zero, ones_like(x), x)
     zeros = sum_(zero, axis=axis, keepdims=True)
@@ -187,16 +188,18 @@ all_, any_ = _quantifier("all"), _quantifier("any")
 # ---- softmax and its relatives -----------------------------------------------------------------
 
 def _shifted(xp, x, axis):
-    """Entries minus the largest, which cannot overflow, and the largest; infinite ones count as 0."""
+    """Entries minus the largest, which exp cannot overflow on, and the largest (0 if infinite)."""
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
     return x - top, top
 
 
 def _logsumexp(xp, x, *, axis=None, keepdims=False):
+    """The logarithm of the sum of exponentials."""
     shifted, top = _shifted(xp, x, axis)
     total = xp.sum(xp.exp(shifted), axis=axis, keepdims=True)
-    result = xp.log(total) + top
+    masked = total == 0  # all entries are -infinity, and so is the result
+    result = xp.where(masked, -math.inf, xp.log(xp.where(masked, 1, total)) + top)
     return result if keepdims else xp.squeeze(result, axis=axes_of(axis, x.ndim))
 
 
@@ -208,6 +211,7 @@ logsumexp = op("logsumexp", spec=_average, forward=_logsumexp, flops=lambda x, *
 
 
 def _softmax(xp, x, *, axis=-1):
+    """Exponentials divided by their sum, or zeros where that is 0."""
     if x.size == 0:
         return x
     weights = xp.exp(_shifted(xp, x, axis)[0])
@@ -216,6 +220,7 @@ def _softmax(xp, x, *, axis=-1):
 
 
 def _log_softmax(xp, x, *, axis=-1):
+    """Logarithms of softmax without a detour by it, which could underflow."""
     if x.size == 0:
         return x
     shifted, _ = _shifted(xp, x, axis)
@@ -239,12 +244,14 @@ log_softmax = op("log_softmax", forward=_log_softmax, spec=_normalised, onnx="Lo
 # ---- cumulative sums ---------------------------------------------------------------------------
 
 def _cumsum(xp, x, *, axis=-1, reverse=False):
+    """Sums of all entries up to each, or from each on."""
     forwards = xp.flip(x, axis) if reverse else x
     total = xp.cumsum(forwards, axis=axis, dtype=_total_dtype(x))
     return xp.flip(total, axis) if reverse else total
 
 
 def _cumsum_spec(x: Spec, *, axis, reverse) -> Spec:
+    """The same shape, in the type of sums."""
     one_axis(axis, len(x.shape))
     return Spec(x.shape, _total_dtype(x))
 
@@ -257,7 +264,7 @@ cumsum = op("cumsum", forward=_cumsum, spec=_cumsum_spec,
 # ---- the largest entries -----------------------------------------------------------------------
 
 def _top_k(xp, x, *, k):
-    """A stable ascending sort of the row read backwards, read backwards: equals keep their order."""
+    """A stable ascending sort of the reversed row, reversed: equals keep their order."""
     length = x.shape[-1]
     order = xp.argsort(xp.flip(x, -1), axis=-1, kind="stable")
     indices = (length - 1 - xp.flip(order, -1)[..., :k]).astype("int64")
@@ -265,6 +272,7 @@ def _top_k(xp, x, *, k):
 
 
 def _top_k_spec(x: Spec, *, k) -> tuple[Spec, Spec]:
+    """The last axis shortened to k."""
     if not x.shape:
         raise ShapeError("a single number has no largest entries")
     if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= x.shape[-1]:
