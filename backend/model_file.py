@@ -32,8 +32,8 @@ _CHUNK = 1 << 20
 
 # Kinds of header message that our own groups and data sets have. External storage, filters,
 # attributes, shared messages and old layouts would each show as another kind.
-_GROUP_MESSAGES = {0, 2, 6, 10, 16}
-_DATASET_MESSAGES = {0, 1, 3, 5, 8, 16}
+_GROUP_MESSAGES = {0, 2, 6, 10, 16}  # nil, link info, link, group info, continuation
+_DATASET_MESSAGES = {0, 1, 3, 5, 8, 16}  # nil, space, type, fill value, layout, continuation
 
 
 def write_model(path, manifest: dict, arrays: dict) -> None:
@@ -254,7 +254,7 @@ def _parse(image: bytes) -> tuple[dict, dict]:
     except Exception as cause:
         # Whatever the HDF5 library or the JSON parser raises on such a file means the same.
         raise Refusal("has a body that cannot be read", f"{type(cause).__name__}: {cause}",
-                       REPLACE) from cause
+                      REPLACE) from cause
 
 
 def _read_tree(file, limit: int) -> tuple[dict, dict]:

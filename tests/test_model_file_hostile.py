@@ -99,8 +99,10 @@ def cycle(group):
     group["x"] = group
 
 
-def shared_storage(group):
-    group["x/kernel"] = group["x/other"] = KERNEL
+def two_axes(group):
+    text = group.file["manifest"][:]
+    del group.file["manifest"]
+    group.file["manifest"] = text[None]
 
 
 # The outside file is a named pipe: whoever opens it waits for ever, and the test would time out.
@@ -144,6 +146,9 @@ BODIES = {
     "fewer axes": (create(data=KERNEL.reshape(6)), SHAPE),
     "no storage": (create((2, 3), "<f4"), "larger than the file"),
     "declared huge": (create((1 << 40,), "<f4"), SHAPE),
+    "manifest of two axes": (two_axes, "a manifest of impossible shape"),
+    "manifest that is a group": (
+        lambda g: (g.file.__delitem__("manifest"), g.file.create_group("manifest")), WRONG_KIND),
     "extra tensor": (lambda g: g.__setitem__("x/more", KERNEL), NAMES),
     "extra group": (lambda g: g.create_group("more"), NAMES),
     "extra at the root": (lambda g: g.file.__setitem__("more", KERNEL), NAMES),
