@@ -51,8 +51,9 @@ def softmax_cross_entropy_forward(xp, logits, labels, *, label_smoothing=0.0):
     keep = 1.0 - label_smoothing
     if labels.dtype.kind == "f":
         target = labels * keep + label_smoothing / logits.shape[-1]
-        terms = target * (normalizer[..., None] - shifted)
-        return xp.asarray(xp.sum(xp.where(target == 0, xp.zeros_like(terms), terms), axis=-1))
+        cost = normalizer[..., None] - shifted
+        cost = xp.where(target == 0, xp.zeros_like(cost), cost)  # an impossible class may cost inf
+        return xp.asarray(xp.sum(target * cost, axis=-1))
     index = xp.maximum(labels, 0).astype(xp.int64)[..., None]
     loss = normalizer - keep * xp.take_along_axis(shifted, index, axis=-1)[..., 0]
     if label_smoothing:
