@@ -195,8 +195,10 @@ def pad_sequences(sequences: Sequence, length: int | None = None, dtype="float32
 
 def _take(array, rows):
     """Some rows of an array; disks and HDF5 want their row numbers in rising order."""
-    if isinstance(rows, slice) or type(array) is np.ndarray:
+    if isinstance(rows, slice):
         return array[rows]
+    if type(array) is np.ndarray:
+        return array.take(rows, axis=0)  # two to three times faster than indexing
     rising = np.argsort(rows)
     back = np.empty_like(rising)
     back[rising] = np.arange(len(rows))

@@ -1,4 +1,5 @@
 """Batches: order, resume, padding, prefetching, sequences of unequal length."""
+import signal
 import threading
 import time
 import traceback
@@ -133,6 +134,22 @@ def test_errors_of_the_thread_arrive_with_their_traceback():
     with pytest.raises(OSError, match="disk gone") as caught:
         next(items)
     assert "broken_reader" in "".join(traceback.format_exception(caught.value))
+    assert not threads()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
+def test_ctrl_c_while_waiting_for_the_thread():
+    main = threading.main_thread()
+    if threading.current_thread() is not main:
+        pytest.skip("signals reach the main thread only")
+
+    def slow_reader():
+        time.sleep(0.05)  # by now the consumer waits
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        time.sleep(0.05)  # the signal finds it still at work
+        yield 1
+    with pytest.raises(KeyboardInterrupt):
+        next(gd.prefetched(slow_reader(), depth=1))
     assert not threads()
 
 
