@@ -124,8 +124,8 @@ def test_activations_do_not_overflow(name):
 def test_every_keras_activation_is_there():
     keras = ("celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh "
              "leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu "
-             "soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink "
-             "threshold")
+             "soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus "
+             "tanh tanh_shrink threshold")
     assert sorted(ACTIVATIONS) == keras.split()
 
 
@@ -219,10 +219,21 @@ def test_gradients_where_they_are_a_matter_of_convention(name, x, y, want):
 
 
 def test_gradients_at_kinks():
-    assert slopes(gt.relu, [-1.0, 0.0, 1.0])[0].tolist() == [0, 0, 1]
     assert slopes(gt.abs, [-1.0, 0.0, 1.0])[0].tolist() == [-1, 0, 1]
     clipped = slopes(gt.clip, [-2.0, -1.0, 0.0, 1.0, 2.0], low=-1.0, high=1.0)[0]
     assert clipped.tolist() == [0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("name, settings, kinks, want", [
+    ("relu", {}, [0.0], [0.0]), ("relu6", {}, [0.0, 6.0], [0.0, 0.0]),
+    ("leaky_relu", {}, [0.0], [0.2]), ("elu", {"alpha": 3.0}, [0.0], [3.0]),
+    ("hard_tanh", {}, [-1.0, 1.0], [0.0, 0.0]), ("hard_sigmoid", {}, [-3.0, 3.0], [0.0, 0.0]),
+    ("hard_silu", {}, [-3.0, 3.0], [0.0, 1.5]), ("soft_shrink", {}, [-0.5, 0.5], [0.0, 0.0]),
+    ("hard_shrink", {}, [-0.5, 0.5], [0.0, 0.0]), ("sparse_sigmoid", {}, [-1.0, 1.0], [0.0, 0.0]),
+    ("threshold", {"threshold": 1.0, "value": 0.0}, [1.0], [0.0])])
+def test_gradients_of_activations_at_kinks(name, settings, kinks, want):
+    """0 if one side is flat, else the slope from the left."""
+    np.testing.assert_allclose(slopes(getattr(gt, name), kinks, **settings)[0], want, rtol=1e-12)
 
 
 def test_nan_wins_in_maximum_and_minimum():

@@ -11,7 +11,7 @@ from .elementwise import (abs_, erf, exp, greater, less, less_equal, logical_and
                           sign, sqrt, square, tanh, where)
 from .reductions import log_softmax, softmax, sum_
 
-# Unless said otherwise NaN stays NaN, and at a kink the gradient is the one to the left.
+# NaN stays NaN. At a kink the gradient is 0 if one side is flat, else the one from the left.
 
 
 def _settings(at_least: float = -inf, above: float = -inf, fix: str = "") -> Callable:
@@ -44,7 +44,8 @@ relu6 = op("relu6", forward=lambda xp, x: xp.where(x < 0, 0, xp.where(x > 6, 6, 
 leaky_relu = op(
     "leaky_relu", spec=_settings(), code="{0} < 0 ? {negative_slope} * {0} : {0}",
     forward=lambda xp, x, *, negative_slope=0.2: xp.where(x < 0, negative_slope * x, x),
-    grad=lambda g, out, x, *, negative_slope: (where(less(x, 0.0), g * negative_slope, g),),
+    grad=lambda g, out, x, *, negative_slope: (
+        where(less_equal(x, 0.0), g * negative_slope, g),),
     samples=cases(normal((5, 3)), normal((4,), negative_slope=0.0)))
 hard_tanh = op("hard_tanh", spec=same_float, code="{0} < -1 ? -1 : {0} > 1 ? 1 : {0}",
                forward=lambda xp, x: xp.clip(x, -1, 1),
@@ -125,8 +126,8 @@ mish = op("mish", forward=lambda xp, x: x * xp.tanh(_softplus(xp, x)), spec=same
 hard_silu = op("hard_silu", spec=same_float, onnx="HardSwish",
                code="{0} < -3 ? 0 : {0} > 3 ? {0} : {0} * ({0} / 6 + 0.5)",
                forward=lambda xp, x: xp.where(x < -3, 0, x * xp.clip(x / 6 + 0.5, 0, 1)),
-               grad=lambda g, out, x: (where(less_equal(abs_(x), 3.0), g * (x / 3.0 + 0.5),
-                                             where(less(x, 0.0), 0.0, g)),),
+               grad=lambda g, out, x: (where(less_equal(x, -3.0), 0.0, where(
+                   less_equal(x, 3.0), g * (x / 3.0 + 0.5), g)),),
                samples=lambda rng: [([rng.normal(0.0, 3.0, (5, 3))], {})])
 # Barron, "Squareplus", 2021: (x + sqrt(x^2 + b)) / 2; left of 0 as b / 2 / (sqrt(x^2 + b) - x),
 # where the sum would cancel.
