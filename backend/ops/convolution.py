@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..errors import ParameterError, ShapeError
-from ..op import cases, normal, op
+from ..op import op
 from ..spec import Spec, floating, one_dtype
 from . import depthwise
-from .sliding import cropped, padded, sliding, window_elements
+from .sliding import blocks, cropped, padded, sliding, window_elements
 
 BLOCK = 1 << 22      # bytes of columns made at a time: between 2 and 4 MB was fastest
 NARROW = 16          # so few contiguous numbers are slow to copy, and few columns to multiply
@@ -42,7 +44,8 @@ def _check(x_shape, kernel_shape, groups) -> None:
             raise ShapeError(f"{n} {name} cannot be divided into {groups} groups",
                              fix=f"use a number of groups that divides {n}")
     if depth * groups != channels:
-        raise ShapeError(f"the kernel is for {depth * groups} channels and the input has {channels}",
+        raise ShapeError(f"the kernel is for {depth * groups} channels and the input has "
+                         f"{channels}",
                          fix=f"the kernel's shape is (*window, {channels // groups}, filters)")
 
 
@@ -113,12 +116,6 @@ def _grouped_kernel(kernel, groups):
     return kernel.reshape(rows, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
-def _blocks(batch: int, bytes_per_sample: int):
-    """Slices of the batch whose columns take at most `BLOCK` bytes."""
-    step = max(1, BLOCK // max(1, bytes_per_sample))
-    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
-
-
 def _is_depthwise(groups: int, kernel_shape) -> bool:
     """One input channel per group."""
     return groups > 1 and kernel_shape[-2] == 1
@@ -138,7 +135,7 @@ def _convolution(xp, x, kernel, *, strides=1, padding="valid", dilation=1, group
     spots = math.prod(a.out for a in axes)
     matrix = _grouped_kernel(kernel, groups)
     row_bytes = math.prod(kernel.shape[:-1]) * groups * x.itemsize
-    for block in _blocks(len(x), spots * row_bytes):
+    for block in blocks(len(x), spots * row_bytes, BLOCK):
         columns = _columns(xp, x[block], axes, groups)
         xp.matmul(columns, matrix, out=_grouped(out[block], groups))
     return out
@@ -165,7 +162,8 @@ def _data_gradient(xp, g, kernel, *, size, strides=1, padding="valid", dilation=
     # (groups, window, filters // groups, depth): one product per offset, added where it came from
     matrices = kernel.reshape(-1, depth, groups, filters // groups).transpose(2, 0, 3, 1)
     spots = math.prod(a.out for a in axes)
-    for block in _blocks(len(g), math.prod(window) * depth * groups * spots * g.itemsize):
+    nbytes = math.prod(window) * depth * groups * spots * g.itemsize
+    for block in blocks(len(g), nbytes, BLOCK):
         part, target = g[block], result[block]
         products = xp.matmul(_grouped(part, groups)[:, None], matrices)
         products = products.reshape(groups, *window, *part.shape[:-1], depth)
@@ -185,7 +183,8 @@ def _kernel_gradient(xp, x, g, *, window, strides=1, padding="valid", dilation=1
         return depthwise.kernel_gradient(xp, x, g, axes)
     spots = math.prod(a.out for a in axes)
     total = xp.zeros((groups, math.prod(window) * depth, filters // groups), x.dtype)
-    for block in _blocks(len(x), spots * math.prod(window) * x.shape[-1] * x.itemsize):
+    nbytes = spots * math.prod(window) * x.shape[-1] * x.itemsize
+    for block in blocks(len(x), nbytes, BLOCK):
         columns = _columns(xp, x[block], axes, groups)
         total += xp.matmul(columns.swapaxes(1, 2), _grouped(g[block], groups))
     return xp.ascontiguousarray(total.swapaxes(0, 1)).reshape(shape)
@@ -198,21 +197,7 @@ def _multiply_adds(spots: Spec, window, depth: int) -> int:
     return 2 * spots.size * math.prod(window) * depth
 
 
-def _examples(*rows):
-    """Samples: (x shape, kernel shape, settings) for the three ops, as seen by ``pick``."""
-    def sampler(pick):
-        return cases(*(pick(x, k, settings) for x, k, settings in rows))
-    return sampler
-
-
-def _output_shape(x, kernel, settings):
-    settings = {"strides": 1, "padding": "valid", "dilation": 1, **settings}
-    settings.pop("groups", None)
-    axes = sliding(x[1:-1], kernel[:-2], **settings)
-    return (x[0], *(a.out for a in axes), kernel[-1])
-
-
-_samples = _examples(
+_EXAMPLES = (  # x shape, kernel shape, settings
     ((2, 5, 6, 3), (3, 2, 3, 4), {}),
     ((2, 6, 5, 2), (3, 3, 2, 3), {"strides": 2, "padding": "same"}),
     ((2, 7, 7, 4), (3, 3, 2, 6), {"dilation": (2, 1), "groups": 2, "padding": "same"}),
@@ -223,6 +208,21 @@ _samples = _examples(
     ((2, 7, 3), (3, 3, 4), {"padding": "causal", "dilation": 2}),
     ((2, 8, 2), (3, 2, 3), {"strides": 3}))
 
+
+def _samples(shapes, extra):
+    """Samples of one of the three: the shapes of its inputs, and settings beside the shared."""
+    def sampler(rng):
+        result = []
+        for x, kernel, settings in _EXAMPLES:
+            every = {"strides": 1, "padding": "valid", "dilation": 1, "groups": 1, **settings}
+            specs = Spec(x, np.dtype("float32")), Spec(kernel, np.dtype("float32"))
+            g = _convolution_spec(*specs, **every).shape
+            result.append(([rng.standard_normal(s) for s in shapes(x, kernel, g)],
+                           {**extra(x, kernel), **settings}))
+        return result
+    return sampler
+
+
 convolution = op(
     "convolution", forward=_convolution, spec=_convolution_spec,
     grad=lambda g, out, x, kernel, **settings: (
@@ -230,7 +230,7 @@ convolution = op(
         convolution_kernel_gradient(x, g, window=kernel.shape[:-2], **settings)),
     flops=lambda x, kernel, **settings: _multiply_adds(
         _convolution_spec(x, kernel, **settings), kernel.shape[:-2], kernel.shape[-2]),
-    samples=_samples(lambda x, k, settings: normal(x, k, **settings)))
+    samples=_samples(lambda x, kernel, g: (x, kernel), lambda x, kernel: {}))
 
 convolution_data_gradient = op(
     "convolution_data_gradient", forward=_data_gradient, spec=_data_gradient_spec,
@@ -238,8 +238,7 @@ convolution_data_gradient = op(
         convolution(h, kernel, **settings),
         convolution_kernel_gradient(h, g, window=kernel.shape[:-2], **settings)),
     flops=lambda g, kernel, **settings: _multiply_adds(g, kernel.shape[:-2], kernel.shape[-2]),
-    samples=_samples(lambda x, k, settings: normal(
-        _output_shape(x, k, settings), k, size=x[1:-1], **settings)))
+    samples=_samples(lambda x, kernel, g: (g, kernel), lambda x, kernel: {"size": x[1:-1]}))
 
 convolution_kernel_gradient = op(
     "convolution_kernel_gradient", forward=_kernel_gradient, spec=_kernel_gradient_spec,
@@ -248,5 +247,4 @@ convolution_kernel_gradient = op(
         convolution(x, h, **settings)),
     flops=lambda x, g, *, window, groups, **settings: _multiply_adds(
         g, window, x.shape[-1] // groups),
-    samples=_samples(lambda x, k, settings: normal(
-        x, _output_shape(x, k, settings), window=k[:-2], **settings)))
+    samples=_samples(lambda x, kernel, g: (x, g), lambda x, kernel: {"window": kernel[:-2]}))

@@ -5,15 +5,9 @@ filters per channel the channels are repeated, so that there is one filter for e
 """
 from __future__ import annotations
 
-from .sliding import cropped, padded, window_elements
+from .sliding import blocks, cropped, padded, window_elements
 
 BLOCK = 1 << 20      # bytes of output worked on at a time; they are read and written many times
-
-
-def _blocks(batch: int, bytes_per_sample: int):
-    """Slices of the batch."""
-    step = max(1, BLOCK // max(1, bytes_per_sample))
-    return [slice(start, start + step) for start in range(0, batch, step)]
 
 
 def _along_rows(xp, kernel, axes):
@@ -27,7 +21,7 @@ def forward(xp, x, kernel, axes):
     filters = kernel.shape[-1]
     out = xp.zeros((x.shape[0], *(a.out for a in axes), filters), x.dtype)
     kernel = _along_rows(xp, kernel, axes)
-    for block in _blocks(x.shape[0], out[0].nbytes):
+    for block in blocks(len(x), out[0].nbytes, BLOCK):
         part, target = padded(xp, x[block], axes), out[block]
         if filters != x.shape[-1]:
             part = xp.repeat(part, filters // x.shape[-1], axis=-1)
@@ -42,7 +36,7 @@ def data_gradient(xp, g, kernel, axes, channels):
     result = xp.zeros((*shape, channels), g.dtype)
     filters = kernel.shape[-1]
     kernel = _along_rows(xp, kernel, axes)
-    for block in _blocks(g.shape[0], g[0].nbytes):
+    for block in blocks(len(g), g[0].nbytes, BLOCK):
         part, target = g[block], result[block]
         if filters != channels:
             target = xp.zeros((*target.shape[:-1], filters), g.dtype)
@@ -59,7 +53,7 @@ def kernel_gradient(xp, x, g, axes):
     channels, filters = x.shape[-1], g.shape[-1]
     result = xp.zeros((*(a.window for a in axes), 1, filters), x.dtype)
     sums = "nhwc,nhwc->wc" if len(axes) == 2 else "nwc,nwc->wc"
-    for block in _blocks(x.shape[0], g[0].nbytes):
+    for block in blocks(len(x), g[0].nbytes, BLOCK):
         part = padded(xp, x[block], axes)
         if filters != channels:
             part = xp.repeat(part, filters // channels, axis=-1)

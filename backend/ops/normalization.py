@@ -4,14 +4,14 @@ from __future__ import annotations
 from ..errors import ParameterError, ShapeError
 from ..op import OPS, cases, normal, op
 from ..spec import Spec, floating, one_dtype
+from .sliding import blocks
 
 BLOCK = 1 << 19      # bytes worked on at a time: several passes over them stay in cache
 
 
 def _blocks(x):
     """Slices of a matrix's rows."""
-    step = max(1, BLOCK // max(1, x.shape[-1] * x.itemsize))
-    return [slice(start, start + step) for start in range(0, x.shape[0], step)]
+    return blocks(len(x), x.shape[-1] * x.itemsize, BLOCK)
 
 
 def _check_channels(x: Spec, epsilon, *vectors) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 from ..errors import ParameterError, ShapeError
 from ..op import normal, op
 from ..spec import Spec, floating, integer
-from .sliding import Sliding, cropped, padded, per_axis, sliding, window_elements
+from .sliding import Sliding, blocks, cropped, padded, per_axis, sliding, window_elements
+
+BLOCK = 1 << 20      # bytes of input worked on at a time; they are read many times
 
 
 def _axes(size, pool_size, strides, padding) -> tuple[Sliding, ...]:
@@ -62,8 +64,9 @@ def _spread_spec(g, *, size, pool_size, strides, padding):
     _spatial(g)
     axes = _axes(size, pool_size, strides, padding)
     if g.shape[1:-1] != tuple(a.out for a in axes):
-        raise ShapeError(f"the output's gradient must be (batch, {', '.join(str(a.out) for a in axes)}"
-                         f", channels), not {list(g.shape)}")
+        want = ", ".join(str(a.out) for a in axes)
+        raise ShapeError(f"the output's gradient must be (batch, {want}, channels), "
+                         f"not {list(g.shape)}")
     return g.like(g.shape[0], *size, g.shape[-1])
 
 
@@ -91,25 +94,25 @@ def _check_indices(indices: Spec, shape) -> None:
 def _max_pool(xp, x, *, pool_size, strides=None, padding="valid"):
     axes = _axes(x.shape[1:-1], pool_size, strides, padding)
     shape = (x.shape[0], *(a.out for a in axes), x.shape[-1])
-    indices = xp.zeros(shape, _index_dtype(axes))
-    if not indices.size:
-        return xp.zeros(shape, x.dtype), indices
-    x = padded(xp, x, axes, -math.inf)
-    y = None
-    for _, at in window_elements(axes):
-        y = x[at] if y is None else xp.maximum(y, x[at])
-    # The position of the first maximum is the number of elements before it that miss it.
-    missing = xp.ones(shape, bool)
-    last = math.prod(a.window for a in axes) - 1
-    for number, (offset, at) in enumerate(window_elements(axes)):
-        if number < last:
-            value = x[at]
-            miss = (value != y) & (value == value)     # a NaN, which is not equal to y, is a hit
-            if any(a.low or a.high for a in axes):     # padding never is, were all the rest -inf
+    y, indices = xp.zeros(shape, x.dtype), xp.zeros(shape, _index_dtype(axes))
+    if not y.size:
+        return y, indices
+    has_padding = any(a.low or a.high for a in axes)
+    for block in blocks(len(x), x[0].nbytes, BLOCK):
+        part, largest = padded(xp, x[block], axes, -math.inf), y[block]
+        values = [xp.ascontiguousarray(part[at]) for _, at in window_elements(axes)]
+        largest[...] = values[0]
+        for value in values[1:]:
+            xp.maximum(largest, value, out=largest)
+        # The position of the first maximum is the number of elements before it that miss it.
+        missing = xp.ones(largest.shape, bool)
+        for value, (offset, _) in zip(values[:-1], window_elements(axes)):
+            miss = (value != largest) & (value == value)      # a NaN, unequal to all, is a hit
+            if has_padding:                                   # never a hit, even among -inf
                 miss |= ~_inside(xp, axes, offset)
             missing &= miss
-            indices += missing
-    return xp.array(y), indices
+            indices[block] += missing
+    return y, indices
 
 
 def _inside(xp, axes, offset):
@@ -126,7 +129,7 @@ def _max_pool_gradient(xp, g, indices, *, size, pool_size, strides=None, padding
     apart = all(a.stride >= a.window for a in axes)
     if g.size:
         for number, (_, at) in enumerate(window_elements(axes)):
-            part = xp.where(indices == number, g, g.dtype.type(0))
+            part = _masked(g, indices == number).view(g.dtype)
             if apart:                                  # windows share nothing: no sums
                 result[at] = part
             else:
@@ -136,12 +139,19 @@ def _max_pool_gradient(xp, g, indices, *, size, pool_size, strides=None, padding
 
 def _max_pool_select(xp, x, indices, *, pool_size, strides=None, padding="valid"):
     axes = _axes(x.shape[1:-1], pool_size, strides, padding)
-    x = padded(xp, x, axes)
-    result = xp.zeros(indices.shape, x.dtype)
-    if result.size:
+    part = padded(xp, x, axes)
+    bits = xp.zeros(indices.shape, f"int{8 * x.itemsize}")
+    if bits.size:
         for number, (_, at) in enumerate(window_elements(axes)):
-            result = xp.where(indices == number, x[at], result)
-    return result
+            bits |= _masked(part[at], indices == number)
+    return bits.view(x.dtype)
+
+
+def _masked(array, mask):
+    """The bits of numbers where the mask is true, else of zero; branches would be slow, and a
+    product with the mask would make NaN of infinity."""
+    whole = f"int{8 * array.itemsize}"
+    return array.view(whole) & -mask.astype(whole)
 
 
 # ---- average -----------------------------------------------------------------------------------

@@ -115,6 +115,12 @@ def window_elements(axes: tuple[Sliding, ...]):
         yield offset, (slice(None), *(a.at(i) for a, i in zip(axes, offset)))
 
 
+def blocks(count: int, nbytes_each: int, limit: int) -> list[slice]:
+    """Slices that cut ``count`` samples into blocks of at most ``limit`` bytes, or of one."""
+    step = max(1, limit // max(1, nbytes_each))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 def _same(size: int, stride: int, reach: int) -> tuple[int, int]:
     """Padding for ceil(size / stride) windows; an odd zero goes to the end."""
     total = max(0, (-(-size // stride) - 1) * stride + reach - size)
