@@ -8,6 +8,7 @@ from gradatim.backend import OPS
 from gradatim.backend.array_module import numpy_module
 from gradatim.backend.errors import DTypeError, ParameterError, ShapeError, UnknownNameError
 from gradatim.backend.ops import philox as philox_file
+from gradatim.backend.ops import random
 from gradatim.backend.ops.philox import blocks, philox
 from gradatim.backend.ops.random import draw
 
@@ -136,6 +137,11 @@ def test_a_draw_is_the_same_number_in_every_precision(kind, tolerance):
     np.testing.assert_allclose(half.astype(float), double, rtol=2e-3, atol=2e-3)
 
 
+def test_seeds_beyond_64_bits_wrap_around():
+    draws = [draw("normal", (8,), "float32", seed, 1) for seed in (-1, 2 ** 64 - 1, 2 ** 65 - 1)]
+    assert len({d.tobytes() for d in draws}) == 1
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_bounds_are_kept(dtype):
     uniform = draw("uniform", (100_000,), dtype, seed=3, stream=1)
@@ -148,7 +154,6 @@ def test_bounds_are_kept(dtype):
 
 def test_extreme_words_give_finite_numbers():
     words = np.array([[0, 0, 2 ** 32 - 1, 2 ** 32 - 1]], np.uint32)
-    from gradatim.backend.ops import random
     for dtype in ("float32", "float64"):
         for convert in (random.uniform_from, random.normal_from, random.truncated_from):
             assert np.isfinite(convert(numpy_module, words, np.dtype(dtype))).all()

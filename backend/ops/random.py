@@ -236,9 +236,9 @@ def draw(kind: str, shape, dtype, seed: int, stream: int, **settings) -> np.ndar
     dtype : str or dtype
         A floating-point element type; the numbers are the same in each, to rounding.
     seed : int
-        64 bits.
+        Any whole number; its lowest 64 bits count.
     stream : int
-        32 bits: the parameter's own number.
+        The parameter's own number; its lowest 32 bits count.
     **settings
         ``low``, ``high``, or ``mean``, ``stddev`` (of the normal distribution before it is cut
         off at two standard deviations, for ``"truncated_normal"``).
@@ -261,7 +261,8 @@ def draw(kind: str, shape, dtype, seed: int, stream: int, **settings) -> np.ndar
         raise unknown_name("distribution", kind, DRAWS)
     chosen = DRAWS[kind]
     settings = chosen.settle({"shape": shape, "dtype": dtype, "stream": stream, **settings})
-    seed, zero = np.array(seed, INT64), np.zeros((), INT64)
+    seed = np.array(seed % 2 ** 64, np.uint64).astype(INT64)
+    zero = np.zeros((), INT64)
     spec = chosen.spec(Spec((), INT64), Spec((), INT64), Spec((), INT64), **settings)
     settings["shape"] = spec.shape
     return chosen.forward(numpy_module, seed, zero, zero, **settings)
