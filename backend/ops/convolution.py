@@ -223,6 +223,10 @@ def _samples(shapes, extra):
     return sampler
 
 
+# Inputs x (batch, *size, channels) and kernel (*window, channels // groups, filters), output
+# (batch, *out, filters): out[n, o, f] is the sum over w, c of
+# x[n, o * strides + w * dilation - low, c] kernel[w, c, f], with c in the group of f. The window
+# is not flipped, as in Keras. Settings as in `sliding`; groups == channels is depthwise.
 convolution = op(
     "convolution", forward=_convolution, spec=_convolution_spec,
     grad=lambda g, out, x, kernel, **settings: (
@@ -232,6 +236,7 @@ convolution = op(
         _convolution_spec(x, kernel, **settings), kernel.shape[:-2], kernel.shape[-2]),
     samples=_samples(lambda x, kernel, g: (x, kernel), lambda x, kernel: {}))
 
+# From g, shaped like the output, and the kernel: the gradient by x, of spatial ``size``.
 convolution_data_gradient = op(
     "convolution_data_gradient", forward=_data_gradient, spec=_data_gradient_spec,
     grad=lambda h, out, g, kernel, *, size, **settings: (
@@ -240,6 +245,7 @@ convolution_data_gradient = op(
     flops=lambda g, kernel, **settings: _multiply_adds(g, kernel.shape[:-2], kernel.shape[-2]),
     samples=_samples(lambda x, kernel, g: (g, kernel), lambda x, kernel: {"size": x[1:-1]}))
 
+# From x and g: the gradient by the kernel, whose spatial sizes are ``window``.
 convolution_kernel_gradient = op(
     "convolution_kernel_gradient", forward=_kernel_gradient, spec=_kernel_gradient_spec,
     grad=lambda h, out, x, g, *, window, **settings: (

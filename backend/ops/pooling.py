@@ -220,6 +220,8 @@ def _random_indices(rng, out: Spec, axes):
     return np.moveaxis(chance.argmax(-1), 1, -1).astype(_index_dtype(axes))
 
 
+# The largest number of each window, and where in the window it first stands, counted row by row.
+# A NaN is larger than every number. Padding, "valid" or "same", never wins.
 max_pool = op(
     "max_pool", forward=_max_pool, spec=_max_pool_spec,
     grad=lambda g, out, x, **settings: (
@@ -229,6 +231,7 @@ max_pool = op(
     samples=_samples(lambda rng, shape, out, axes, settings: (
         [rng.standard_normal(shape)], settings)))
 
+# Every g goes to where its window's maximum stood; what falls on one place adds up.
 max_pool_gradient = op(
     "max_pool_gradient", forward=_max_pool_gradient, spec=_max_pool_gradient_spec,
     grad=lambda h, out, g, indices, *, size, **settings: (
@@ -245,6 +248,7 @@ max_pool_select = op(
     samples=_samples(lambda rng, shape, out, axes, settings: (
         [rng.standard_normal(shape), _random_indices(rng, out, axes)], settings)))
 
+# The mean of each window's elements on the input; padding does not count, as in Keras.
 average_pool = op(
     "average_pool", forward=_average_pool, spec=_pool_spec,
     grad=lambda g, out, x, **settings: (
@@ -254,6 +258,7 @@ average_pool = op(
     samples=_samples(lambda rng, shape, out, axes, settings: (
         [rng.standard_normal(shape)], settings)))
 
+# Every g in equal shares to its window's elements.
 average_pool_gradient = op(
     "average_pool_gradient", forward=_average_pool_gradient, spec=_spread_spec,
     grad=lambda h, out, g, *, size, **settings: (average_pool(h, **settings),),
