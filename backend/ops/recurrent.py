@@ -10,7 +10,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..array_module import numpy_module
+from .. import array_module
 from ..context import surroundings
 from ..errors import ShapeError
 from ..graph import topological
@@ -108,7 +108,7 @@ def product_over_steps(xp, x, dz):
 
 
 class Steps:
-    """Which rows are within their length at a step of a decomposed form.
+    """The time steps of a decomposed form, and which rows are within their length at each.
 
     Parameters
     ----------
@@ -118,14 +118,21 @@ class Steps:
         Steps per row (B,).
     reverse : bool
         Whether time runs backwards.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x, lengths = gt.placeholder((2, 3, 4)), gt.placeholder((2,), "int64")
+    >>> list(Steps(x, lengths, reverse=True).order)
+    [2, 1, 0]
     """
 
     def __init__(self, x, lengths, reverse: bool):
         self.order = order(x.shape[1], reverse)
         self.back = 1 if reverse else -1
         self.lengths = None if lengths is None else lengths[:, None]
-        self.x = x if lengths is None else stack(
-            [self.choose(t, x[:, t], None) for t in range(x.shape[1])])
+        self.x = x if lengths is None else OPS["where"](
+            OPS["sequence_mask"](x, lengths)[:, :, None], x, OPS["zeros_like"](x))
 
     def choose(self, t: int, new, old):
         """``new`` where step ``t`` is within the length, else ``old`` (None: zeros)."""
@@ -245,7 +252,7 @@ def cotangents(sampler, forward, finals: int):
     def extended(rng):
         result = []
         for arrays, settings in sampler(rng):
-            out = forward(numpy_module, *arrays, **settings)
+            out = forward(array_module.numpy_module, *arrays, **settings)
             seeds = [rng.standard_normal(a.shape) for a in out[:1 + finals]]
             result.append(([*seeds, *out[:1], *out[1 + finals:], *arrays], settings))
         return result

@@ -7,6 +7,12 @@ Gates z, r, h as in Keras::
     candidate = tanh(x W + (r h) R + b)       without
 
 Cho et al., *Learning phrase representations using RNN encoder-decoder*, 2014.
+
+Data: x (B, T, F), kernel (F, 3U), recurrent_kernel (U, 3U), bias (2, 3U) with reset_after and
+(3U,) without, then optionally lengths (B,) of whole numbers and h0 (B, U); only trailing ones may
+be left out, and `full_lengths(x)` stands for no lengths where a state follows. Settings:
+reset_after, reverse. Results: outputs (B, T, U), last h (B, U), and for the gradient the gates
+(B, T, 3U) and the inner terms, h R + b' or r h (B, T, U).
 """
 from __future__ import annotations
 
@@ -134,7 +140,17 @@ def _gradient(xp, dy, dh, outputs, gates, inner, x, kernel, recurrent_kernel, bi
 
 def decompose_gru(x, kernel, recurrent_kernel, bias, lengths=None, h0=None, *, reset_after=True,
                   reverse=False):
-    """`gru` as a graph of plain ops, one step after another."""
+    """`gru` as a graph of plain ops, one step after another.
+
+    Takes and returns what the op does.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> data = [gt.placeholder(shape) for shape in ((2, 5, 3), (3, 6), (2, 6), (2, 6))]
+    >>> all(a.spec == b.spec for a, b in zip(gt.gru(*data), decompose_gru(*data)))
+    True
+    """
     steps = Steps(x, lengths, reverse)
     sigmoid, tanh = OPS["sigmoid"], OPS["tanh"]
     projected = steps.x @ kernel + (bias[0] if reset_after else bias)

@@ -7,6 +7,11 @@ Gates i, f, c, o as in Keras::
 
 Hochreiter and Schmidhuber, *Long short-term memory*, 1997; the forget gate from Gers, Schmidhuber
 and Cummins, *Learning to forget*, 2000.
+
+Data: x (B, T, F), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,), then optionally lengths
+(B,) of whole numbers, h0 (B, U) and c0 (B, U); only trailing ones may be left out, and
+`full_lengths(x)` stands for no lengths where a state follows. Setting: reverse. Results: outputs
+(B, T, U), last h and c (B, U), and for the gradient the gates (B, T, 4U) and cells (B, T, U).
 """
 from __future__ import annotations
 
@@ -105,7 +110,17 @@ def _gradient(xp, dy, dh, dc, outputs, gates, cells, x, kernel, recurrent_kernel
 
 def decompose_lstm(x, kernel, recurrent_kernel, bias, lengths=None, h0=None, c0=None, *,
                    reverse=False):
-    """`lstm` as a graph of plain ops, one step after another."""
+    """`lstm` as a graph of plain ops, one step after another.
+
+    Takes and returns what the op does.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> data = [gt.placeholder(shape) for shape in ((2, 5, 3), (3, 8), (2, 8), (8,))]
+    >>> all(a.spec == b.spec for a, b in zip(gt.lstm(*data), decompose_lstm(*data)))
+    True
+    """
     steps = Steps(x, lengths, reverse)
     sigmoid, tanh = OPS["sigmoid"], OPS["tanh"]
     projected = steps.x @ kernel + bias
