@@ -11,15 +11,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ..backend import Spec
 from ..backend.base import Backend
 from ..backend.distribute import Strategy
 from ..backend.errors import BackendError, DataError
-from ..layers import Layer, Normalization, Sequential
-from ..backend import Spec
+from ..layers import (Layer, Normalization, Sequential, network_from_manifest,
+                      network_to_manifest)
+from ..layers.registry import classes
 from ..training import EarlyStopping, Optimizer, Schedule, Trainer
 from ..training.callbacks import Callback, callbacks_of
-from ..training.sources import as_samples
 from ..training.split import split
+from .saving import Saveable
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
@@ -67,7 +69,7 @@ SHARED_PARAMETERS = """epochs : int or "auto"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(BaseEstimator):
+class Estimator(Saveable, BaseEstimator):
     """What all nets share. Constructor parameters are dataclass fields, stored as they are given."""
 
     epochs: Any = "auto"
@@ -113,6 +115,8 @@ class Estimator(BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    _own_parameters = ""      # the part of the docstring that one kind of net shares
+
     # Defaults of "auto", which differ from net to net.
     _auto_batch_size = 128
     _auto_learning_rate = 1e-3
@@ -122,7 +126,8 @@ class Estimator(BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{shared}", SHARED_PARAMETERS)
+            cls.__doc__ = cls.__doc__.replace("{shared}", SHARED_PARAMETERS).replace(
+                "{own}", cls._own_parameters)
 
     # ---- what a kind of net decides ------------------------------------------------------------
 
@@ -172,6 +177,8 @@ class Estimator(BaseEstimator):
         saved = dict(vars(self))
         try:
             self._validate_params()
+            if not again:
+                vars(self).pop("_fitted", None)
             return self._fit(X, y, sample_weight, validation, again, **options)
         except BaseException:
             vars(self).clear()
@@ -199,7 +206,8 @@ class Estimator(BaseEstimator):
         dtype = self._dtype(full)
         if not again:
             self._fitted = Fitted(self._new_network(X, weights), self._output_layer(targets, weights))
-            self._fitted.trainer = self._new_trainer(seed, full, dtype)
+            self._fitted.seed, self._fitted.sample_shape = seed, self._sample_shape(X)
+            self._fitted.trainer = self._new_trainer(self._fitted.network, seed, full, dtype)
         trainer = self._fitted.live(self)
         trainer.schedule = self._schedule(one_pass)
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
@@ -230,26 +238,28 @@ class Estimator(BaseEstimator):
         if not self.standardize or net.takes_integers:
             return Sequential([net])
         mean, variance = self._statistics(X, weights)
-        scale = Normalization(axis=-1 if np.ndim(mean) else None, name="standardize")
-        scale.statistics = (mean, variance)
-        return Sequential([scale, net])
+        return Sequential([standardization("standardize", mean, variance), net])
 
     def _output_layer(self, targets, weights) -> Layer | None:
         """The layer that brings the net's outputs to the targets' scale, if any."""
         return None
 
-    def _new_trainer(self, seed: int, full: bool, dtype: str) -> Trainer:
+    def _sample_shape(self, X) -> tuple[int, ...] | None:
+        """The shape all samples must have, where there is one beyond the number of features."""
+        return None
+
+    def _new_trainer(self, network: Layer, seed: int, full: bool, dtype: str) -> Trainer:
         rate = self.learning_rate
         if rate == "auto":
             rate = self._auto_full_batch_rate if full else self._auto_learning_rate
             rate = self.optimizer.learning_rate if isinstance(self.optimizer, Optimizer) else rate
-        return Trainer(self._fitted.network, self._loss(), self.optimizer, learning_rate=rate,
+        return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
                        schedule=self._schedule(), metrics=self._metrics(), alpha=self.alpha,
                        dtype=dtype, seed=seed, backend=self.backend, strategy=self.strategy)
 
     def _seed(self, again: bool) -> int:
         if again:
-            return self._fitted.live(self).seed
+            return self._fitted.seed
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _full_batch(self, n: int) -> bool:
@@ -332,18 +342,6 @@ class Estimator(BaseEstimator):
         check_is_fitted(self)
         return self._fitted.network
 
-    def save(self, path) -> None:
-        """Write the fitted estimator to one file without pickle; `gradatim.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file; it is replaced only when the new one is complete.
-        """
-        from .saving import save_estimator
-        check_is_fitted(self)
-        save_estimator(self, path)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.non_deterministic = False
@@ -355,23 +353,42 @@ class Fitted:
 
     def __init__(self, network: Layer, output: Layer | None):
         self.network, self.output, self.trainer = network, output, None
+        self.seed = 0
+        self.sample_shape: tuple[int, ...] | None = None    # of images, which have one size
 
     def live(self, estimator: Estimator) -> Trainer:
         """The trainer; made again after unpickling or loading."""
         if self.trainer is None:
-            self.trainer = estimator._new_trainer(0, False, self.network.dtype)
+            self.trainer = estimator._new_trainer(self.network, self.seed, False,
+                                                  self.network.dtype)
         return self.trainer
 
     def __getstate__(self):
-        from ..layers.saving import pack
-        return {"network": pack(self.network),
-                "output": None if self.output is None else pack(self.output)}
+        own = {type(layer).__name__: type(layer) for layer in _tree(self.network)
+               if type(layer) not in classes().values()}
+        parts = {name: network_to_manifest(layer) for name, layer in
+                 (("network", self.network), ("output", self.output)) if layer is not None}
+        return {"parts": parts, "custom": own, "seed": self.seed,
+                "sample_shape": self.sample_shape}
 
     def __setstate__(self, state):
-        from ..layers.saving import unpack
-        self.network = unpack(state["network"])
-        self.output = None if state["output"] is None else unpack(state["output"])
-        self.trainer = None
+        made = {name: network_from_manifest(manifest, arrays, state["custom"])
+                for name, (manifest, arrays) in state["parts"].items()}
+        self.network, self.output, self.trainer = made["network"], made.get("output"), None
+        self.seed, self.sample_shape = state["seed"], state["sample_shape"]
+
+
+def _tree(layer: Layer):
+    """A layer and everything in it."""
+    yield layer
+    for child in layer.children.values():
+        yield from _tree(child)
+
+
+def standardization(name: str, mean, variance, invert: bool = False) -> Normalization:
+    """A layer that standardises by given statistics, or brings back to their scale."""
+    return Normalization(axis=-1 if np.ndim(mean) else None, mean=mean, variance=variance,
+                         invert=invert, name=name)
 
 
 def weighted_statistics(rows: np.ndarray, weights: np.ndarray | None):

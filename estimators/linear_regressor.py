@@ -10,11 +10,12 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..backend.errors import DataError, ParameterError, ShapeError
+from .saving import Saveable
 from .least_squares import (
     BLOCK_ELEMENTS, Rows, column_norms, dense, remembered, solve, triangular_factor)
 
 
-class LinearRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator):
     """Linear regression by exact least squares.
 
     Minimises ``sum_i w_i (y_i - x_i b - c)^2 + alpha |b|^2``. Nothing is iterated to a tolerance

@@ -5,6 +5,7 @@ from typing import Callable
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, ShapeError, unknown_name
+from .value import Value
 
 cast, square, abs_, log, clip = (OPS[n] for n in ("cast", "square", "abs", "log", "clip"))
 where, maximum, softplus = OPS["where"], OPS["maximum"], OPS["softplus"]
@@ -12,7 +13,7 @@ where, maximum, softplus = OPS["where"], OPS["maximum"], OPS["softplus"]
 SMALLEST_PROBABILITY = 1e-7    # Keras's epsilon
 
 
-class Loss:
+class Loss(Value):
     """Base: ``values`` gives a loss per output; calling averages over everything but samples.
 
     Examples
@@ -50,14 +51,6 @@ class Loss:
                              got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
                              fix="the last layer needs one unit per target")
         return cast(y_true, dtype=y_pred.dtype.name)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
-
-    def __eq__(self, other) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    __hash__ = None
 
 
 class MeanSquaredError(Loss):

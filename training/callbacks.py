@@ -9,9 +9,10 @@ from typing import Callable
 import numpy as np
 
 from ..backend.errors import NonFiniteError, ParameterError
+from ..layers.value import Value
 
 
-class Callback:
+class Callback(Value):
     """Base. Hooks get the run; what a callback must remember it keeps in ``run.memory(self)``.
 
     A callback object holds only its parameters, so that the same object serves clones, threads
@@ -35,9 +36,6 @@ class Callback:
 
     def on_fit_end(self, run) -> None:
         """After the last step, also after Ctrl-C."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 class EarlyStopping(Callback):
@@ -204,6 +202,10 @@ class FunctionCallback(Callback):
             if function is not None and not callable(function):
                 raise ParameterError(f"{name} must be callable, not {function!r}")
             setattr(self, name, function or _nothing)
+
+    def config(self) -> dict:
+        """The functions that were given."""
+        return {name: f for name, f in vars(self).items() if f is not _nothing}
 
 
 def _nothing(run) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, unknown_name
+from ..layers.value import Value
 
 batch_sum, cast = OPS["batch_sum"], OPS["cast"]
 
 
-class Metric:
+class Metric(Value):
     """Base: ``sums`` builds graph, ``result`` turns the added-up sums into a number.
 
     Nothing is a mean of batch means: an uneven last batch counts as many samples as it has.
@@ -33,10 +34,6 @@ class Metric:
     def result(self, sums: dict[str, np.ndarray]) -> float:
         """The metric from the sums over all samples."""
         raise NotImplementedError
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
-        return f"{type(self).__name__}({fields})"
 
 
 class Mean(Metric):

@@ -5,11 +5,12 @@ import numpy as np
 
 from ..backend import OPS, Tensor, Variable, variable
 from ..backend.errors import ParameterError, unknown_name
+from ..layers.value import Value
 
 sqrt, maximum, square, cast = OPS["sqrt"], OPS["maximum"], OPS["square"], OPS["cast"]
 
 
-class Optimizer:
+class Optimizer(Value):
     """Base: plain parameters without state; the state lives in variables that training owns.
 
     Parameters
@@ -79,16 +80,6 @@ class Optimizer:
         norm = global_norm(gradients)
         factor = self.global_clipnorm / maximum(norm, self.global_clipnorm)
         return {path: g * cast(factor, dtype=g.dtype.name) for path, g in gradients.items()}
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{k}={v!r}" for k, v in vars(self).items()
-                           if v != _default(type(self), k))
-        return f"{type(self).__name__}({fields})"
-
-    def __eq__(self, other) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    __hash__ = None
 
 
 class SGD(Optimizer):
@@ -247,8 +238,3 @@ def _number(name: str, value) -> float:
             and np.isfinite(value) and value >= 0:
         return float(value)
     raise ParameterError(f"{name} must be a finite number from 0 on, not {value!r}")
-
-
-def _default(cls, name: str):
-    import inspect
-    return inspect.signature(cls).parameters[name].default

@@ -5,11 +5,12 @@ import math
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, unknown_name
+from ..layers.value import Value
 
 where, cos, minimum, power = OPS["where"], OPS["cos"], OPS["minimum"], OPS["power"]
 
 
-class Schedule:
+class Schedule(Value):
     """Base: a factor on the learning rate, from the step and the planned number of steps.
 
     Examples
@@ -30,15 +31,6 @@ class Schedule:
         whole = placeholder((), "float32", "total", batch=False)
         compute = function([step, whole], self.factor(step, whole), backend="reference")
         return [float(compute(i, total)) for i in range(total)]
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
-        return f"{type(self).__name__}({fields})"
-
-    def __eq__(self, other) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    __hash__ = None
 
 
 class Constant(Schedule):

@@ -6,7 +6,8 @@ from typing import Iterator, NamedTuple, Sequence
 import numpy as np
 
 from ..backend.errors import DataError, ShapeError
-from ..datasets.batching import Batches, length_buckets, pad_sequences
+from ..datasets.batching import Batches, pad_sequences
+from ..datasets.buckets import length_buckets
 
 
 class Batch(NamedTuple):

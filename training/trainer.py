@@ -182,10 +182,8 @@ class Trainer:
         """Build the model for the samples' shape and draw its first weights, once."""
         if self._ready:
             return
-        if self.model.built is None:
-            sample = X[0] if isinstance(X, list) else np.empty(X.shape[1:], X.dtype)
-            x = placeholder((2, *np.shape(sample)), self._x_dtype(sample), "x")
-            self.model.run(Flow(x, dtype=self.dtype), training=False)
+        x = placeholder((2, *np.shape(X[0])), self._x_dtype(X), "x")
+        self.model.run(Flow(x, dtype=self.dtype), training=False)
         for v in self.model.variables().values():
             if not v.drawn:
                 v.initialize(self.seed)
@@ -231,7 +229,7 @@ class Trainer:
         shapes = Shapes(self.strategy.local(batch.x.shape), self._x_dtype(batch.x),
                         self.strategy.local(batch.y.shape), str(batch.y.dtype),
                         batch.lengths is not None)
-        key = (kind, shapes)
+        key = (kind, shapes, repr(self.schedule))
         if key not in self._functions:
             feeds, outputs, updates = build(self, shapes)
             function = self.strategy.function(feeds, list(outputs.values()), updates,

@@ -1,0 +1,134 @@
+"""Classifier: what every net for classes adds to the common contract."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from ..backend import OPS, Tensor
+from ..backend.errors import DataError, ParameterError
+from ..layers.losses import Loss, SparseCategoricalCrossentropy, loss as find_loss
+from .base import Estimator
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax in float64, so that rows sum to one."""
+    return OPS["softmax"](OPS["cast"](logits, dtype="float64"), axis=-1)
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Logarithms of the probabilities, exact where a probability underflows."""
+    return OPS["log_softmax"](OPS["cast"](logits, dtype="float64"), axis=-1)
+
+
+def as_float64(logits: Tensor) -> Tensor:
+    """Scores in float64."""
+    return OPS["cast"](logits, dtype="float64")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(ClassifierMixin, Estimator):
+    """A net that tells classes: labels of any kind, probabilities, class weights, partial fits."""
+
+    class_weight: Any = None
+
+    _parameter_constraints = {**Estimator._parameter_constraints,
+                              "class_weight": [StrOptions({"balanced"}), dict, None]}
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Make one pass over some samples at a constant rate.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            Samples.
+        y : array-like (n,)
+            Labels.
+        classes : array-like, optional
+            All labels there will ever be; needed at the first call only.
+        sample_weight : array-like (n,), optional
+            Weights of the samples.
+
+        Returns
+        -------
+        self
+        """
+        again = hasattr(self, "_fitted")
+        return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True,
+                             classes=np.unique(y) if classes is None and not again else classes)
+
+    def predict(self, X) -> np.ndarray:
+        """The most probable label of each sample, ``(n,)``."""
+        check_is_fitted(self)
+        return self.classes_[self._apply(X, as_float64).argmax(axis=1)]
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Probabilities of the classes, ``(n, n_classes)``; rows sum to one."""
+        return self._apply(X, probabilities)
+
+    def predict_log_proba(self, X) -> np.ndarray:
+        """Logarithms of the probabilities, ``(n, n_classes)``."""
+        return self._apply(X, log_probabilities)
+
+    def decision_function(self, X) -> np.ndarray:
+        """Scores before the softmax: ``(n, n_classes)``, or ``(n,)`` for two classes."""
+        scores = self._apply(X, as_float64)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    # ---- the contract's parts ------------------------------------------------------------------
+
+    def _y_options(self) -> dict:
+        return {}
+
+    def _encoded(self, y, again, classes):
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        if not again:
+            self.classes_ = np.unique(y if classes is None else classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise DataError("`classes` is not the same as on the first call",
+                            got=str(np.unique(classes)[:10]), fix="leave it out after that")
+        return self._encoded_again(y)
+
+    def _encoded_again(self, y):
+        y = column_or_1d(y)
+        known = np.isin(y, self.classes_)
+        if not known.all():
+            raise DataError(f"the label {y[~known][0]!r} was not seen when classes were fixed",
+                            got=f"classes {self.classes_[:10]}",
+                            fix="pass all labels as classes= to the first partial_fit, or fit anew")
+        return np.searchsorted(self.classes_, y)
+
+    def _weights(self, sample_weight, X, y):
+        weights = super()._weights(sample_weight, X, y)
+        if self.class_weight is None:
+            return weights
+        if isinstance(self.class_weight, dict):
+            strange = [c for c in self.class_weight if c not in list(self.classes_)]
+            if strange:
+                raise ParameterError(f"class_weight names a class that is not there: "
+                                     f"{strange[0]!r}", got=f"classes {self.classes_[:10]}")
+        factors = compute_sample_weight(self.class_weight, y)
+        return factors if weights is None else weights * factors
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self.classes_)
+
+    def _loss(self):
+        if isinstance(self.loss, str) and self.loss in ("auto", "sparse_categorical_crossentropy"):
+            return SparseCategoricalCrossentropy(from_logits=True)
+        found = find_loss(self.loss)
+        if isinstance(found, Loss) and not found.integer_labels and isinstance(self.loss, str):
+            raise ParameterError(f'loss "{self.loss}" does not take class numbers',
+                                 fix='use loss="sparse_categorical_crossentropy"')
+        return found
+
+    def _metrics(self):
+        return ["accuracy"]

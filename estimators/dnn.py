@@ -1,0 +1,132 @@
+"""DNNClassifier and DNNRegressor: fully connected nets on rows of features."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ..backend import Spec
+from ..backend.errors import ParameterError
+from ..backend.ops.activations import activation as find_activation
+from ..layers import Activation, BatchNormalization, Dense, Dropout, Sequential
+from .classifier import Classifier
+from .regressor import Regressor
+
+CONSTRAINTS = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [str, callable],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "batch_norm": ["boolean"],
+}
+
+PARAMETERS = """hidden_layer_sizes : tuple of int
+        Units of each hidden layer.
+    activation : str or callable
+        Of the hidden layers.
+    dropout : float
+        Share of hidden units left out at each step.
+    batch_norm : bool
+        Whether hidden layers are normalised over the batch before their activation."""
+
+
+def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
+    """Hidden layers and a linear last one."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if any(not isinstance(n, (Integral, np.integer)) or n < 1 for n in sizes):
+        raise ParameterError("hidden_layer_sizes must hold whole numbers from 1 on",
+                             got=repr(sizes), fix="pass hidden_layer_sizes=(128, 64), say")
+    find_activation(activation)
+    net = []
+    for units in sizes:
+        net.append(Dense(int(units), None if batch_norm else activation,
+                         kernel_initializer="he_normal" if activation == "relu"
+                         else "glorot_uniform"))
+        if batch_norm:
+            net += [BatchNormalization(), Activation(activation)]
+        if dropout:
+            net.append(Dropout(dropout))
+    return Sequential([*net, Dense(n_outputs)])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DNNClassifier(Classifier):
+    """A fully connected net for classes.
+
+    Parameters
+    ----------
+    {own}
+    class_weight : dict, "balanced" or None
+        Weights of classes.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : array
+        The labels.
+    history_ : list of dict
+        Loss, accuracy and learning rate of every epoch.
+    network_ : Layer
+        The fitted net.
+
+    Examples
+    --------
+    >>> from gradatim import DNNClassifier
+    >>> from gradatim.datasets import load_iris
+    >>> data = load_iris()
+    >>> model = DNNClassifier(epochs=100, random_state=0).fit(data.data, data.target)
+    >>> bool(model.score(data.data, data.target) > 0.95)
+    True
+    """
+    hidden_layer_sizes: Any = (128,)
+    activation: Any = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+    _own_parameters = PARAMETERS
+    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
+
+    def _network(self, spec: Spec, n_outputs: int):
+        return dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                             self.batch_norm, n_outputs)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DNNRegressor(Regressor):
+    """A fully connected net for numbers.
+
+    Parameters
+    ----------
+    {own}
+    {shared}
+
+    Attributes
+    ----------
+    history_ : list of dict
+        Loss, R² and learning rate of every epoch.
+    network_ : Layer
+        The fitted net.
+
+    Examples
+    --------
+    >>> from gradatim import DNNRegressor
+    >>> from gradatim.datasets import load_diabetes
+    >>> data = load_diabetes()
+    >>> model = DNNRegressor(epochs=30, random_state=0).fit(data.data, data.target)
+    >>> bool(model.score(data.data, data.target) > 0.5)
+    True
+    """
+    hidden_layer_sizes: Any = (128,)
+    activation: Any = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+    _own_parameters = PARAMETERS
+    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}
+
+    def _network(self, spec: Spec, n_outputs: int):
+        return dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                             self.batch_norm, n_outputs)
+

@@ -1,0 +1,204 @@
+"""RNNClassifier and RNNRegressor: recurrent nets on sequences, of equal length or not."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import (_check_y, _num_samples, check_array, check_consistent_length,
+                                      validate_data)
+
+from ..backend import Spec
+from ..backend.errors import DataError, ShapeError
+from ..layers import GRU, LSTM, Bidirectional, Dense, Dropout, Sequential, SimpleRNN
+from .base import weighted_statistics
+from .classifier import Classifier
+from .regressor import Regressor
+
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
+
+CONSTRAINTS = {
+    "cell": [StrOptions(set(CELLS))],
+    "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
+    "bidirectional": ["boolean"],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "architecture": [StrOptions({"auto"}), callable],
+}
+
+PARAMETERS = """cell : {"lstm", "gru", "rnn"}
+        The recurrent layer.
+    units : int or tuple of int
+        Its size; several make a stack.
+    bidirectional : bool
+        Whether sequences are read in both directions.
+    dropout : float
+        Share of features left out after each recurrent layer.
+    architecture : "auto" or callable ``(spec, n_outputs) -> Layer``
+        A net of your own; ``spec`` is that of one sequence."""
+
+
+class SequenceSamples:
+    """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
+
+    _auto_batch_size = 32
+    _auto_learning_rate = 3e-3
+    _auto_full_batch_rate = 1e-2
+
+    def _network(self, spec: Spec, n_outputs: int):
+        if callable(self.architecture):
+            return self.architecture(spec, n_outputs)
+        sizes = [self.units] if isinstance(self.units, Integral) else list(self.units)
+        net = []
+        for i, size in enumerate(sizes):
+            layer = CELLS[self.cell](int(size), return_sequences=i < len(sizes) - 1)
+            net.append(Bidirectional(layer) if self.bidirectional else layer)
+            if self.dropout:
+                net.append(Dropout(self.dropout))
+        return Sequential([*net, Dense(n_outputs)])
+
+    def _validated(self, X, reset, y="no_validation", **options):
+        if not is_list_of_sequences(X) and np.ndim(X) != 3:
+            if y is None or not isinstance(y, str):
+                options["y"] = y
+            return validate_data(self, X, reset=reset, dtype="numeric", **options)
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y "
+                             "is None")
+        X = [one_sequence(s, i) for i, s in enumerate(X)] if is_list_of_sequences(X) else \
+            check_array(X, dtype="numeric", allow_nd=True)
+        features = X[0].shape[-1]
+        strange = next((i for i, s in enumerate(X) if s.shape[-1] != features), None)
+        if strange is not None:
+            raise ShapeError(f"sequence {strange} has {X[strange].shape[-1]} features and "
+                             f"sequence 0 has {features}")
+        if reset:
+            self.n_features_in_ = features
+        elif features != self.n_features_in_:
+            raise ShapeError(f"X has {features} features, but {type(self).__name__} is expecting "
+                             f"{self.n_features_in_} features as input")
+        if isinstance(y, str):
+            return X
+        y = _check_y(y, multi_output=options.get("multi_output", False),
+                     y_numeric=options.get("y_numeric", False), estimator=self)
+        check_consistent_length(X, y)
+        return X, y
+
+    def _shaped(self, X):
+        if isinstance(X, list):
+            return X
+        return X[:, :, None] if X.ndim == 2 else X              # (n, time, features)
+
+    def _statistics(self, X, weights):
+        rows = np.concatenate(list(X)).astype(np.float64)       # (all steps, features)
+        if weights is not None:
+            weights = np.repeat(weights, [len(s) for s in X])
+        return weighted_statistics(rows, weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = tags.input_tags.three_d_array = True
+        return tags
+
+
+def is_list_of_sequences(X) -> bool:
+    """A list or tuple of 2-D arrays, or of rows of unequal length."""
+    if not isinstance(X, (list, tuple)) or not _num_samples(X):
+        return False
+    ranks = {np.ndim(s) if isinstance(s, np.ndarray) else 1 + (
+        isinstance(s, (list, tuple)) and len(s) > 0 and np.ndim(s[0]) > 0) for s in X}
+    return ranks == {2} or ranks == {1} and len({np.size(s) for s in X}) > 1 and not any(
+        np.isscalar(s) for s in X)
+
+
+def one_sequence(sequence, number: int) -> np.ndarray:
+    """A ``(time, features)`` array of finite numbers."""
+    try:
+        array = np.asarray(sequence, np.float64 if np.asarray(sequence).dtype == object else None)
+    except (TypeError, ValueError):
+        raise DataError(f"sequence {number} does not hold numbers") from None
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
+        raise ShapeError(f"sequence {number} must be (time, features) with at least one step",
+                         got=f"{array.dtype}{list(array.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        kind = "NaN" if np.isnan(array).any() else "infinity"
+        raise DataError(f"Input X contains {kind}.", got=f"in sequence {number}",
+                        fix="remove or impute such steps")
+    return array
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RNNClassifier(SequenceSamples, Classifier):
+    """A recurrent net for classes of sequences.
+
+    Parameters
+    ----------
+    {own}
+    class_weight : dict, "balanced" or None
+        Weights of classes.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : array
+        The labels.
+    history_ : list of dict
+        Loss, accuracy and learning rate of every epoch.
+    network_ : Layer
+        The fitted net.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim import RNNClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(k % 2, 1.0, (5 + k % 7, 2)) for k in range(60)]
+    >>> model = RNNClassifier(units=8, epochs=60, random_state=0).fit(X, [k % 2 for k in range(60)])
+    >>> bool(model.score(X, [k % 2 for k in range(60)]) > 0.9)
+    True
+    """
+    cell: str = "lstm"
+    units: Any = 64
+    bidirectional: bool = False
+    dropout: float = 0.0
+    architecture: Any = "auto"
+
+    _own_parameters = PARAMETERS
+    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RNNRegressor(SequenceSamples, Regressor):
+    """A recurrent net for numbers read off sequences.
+
+    Parameters
+    ----------
+    {own}
+    {shared}
+
+    Attributes
+    ----------
+    history_ : list of dict
+        Loss, R² and learning rate of every epoch.
+    network_ : Layer
+        The fitted net.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim import RNNRegressor
+    >>> X = np.random.default_rng(0).normal(size=(80, 6, 1))
+    >>> y = X.mean(axis=(1, 2))
+    >>> bool(RNNRegressor(units=8, epochs=100, random_state=0).fit(X, y).score(X, y) > 0.8)
+    True
+    """
+    cell: str = "lstm"
+    units: Any = 64
+    bidirectional: bool = False
+    dropout: float = 0.0
+    architecture: Any = "auto"
+
+    _own_parameters = PARAMETERS
+    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

@@ -1,0 +1,289 @@
+"""TextGenerator: a recurrent language model of characters or words."""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..backend import Spec, function, placeholder
+from ..backend.errors import DataError, ParameterError
+from ..layers import Dense, Dropout, Embedding, Flow, Sequential
+from ..layers.losses import SparseCategoricalCrossentropy
+from .base import Estimator, Fitted
+from .classifier import log_probabilities
+from .rnn import CELLS
+
+UNKNOWN = "\0"     # what a token stands for that the training text does not have
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TextGenerator(Estimator):
+    """A language model: the probability of the next character or word, and text drawn from it.
+
+    The text is cut into windows; each window is read from a zero state, and every step predicts
+    the token that follows.
+
+    Parameters
+    ----------
+    level : {"char", "word"}
+        What a token is: a character, or a word, a space run or a punctuation mark.
+    cell : {"lstm", "gru", "rnn"}
+        The recurrent layer.
+    units : int or tuple of int
+        Its size; several make a stack.
+    embedding : int
+        Numbers per token that the first layer learns.
+    sequence_length : int
+        Tokens per window.
+    dropout : float
+        Share of features left out after each recurrent layer.
+    {shared}
+
+    Attributes
+    ----------
+    vocabulary_ : list of str
+        The tokens; the first stands for any unknown one.
+    history_ : list of dict
+        Loss (nats per token), accuracy and learning rate of every epoch.
+    network_ : Layer
+        The fitted net.
+
+    Examples
+    --------
+    >>> from gradatim import TextGenerator
+    >>> model = TextGenerator(units=16, epochs=20, sequence_length=8, random_state=0)
+    >>> model = model.fit("the cat sat on the mat. " * 40)
+    >>> model.perplexity("the cat sat on the mat. ") < 3
+    True
+    >>> len(model.generate("the ", 10, random_state=0))
+    14
+    """
+    level: str = "char"
+    cell: str = "lstm"
+    units: Any = 128
+    embedding: int = 64
+    sequence_length: int = 64
+    dropout: float = 0.0
+    solver: str = "mini_batch"
+
+    _parameter_constraints = {
+        **Estimator._parameter_constraints,
+        "level": [StrOptions({"char", "word"})],
+        "cell": [StrOptions(set(CELLS))],
+        "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "embedding": [Interval(Integral, 1, None, closed="left")],
+        "sequence_length": [Interval(Integral, 2, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    _auto_batch_size = 32
+    _auto_learning_rate = 4e-3
+    _auto_full_batch_rate = 4e-3
+
+    def _network(self, spec: Spec, n_outputs: int):
+        sizes = [self.units] if isinstance(self.units, Integral) else list(self.units)
+        net = [Embedding(n_outputs, self.embedding)]
+        for size in sizes:
+            net.append(CELLS[self.cell](int(size), return_sequences=True))
+            if self.dropout:
+                net.append(Dropout(self.dropout))
+        return Sequential([*net, Dense(n_outputs)])
+
+    def fit(self, text, y=None, text_val=None):
+        """Learn from a text.
+
+        Parameters
+        ----------
+        text : str or sequence of str
+            The text; several are joined by line breaks.
+        y : None
+            Not used.
+        text_val : str or sequence of str, optional
+            Text for early stopping and the ``val_`` numbers of ``history_``.
+
+        Returns
+        -------
+        self
+        """
+        again = self.warm_start and hasattr(self, "_fitted")
+        return self._guarded(text, None, None, text_val, again)
+
+    def partial_fit(self, text, y=None):
+        """Make one pass over a text at a constant rate; the first text fixes the vocabulary.
+
+        Parameters
+        ----------
+        text : str or sequence of str
+            The text.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+        """
+        return self._guarded(text, None, None, None, hasattr(self, "_fitted"), one_pass=True)
+
+    def _fit(self, text, y, sample_weight, text_val, again, one_pass=False):
+        tokens = self._tokens(joined(text))
+        if not again:
+            self.vocabulary_ = [UNKNOWN, *sorted(set(tokens))]
+        X, targets = self._windows(self._ids(tokens))
+        validation = (None, None, None)
+        if text_val is not None:
+            validation = (*self._windows(self._ids(self._tokens(joined(text_val)))), None)
+        return super()._fit(X, targets, None, validation, again, one_pass)
+
+    # The windows are made here and need no scikit-learn checks.
+    def _validated(self, X, reset, y=None, **_):
+        return X if y is None else (X, y)
+
+    def _encoded(self, y, again, classes):
+        return y
+
+    def _encoded_again(self, y):
+        return y
+
+    def _y_options(self):
+        return {}
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self.vocabulary_)
+
+    def _loss(self):
+        if self.loss not in ("auto", "sparse_categorical_crossentropy"):
+            raise ParameterError("a language model has one loss, the cross-entropy of tokens",
+                                 got=repr(self.loss), fix='leave loss="auto"')
+        return SparseCategoricalCrossentropy(from_logits=True)
+
+    def _metrics(self):
+        return ["accuracy"]
+
+    # ---- text ----------------------------------------------------------------------------------
+
+    def _tokens(self, text: str) -> list[str]:
+        return list(text) if self.level == "char" else re.findall(r"\w+|\s+|[^\w\s]", text)
+
+    def _ids(self, tokens: list[str]) -> np.ndarray:
+        number = {token: i for i, token in enumerate(self.vocabulary_)}
+        return np.array([number.get(token, 0) for token in tokens], np.int64)
+
+    def _windows(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Windows side by side, and the same shifted by one: ``(n, sequence_length)`` each."""
+        length = min(self.sequence_length, len(ids) - 1)
+        if length < 1:
+            raise DataError("the text is too short to learn from",
+                            got=f"{len(ids)} tokens", fix="pass at least two tokens")
+        count = (len(ids) - 1) // length
+        cut = count * length
+        return ids[:cut].reshape(count, length), ids[1:cut + 1].reshape(count, length)
+
+    def score(self, text, y=None) -> float:
+        """Mean log-likelihood per token in nats, over windows read from a zero state.
+
+        Parameters
+        ----------
+        text : str or sequence of str
+            The text.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        float
+            Higher is better; 0 would be certainty.
+        """
+        check_is_fitted(self)
+        X, y = self._windows(self._ids(self._tokens(joined(text))))
+        return -self._fitted.live(self).evaluate(X, y)["loss"]
+
+    def perplexity(self, text) -> float:
+        """``exp(-score)``: between how many equally likely tokens the model hesitates."""
+        return float(np.exp(-self.score(text)))
+
+    def generate(self, prompt: str = "", n: int = 100, temperature: float = 1.0,
+                 random_state=None) -> str:
+        """The prompt and ``n`` tokens drawn one after another.
+
+        Parameters
+        ----------
+        prompt : str
+            How the text begins.
+        n : int
+            Tokens to draw.
+        temperature : float
+            Below 1 keeps to likely tokens, above 1 ventures; 0 always takes the likeliest.
+        random_state : int, RandomState or None
+            Decides the draws.
+
+        Returns
+        -------
+        str
+        """
+        check_is_fitted(self)
+        if not isinstance(n, Integral) or n < 0:
+            raise ParameterError(f"n must be a whole number from 0 on, not {n!r}")
+        if not isinstance(temperature, Real) or temperature < 0:
+            raise ParameterError(f"temperature must be a number from 0 on, not {temperature!r}")
+        random = check_random_state(random_state)
+        stepper = Stepper(self._fitted)
+        ids = list(self._ids(self._tokens(prompt))) or [int(random.randint(
+            1, len(self.vocabulary_)))] * bool(n)
+        scores = None
+        for token in ids:
+            scores = stepper(token)
+        drawn = [] if prompt else [self.vocabulary_[i] for i in ids]
+        while len(drawn) < n:
+            scores[0] = -np.inf                                # the unknown token says nothing
+            if temperature:
+                p = np.exp((scores - scores.max()) / temperature)
+                token = int(random.choice(len(p), p=p / p.sum()))
+            else:
+                token = int(scores.argmax())
+            drawn.append(self.vocabulary_[token])
+            if len(drawn) < n:
+                scores = stepper(token)
+        return prompt + "".join(drawn)
+
+
+class Stepper:
+    """The net one token at a time: its recurrent states are carried from call to call."""
+
+    def __init__(self, fitted: Fitted):
+        net = fitted.network.layers[-1]
+        flow = Flow(placeholder((1, 1), "int64", "token"), dtype=fitted.network.dtype)
+        feeds, self.states, ends = [flow.x], [], []
+        for layer in net.layers:
+            if isinstance(layer, Dropout):
+                continue
+            if not hasattr(layer, "step"):
+                flow = layer.run(flow, training=False)
+                continue
+            start = [placeholder((1, layer.units), flow.dtype) for _ in range(layer.n_states)]
+            out, end = layer.step(flow, start)
+            feeds += start
+            ends += end
+            self.states += [np.zeros((1, layer.units), flow.dtype) for _ in start]
+            flow = flow.to(out)
+        self._function = function(feeds, [log_probabilities(flow.x), *ends])
+
+    def __call__(self, token: int) -> np.ndarray:
+        """Log-probabilities of the next token, after one more token."""
+        scores, *self.states = self._function(np.array([[token]], np.int64), *self.states)
+        return scores[0, 0]
+
+
+def joined(text) -> str:
+    """One text from one or several."""
+    if isinstance(text, str):
+        return text
+    if isinstance(text, (list, tuple, np.ndarray)) and all(isinstance(t, str) for t in text):
+        return "\n".join(text)
+    raise DataError("a text is a str or a sequence of str", got=type(text).__name__)
