@@ -1,0 +1,30 @@
+"""Layers, the networks made of them, their initializers and regularizers, and their files."""
+from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from .base import Flow, Layer
+from .bidirectional import Bidirectional
+from .convolution import (
+    Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
+from .dense import Dense
+from .dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
+from .embedding import Embedding
+from .initializers import (
+    Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, Initializer, LecunNormal,
+    LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
+    Zeros, initializer)
+from .losses import (
+    BinaryCrossentropy, CategoricalCrossentropy, Huber, LogCosh, Loss, MeanAbsoluteError,
+    MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy)
+from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from .model import Input, Model, Sequential
+from .normalization import BatchNormalization, LayerNormalization, Normalization
+from .pooling import (
+    AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalMaxPooling1D, GlobalMaxPooling2D, MaxPooling1D, MaxPooling2D)
+from .recurrent import GRU, LSTM, SimpleRNN
+from .registry import from_config, to_config
+from .regularizers import L1, L1L2, L2, Regularizer, regularizer
+from .saving import load_network, network_from_manifest, network_to_manifest, save_network
+from .shaping import (
+    Cropping1D, Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
+    ZeroPadding1D, ZeroPadding2D)
+from .time_distributed import TimeDistributed

@@ -1,0 +1,320 @@
+"""Recurrent layers: a state that is carried from step to step of a sequence."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import Spec, Tensor, constant
+from ..backend.errors import ParameterError, ShapeError
+from ..backend.ops.indexing import reverse_sequence, row_offset
+from ..backend.ops.random import dropout_mask
+from ..backend.ops.recurrent_gru import gru
+from ..backend.ops.recurrent_lstm import lstm
+from ..backend.ops.recurrent_simple import ACTIVATIONS, simple_rnn
+from ..backend.ops.shape import flip
+from .arguments import fraction, one_of, positive_int
+from .base import Flow, Layer
+from .initializers import initializer
+from .regularizers import regularizer
+
+
+class Recurrent(Layer):
+    """What recurrent layers share: three weights, the order of time, lengths and input dropout.
+
+    A subclass sets ``gates`` and defines ``scan``.
+    """
+    gates = 1
+    aligned = False      # whether outputs keep the order of time even where time runs backwards
+
+    def settle(self, units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+               kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
+               return_sequences, go_backwards) -> None:
+        """Check and keep the arguments that all have."""
+        self.units, self.use_bias = positive_int("units", units), use_bias
+        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+        self.recurrent_initializer = recurrent_initializer
+        self.recurrent_regularizer = recurrent_regularizer
+        self.bias_initializer, self.bias_regularizer = bias_initializer, bias_regularizer
+        self.dropout = fraction("dropout", dropout)
+        self.return_sequences, self.go_backwards = return_sequences, go_backwards
+        for name in (kernel_initializer, recurrent_initializer, bias_initializer):
+            initializer(name)
+        for name in (kernel_regularizer, recurrent_regularizer, bias_regularizer):
+            regularizer(name)
+
+    @property
+    def keeps_time(self) -> bool:
+        """Where every step has an output."""
+        return bool(self.return_sequences)
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """One per unit and gate."""
+        return (self.gates * self.units,)
+
+    def first_bias(self):
+        """The bias's initializer."""
+        return self.bias_initializer
+
+    def build(self, spec: Spec) -> None:
+        if len(spec.shape) != 2:
+            raise ShapeError(f"{type(self).__name__} needs (batch, time, features)",
+                             got=f"{list(spec.shape)} (without batch)",
+                             fix="reshape the input; one feature is an axis of length 1")
+        width = self.gates * self.units
+        self.kernel = self.add_weight("kernel", (spec.shape[-1], width), self.kernel_initializer,
+                                      self.kernel_regularizer)
+        self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, width),
+                                                self.recurrent_initializer,
+                                                self.recurrent_regularizer)
+        self.bias = self.add_weight("bias", self.bias_shape, self.first_bias(),
+                                    self.bias_regularizer) if self.use_bias else None
+
+    def scan(self, *data: Tensor | None, reverse: bool) -> tuple[Tensor, ...]:
+        """All outputs ``(batch, time, units)`` and the last state, from the op."""
+        raise NotImplementedError(f"{type(self).__name__} does not define scan")
+
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        x, reverse = flow.x, bool(self.go_backwards)
+        if training and self.dropout:
+            x = x * self.mask(flow)
+        bias = constant(np.zeros(self.bias_shape, self.dtype)) if self.bias is None else self.bias
+        outputs, last, *_ = self.scan(x, self.kernel, self.recurrent_kernel, bias, flow.lengths,
+                                      reverse=reverse)
+        if not self.return_sequences:
+            return flow.to(last, lengths=None)
+        return flow.to(turned(outputs, flow.lengths) if reverse and not self.aligned else outputs)
+
+    def mask(self, flow: Flow) -> Tensor:
+        """What inputs are multiplied by; a feature is dropped at all steps or at none."""
+        seed, step = (constant(np.int64(0)) if key is None else key
+                      for key in (flow.seed, flow.step))
+        return dropout_mask(flow.x, seed, step, row_offset(flow.x), rate=self.dropout,
+                            stream=self.stream, shared_axes=(1,))
+
+
+def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Every row's steps the other way round; padding stays at the end."""
+    return flip(x, axis=1) if lengths is None else reverse_sequence(x, lengths)
+
+
+class SimpleRNN(Recurrent):
+    """``h_t = activation(x_t kernel + h_{t-1} recurrent_kernel + bias)``.
+
+    Elman, "Finding structure in time", 1990. Input ``(batch, time, features)``, output ``(batch,
+    units)``, the state after a row's last valid step, or ``(batch, time, units)``, which is zero
+    beyond a row's length.
+
+    Parameters
+    ----------
+    units : int
+        Length of the state.
+    activation : {"tanh", "relu", "sigmoid", "linear"} or None
+        None is linear.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    dropout : float
+        Fraction of the input features that are dropped while training, the same at all steps of a
+        sequence (Gal and Ghahramani 2016).
+    return_sequences : bool
+        Whether to give the outputs of all steps.
+    go_backwards : bool
+        Whether to start at a row's last valid step; the outputs come in that order.
+    name : str, optional
+        The layer's name.
+
+    Raises
+    ------
+    ShapeError
+        If the input has other axes.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.SimpleRNN(8)(gt.placeholder((2, 5, 4))).spec)
+    float32[2, 8]
+    """
+
+    def __init__(self, units: int, activation: str | None = "tanh", use_bias: bool = True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
+                 bias_regularizer=None, dropout: float = 0.0, return_sequences: bool = False,
+                 go_backwards: bool = False, name: str | None = None):
+        super().__init__(name)
+        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
+                    return_sequences, go_backwards)
+        self.activation = activation
+        one_of("activation", activation, (*ACTIVATIONS, None))
+
+    def scan(self, *data, reverse):
+        return simple_rnn(*data, reverse=reverse, activation=self.activation or "linear")
+
+
+def require_standard(label: str, activation, recurrent_activation) -> None:
+    """Gated cells have the activations of their papers, which backends compute as one kernel."""
+    for name, value, only in (("activation", activation, "tanh"),
+                              ("recurrent_activation", recurrent_activation, "sigmoid")):
+        if value != only:
+            raise ParameterError(f'{label}: {name} can only be "{only}", not {value!r}',
+                                 fix="use SimpleRNN for another activation")
+
+
+class LSTM(Recurrent):
+    """Long short-term memory: a state and a cell that gates write to, keep and read.
+
+    ``i, f, o = sigmoid(x W + h R + b)``, ``c <- f c + i tanh(x W + h R + b)``, ``h <- o tanh(c)``;
+    Hochreiter and Schmidhuber, "Long short-term memory", 1997; the forget gate f from Gers,
+    Schmidhuber and Cummins, 2000. Weights hold the gates in the order i, f, c, o. Input ``(batch,
+    time, features)``, output ``(batch, units)``, the state after a row's last valid step, or
+    ``(batch, time, units)``, which is zero beyond a row's length.
+
+    Parameters
+    ----------
+    units : int
+        Length of the state.
+    activation : {"tanh"}
+        Of the candidate and the cell.
+    recurrent_activation : {"sigmoid"}
+        Of the gates.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    unit_forget_bias : bool
+        Whether the forget gate's bias starts at one (Jozefowicz et al. 2015).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    dropout : float
+        Fraction of the input features that are dropped while training, the same at all steps of a
+        sequence (Gal and Ghahramani 2016).
+    return_sequences : bool
+        Whether to give the outputs of all steps.
+    go_backwards : bool
+        Whether to start at a row's last valid step; the outputs come in that order.
+    name : str, optional
+        The layer's name.
+
+    Raises
+    ------
+    ParameterError
+        If another activation is asked for.
+    ShapeError
+        If the input has other axes.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.LSTM(8, return_sequences=True)(gt.placeholder((2, 5, 4))).spec)
+    float32[2, 5, 8]
+    """
+    gates = 4
+
+    def __init__(self, units: int, activation: str = "tanh", recurrent_activation: str = "sigmoid",
+                 use_bias: bool = True, kernel_initializer="glorot_uniform",
+                 recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 unit_forget_bias: bool = True, kernel_regularizer=None,
+                 recurrent_regularizer=None, bias_regularizer=None, dropout: float = 0.0,
+                 return_sequences: bool = False, go_backwards: bool = False,
+                 name: str | None = None):
+        super().__init__(name)
+        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
+                    return_sequences, go_backwards)
+        require_standard("LSTM", activation, recurrent_activation)
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.unit_forget_bias = unit_forget_bias
+
+    def first_bias(self):
+        if not self.unit_forget_bias:
+            return self.bias_initializer
+        draw, forget = initializer(self.bias_initializer), slice(self.units, 2 * self.units)
+
+        def with_forget_gate_open(spec, seed, stream):
+            value = np.array(draw(spec, seed, stream))
+            value[forget] = 1
+            return value
+        return with_forget_gate_open
+
+    def scan(self, *data, reverse):
+        return lstm(*data, reverse=reverse)
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit: a state that one gate keeps and another hides from the candidate.
+
+    ``z, r = sigmoid(x W + h R + b)``, ``h <- z h + (1 - z) tanh(x W + r (h R + b') + b)``; Cho et
+    al., "Learning phrase representations using RNN encoder-decoder", 2014. Weights hold the gates
+    in the order z, r, candidate; with ``reset_after`` there are two rows of biases. Input ``(batch,
+    time, features)``, output ``(batch, units)``, the state after a row's last valid step, or
+    ``(batch, time, units)``, which is zero beyond a row's length.
+
+    Parameters
+    ----------
+    units : int
+        Length of the state.
+    activation : {"tanh"}
+        Of the candidate.
+    recurrent_activation : {"sigmoid"}
+        Of the gates.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    dropout : float
+        Fraction of the input features that are dropped while training, the same at all steps of a
+        sequence (Gal and Ghahramani 2016).
+    return_sequences : bool
+        Whether to give the outputs of all steps.
+    go_backwards : bool
+        Whether to start at a row's last valid step; the outputs come in that order.
+    reset_after : bool
+        Whether r is applied after the matrix product, ``r (h R + b')``, or before, ``(r h) R``.
+    name : str, optional
+        The layer's name.
+
+    Raises
+    ------
+    ParameterError
+        If another activation is asked for.
+    ShapeError
+        If the input has other axes.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.GRU(8)(gt.placeholder((2, 5, 4))).spec)
+    float32[2, 8]
+    """
+    gates = 3
+
+    def __init__(self, units: int, activation: str = "tanh", recurrent_activation: str = "sigmoid",
+                 use_bias: bool = True, kernel_initializer="glorot_uniform",
+                 recurrent_initializer="orthogonal", bias_initializer="zeros",
+                 kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
+                 dropout: float = 0.0, return_sequences: bool = False, go_backwards: bool = False,
+                 reset_after: bool = True, name: str | None = None):
+        super().__init__(name)
+        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
+                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
+                    return_sequences, go_backwards)
+        require_standard("GRU", activation, recurrent_activation)
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.reset_after = reset_after
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """One row for inputs and one for the state, where they are not simply added."""
+        width = self.gates * self.units
+        return (2, width) if self.reset_after else (width,)
+
+    def scan(self, *data, reverse):
+        return gru(*data, reverse=reverse, reset_after=bool(self.reset_after))
