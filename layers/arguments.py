@@ -1,6 +1,8 @@
 """Checks of layers' arguments, so that a mistake is told when it is made."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..backend.errors import ParameterError
@@ -34,3 +36,12 @@ def one_of(name: str, value, choices) -> str:
     if value in choices:
         return value
     raise ParameterError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def number(name: str, value, at_least: float = -math.inf) -> float:
+    """A finite number, perhaps with a least one."""
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) \
+            and math.isfinite(value) and value >= at_least:
+        return float(value)
+    bound = f" from {at_least:g} on" if at_least > -math.inf else ""
+    raise ParameterError(f"{name} must be a finite number{bound}, not {value!r}")

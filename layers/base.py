@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from ..backend import Spec, Tensor, Variable, constant, variable
+from ..backend import OPS, Spec, Tensor, Variable, constant, variable
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.tensor import stream_of
@@ -155,8 +155,11 @@ class Layer:
             return result
         if training:
             return result.x, dict(result.updates)
-        result.x.origin = (self, tuple(f.x for f in flows))
-        return result.x
+        y, sources = result.x, tuple(f.x for f in flows)
+        if y in sources:      # an identity, as dropout at inference, is a layer of a model too
+            y = OPS["cast"](y, dtype=y.dtype.name)
+        y.origin = (self, sources)
+        return y
 
     def run(self, flow, training: bool) -> Flow:
         """Build if needed, check the input, and go forward; what models call."""
@@ -164,12 +167,18 @@ class Layer:
         spec = ([Spec(f.x.shape[1:], f.x.dtype) for f in flow] if isinstance(flow, list)
                 else Spec(flow.x.shape[1:], flow.x.dtype))
         with surroundings(layer=self.label, fix=""):
-            if self.built is None:
-                self.dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
+            dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
+            if self.built is None or dtype != self.dtype and self._undrawn():
+                self.dtype = dtype
+                self.weights, self.penalties = {}, []
                 self.build(spec)
                 self.built = spec
             self.check(spec)
             return self.forward(flow, training)
+
+    def _undrawn(self) -> bool:
+        """Whether there are weights and none has a value, so another precision costs nothing."""
+        return bool(self.weights) and not any(w.drawn for w in self.weights.values())
 
     def check(self, spec) -> None:
         """Refuse an input whose last axis is not what the weights were made for."""

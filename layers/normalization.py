@@ -1,0 +1,311 @@
+"""Layers that bring features to a common scale: by batch, by sample, or by fixed statistics."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..backend import Spec, Tensor
+from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.ops.collective import batch_sum
+from ..backend.ops.elementwise import cast, maximum, ones_like, sqrt, square
+from ..backend.ops.indexing import sequence_mask
+from ..backend.ops.normalization import batch_norm, layer_norm
+from .arguments import fraction, number
+from .base import Flow, Layer
+from .initializers import Constant, initializer
+from .regularizers import regularizer
+
+
+class BatchNormalization(Layer):
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` for each entry of the last axis.
+
+    While training, mean and variance are the batch's: over all axes but the last, of the global
+    batch (all replicas), rows weighted, steps beyond a row's length left out. They also pull the
+    moving statistics along, ``moving = moving * momentum + batch * (1 - momentum)``, which are
+    used at inference. The variance is the population's. Ioffe and Szegedy, 2015.
+
+    Parameters
+    ----------
+    axis : int
+        The features' axis: the last, -1.
+    momentum : float
+        How much of the moving statistics stays in each step, in [0, 1).
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there is a learned beta, a learned gamma.
+    beta_initializer, gamma_initializer : str or Initializer
+        How their first values are drawn.
+    moving_mean_initializer, moving_variance_initializer : str or Initializer
+        The statistics before the first step.
+    beta_regularizer, gamma_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> layer = layers.BatchNormalization(epsilon=0.0)
+    >>> y, updates = layer(gt.constant([[1.0], [3.0]]), training=True)
+    >>> gt.run(y).ravel(), [round(float(gt.run(u)[0]), 2) for u in updates.values()]
+    (array([-1.,  1.], dtype=float32), [0.02, 1.0])
+    """
+    keeps_time = True
+
+    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3,
+                 center: bool = True, scale: bool = True, beta_initializer="zeros",
+                 gamma_initializer="ones", moving_mean_initializer="zeros",
+                 moving_variance_initializer="ones", beta_regularizer=None,
+                 gamma_regularizer=None, name: str | None = None):
+        super().__init__(name)
+        self.axis = last_axis(axis)
+        self.momentum = fraction("momentum", momentum)
+        self.epsilon = number("epsilon", epsilon, at_least=0.0)
+        self.center, self.scale = center, scale
+        self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
+        self.moving_mean_initializer = moving_mean_initializer
+        self.moving_variance_initializer = moving_variance_initializer
+        self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
+        for given in (beta_initializer, gamma_initializer, moving_mean_initializer,
+                      moving_variance_initializer):
+            initializer(given)
+        regularizer(beta_regularizer), regularizer(gamma_regularizer)
+
+    def build(self, spec: Spec) -> None:
+        self.gamma, self.beta = scale_and_shift(self, spec)
+        size = spec.shape[-1:]
+        self.moving_mean = self.add_weight("moving_mean", size, self.moving_mean_initializer,
+                                           trainable=False)
+        self.moving_variance = self.add_weight("moving_variance", size,
+                                               self.moving_variance_initializer, trainable=False)
+
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        mean, variance, updates = self.moving_mean, self.moving_variance, flow.updates
+        if training:
+            mean, variance = batch_statistics(flow)
+            pulled = {self.moving_mean: mean, self.moving_variance: variance}
+            updates = {**updates, **{moving: moving * self.momentum + now * (1.0 - self.momentum)
+                                     for moving, now in pulled.items()}}
+        return flow.to(batch_norm(flow.x, mean, variance, self.gamma, self.beta,
+                                  epsilon=self.epsilon), updates=updates)
+
+
+def batch_statistics(flow: Flow) -> tuple[Tensor, Tensor]:
+    """Weighted mean and population variance of the global batch for each entry of the last axis."""
+    x, weights = flow.x, flow.weights
+    axes = tuple(range(x.ndim - 1))
+    if weights is not None and weights.dtype != x.dtype:
+        weights = cast(weights, dtype=x.dtype.name)
+    if flow.lengths is not None and x.ndim > 2:
+        mask = cast(sequence_mask(x, flow.lengths), dtype=x.dtype.name)   # (batch, time)
+        rows = mask.sum(axis=1) * float(math.prod(x.shape[2:-1]))         # (batch,)
+        mask = mask.reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
+        kept = lambda t: t * mask
+    else:
+        rows = ones_like(x[(slice(None), *(0,) * (x.ndim - 1))]) * float(math.prod(x.shape[1:-1]))
+        kept = lambda t: t
+    # A batch whose rows all weigh zero has no statistics; without a bound it would have NaN.
+    share = 1.0 / maximum(batch_sum(rows, weights), float(np.finfo(x.dtype).tiny))
+    mean = batch_sum(kept(x), weights, axes=axes) * share
+    return mean, batch_sum(kept(square(x - mean)), weights, axes=axes) * share
+
+
+class LayerNormalization(Layer):
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, over the last axis of each sample.
+
+    Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4.
+
+    Parameters
+    ----------
+    axis : int
+        The axis of the statistics: the last, -1.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there is a learned beta, a learned gamma.
+    beta_initializer, gamma_initializer : str or Initializer
+        How their first values are drawn.
+    beta_regularizer, gamma_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> gt.run(layers.LayerNormalization(epsilon=0.0)(gt.constant([[1.0, 3.0], [0.0, 8.0]])))
+    array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    keeps_time = True
+
+    def __init__(self, axis: int = -1, epsilon: float = 1e-3, center: bool = True,
+                 scale: bool = True, beta_initializer="zeros", gamma_initializer="ones",
+                 beta_regularizer=None, gamma_regularizer=None, name: str | None = None):
+        super().__init__(name)
+        self.axis = last_axis(axis)
+        self.epsilon = number("epsilon", epsilon, at_least=0.0)
+        self.center, self.scale = center, scale
+        self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
+        self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
+        initializer(beta_initializer), initializer(gamma_initializer)
+        regularizer(beta_regularizer), regularizer(gamma_regularizer)
+
+    def build(self, spec: Spec) -> None:
+        self.gamma, self.beta = scale_and_shift(self, spec)
+
+    def call(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+class Normalization(Layer):
+    """``(x - mean) / max(sqrt(variance), 1e-7)`` with fixed statistics, kept as weights.
+
+    Parameters
+    ----------
+    axis : int or None
+        -1 has one mean and variance per entry of the last axis; None one for all.
+    mean, variance : float or sequence of float, optional
+        The statistics, both or neither; they can also come later from `set_statistics` or
+        `adapt`. Without any nothing is changed.
+    invert : bool
+        Whether to undo instead: ``mean + x * max(sqrt(variance), 1e-7)``.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> gt.run(layers.Normalization(mean=[1.0, 2.0], variance=4.0)(gt.constant([[5.0, 0.0]])))
+    array([[ 2., -1.]], dtype=float32)
+    """
+    keeps_time = True
+    epsilon = 1e-7      # Keras's; keeps a constant feature finite
+
+    def __init__(self, axis: int | None = -1, mean=None, variance=None, invert: bool = False,
+                 name: str | None = None):
+        super().__init__(name)
+        self.axis = axis if axis is None else last_axis(axis)
+        if (mean is None) != (variance is None):
+            raise ParameterError("mean and variance go together",
+                                 got=f"only {'mean' if variance is None else 'variance'}")
+        self.mean, self.variance = as_plain(mean), as_plain(variance)
+        self.invert = invert
+        if mean is not None:
+            checked_statistics(mean, variance)
+
+    def build(self, spec: Spec) -> None:
+        if self.axis is not None and not spec.shape:
+            raise ShapeError("Normalization needs a feature axis beside the batch axis")
+        shape = () if self.axis is None else spec.shape[-1:]
+        first = (0.0, 1.0) if self.mean is None else (self.mean, self.variance)
+        for name, value in zip(("mean", "variance"), first):
+            if np.shape(value) not in ((), shape):
+                raise ShapeError(f"{self.label}: {name} has another shape than the features",
+                                 got=f"{list(np.shape(value))}, not {list(shape)}")
+        self.mean_weight, self.variance_weight = (
+            self.add_weight(name, shape, Constant(value), trainable=False)
+            for name, value in zip(("mean", "variance"), first))
+
+    def check(self, spec: Spec) -> None:
+        if self.axis is not None:
+            super().check(spec)
+
+    def set_statistics(self, mean, variance) -> None:
+        """Replace the statistics.
+
+        Parameters
+        ----------
+        mean, variance : array
+            Of the shape of the weights, or one number for all.
+
+        Raises
+        ------
+        DataError
+            If they are not finite, or a variance is negative.
+        ShapeError
+            If the shape does not fit.
+        """
+        self._require_built()
+        values = checked_statistics(mean, variance)
+        weights = (self.mean_weight, self.variance_weight)
+        for weight, value in zip(weights, values):
+            if value.shape not in ((), weight.shape):
+                raise ShapeError(f'{self.label}: "{weight.name}" has another shape',
+                                 got=f"{list(value.shape)}, not {list(weight.shape)}")
+        for weight, value in zip(weights, values):
+            weight.assign(np.broadcast_to(value, weight.shape))
+
+    def adapt(self, data) -> None:
+        """Take mean and population variance from data.
+
+        Parameters
+        ----------
+        data : array
+            ``(samples, ...)``.
+
+        Examples
+        --------
+        >>> from gradatim import layers
+        >>> layer = layers.Normalization()
+        >>> layer.adapt([[1.0, 4.0], [3.0, 4.0]])
+        >>> layer.get_weights()
+        [array([2., 4.], dtype=float32), array([1., 0.], dtype=float32)]
+        """
+        data = np.asarray(data, np.float64)
+        if not data.size:
+            raise DataError("there is nothing to take statistics from", got=str(data.shape))
+        if self.built is None:
+            self.build(Spec(data.shape[1:], np.dtype(self.dtype)))
+            self.built = Spec(data.shape[1:], np.dtype(self.dtype))
+        self.check(Spec(data.shape[1:], data.dtype))
+        axes = None if self.axis is None else tuple(range(data.ndim - 1))
+        self.set_statistics(data.mean(axis=axes), data.var(axis=axes))
+
+    def call(self, x: Tensor) -> Tensor:
+        x = x if x.spec.is_float else cast(x, dtype=self.dtype)
+        width = maximum(sqrt(self.variance_weight), self.epsilon)
+        return x * width + self.mean_weight if self.invert else (x - self.mean_weight) / width
+
+
+# ---- what they share ---------------------------------------------------------------------------
+
+def last_axis(axis) -> int:
+    """-1: features are the last axis everywhere."""
+    if axis != -1 or isinstance(axis, bool):
+        raise ParameterError(f"axis must be -1, the last axis, not {axis!r}",
+                             fix="move the features to the end with layers.Permute")
+    return axis
+
+
+def scale_and_shift(layer, spec: Spec) -> tuple:
+    """Gamma and beta: weights, or constants where they are switched off."""
+    if not spec.shape:
+        raise ShapeError(f"{type(layer).__name__} needs a feature axis beside the batch axis",
+                         fix="reshape the input to (batch, features)")
+    size = spec.shape[-1:]
+    gamma = layer.add_weight("gamma", size, layer.gamma_initializer, layer.gamma_regularizer) \
+        if layer.scale else np.ones(size, layer.dtype)
+    beta = layer.add_weight("beta", size, layer.beta_initializer, layer.beta_regularizer) \
+        if layer.center else np.zeros(size, layer.dtype)
+    return gamma, beta
+
+
+def as_plain(value):
+    """An array as nested lists, which can be compared and written to files."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def checked_statistics(mean, variance) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 arrays; finite, and no variance below zero."""
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+        raise DataError("the mean and the variance must be finite")
+    if (variance < 0).any():
+        raise DataError("a variance is negative", got=f"{variance.min():g}")
+    return mean, variance
