@@ -146,7 +146,8 @@ class Estimator(Saveable, BaseEstimator):
     def _statistics(self, X, weights) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and variance per feature, to standardise with."""
         rows = X.reshape(-1, X.shape[-1]).astype(np.float64)
-        weights = np.repeat(weights, len(rows) // len(X))
+        if weights is not None:
+            weights = np.repeat(weights, len(rows) // len(X))
         return weighted_statistics(rows, weights)
 
     # ---- fitting -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ..backend import Spec, function, placeholder
 from ..backend.errors import DataError, ParameterError
 from ..layers import Dense, Dropout, Embedding, Flow, Sequential
 from ..layers.losses import SparseCategoricalCrossentropy
+from ..layers.recurrent import Recurrent
 from .base import Estimator, Fitted
 from .classifier import log_probabilities
 from .rnn import CELLS
@@ -261,13 +262,11 @@ class Stepper:
         flow = Flow(placeholder((1, 1), "int64", "token"), dtype=fitted.network.dtype)
         feeds, self.states, ends = [flow.x], [], []
         for layer in net.layers:
-            if isinstance(layer, Dropout):
-                continue
-            if not hasattr(layer, "step"):
+            if not isinstance(layer, Recurrent):
                 flow = layer.run(flow, training=False)
                 continue
-            start = [placeholder((1, layer.units), flow.dtype) for _ in range(layer.n_states)]
-            out, end = layer.step(flow, start)
+            start = [placeholder((1, layer.units), flow.dtype) for _ in range(layer.states)]
+            out, end = layer.carry(flow.x, start)
             feeds += start
             ends += end
             self.states += [np.zeros((1, layer.units), flow.dtype) for _ in start]

@@ -1,0 +1,50 @@
+"""``gradatim info``: version, backends and why one is missing, devices, threads."""
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+from . import __version__
+from .backend import get_backend
+from .backend.errors import BackendError
+from .backend.registry import BUILT_IN, GROUP
+
+PACKAGES = ("numpy", "scikit-learn", "h5py", "tqdm")
+
+
+def info() -> str:
+    """A few lines of text about this installation."""
+    lines = [f"gradatim      {__version__}",
+             f"Python        {platform.python_version()} on {platform.system()} "
+             f"{platform.machine()}"]
+    lines += [f"{name:<13} {installed(name)}" for name in PACKAGES]
+    best = get_backend("auto").name
+    for name in dict.fromkeys([*BUILT_IN, *(e.name for e in entry_points(group=GROUP))]):
+        try:
+            devices = ", ".join(get_backend(name).devices())
+            chosen = ' (backend="auto" takes it)' if name == best else ""
+            lines.append(f"backend       {name}: {devices}{chosen}")
+        except BackendError as error:
+            why = error.facts.get("why", str(error))
+            lines.append(f"backend       {name}: not here, {why}")
+    lines.append(f"threads       {threads()}")
+    lines.append(f"data          {os.environ.get('GRADATIM_DATA') or 'GRADATIM_DATA is not set'}")
+    return "\n".join(lines)
+
+
+def installed(package: str) -> str:
+    """The version of a package, or that it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def threads() -> str:
+    """Processors of this process and the threads of the linear algebra library."""
+    from threadpoolctl import threadpool_info
+    import numpy  # noqa: F401  its library must be loaded to be asked
+    pools = {f"{p['internal_api']} {p['num_threads']}" for p in threadpool_info()}
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{processors} processors; {', '.join(sorted(pools)) or 'no thread pool'}"
