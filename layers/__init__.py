@@ -16,7 +16,8 @@ from .losses import (
     MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy)
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .model import Input, Model, Sequential
-from .normalization import BatchNormalization, LayerNormalization, Normalization
+from .normalization import (
+    BatchNormalization, GroupNormalization, LayerNormalization, Normalization)
 from .pooling import (
     AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalMaxPooling1D, GlobalMaxPooling2D, MaxPooling1D, MaxPooling2D)

@@ -45,3 +45,10 @@ def number(name: str, value, at_least: float = -math.inf) -> float:
         return float(value)
     bound = f" from {at_least:g} on" if at_least > -math.inf else ""
     raise ParameterError(f"{name} must be a finite number{bound}, not {value!r}")
+
+
+def flag(name: str, value) -> bool:
+    """True or False."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise ParameterError(f"{name} must be True or False, not {value!r}")

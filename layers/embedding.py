@@ -6,7 +6,7 @@ from ..backend.errors import DTypeError
 from ..backend.ops.elementwise import cast, not_equal
 from ..backend.ops.indexing import gather
 from ..backend.ops.reductions import sum_
-from .arguments import positive_int
+from .arguments import flag, positive_int
 from .base import Flow, Layer
 from .initializers import initializer
 from .regularizers import regularizer
@@ -46,7 +46,7 @@ class Embedding(Layer):
     >>> print(layers.Embedding(100, 8)(gt.placeholder((2, 5), "int64")).spec)
     float32[2, 5, 8]
     """
-    keeps_time = True
+    keeps_time = takes_integers = True
 
     def __init__(self, input_dim: int, output_dim: int, embeddings_initializer="uniform",
                  embeddings_regularizer=None, mask_zero: bool = False, name: str | None = None):
@@ -55,7 +55,7 @@ class Embedding(Layer):
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = embeddings_initializer
         self.embeddings_regularizer = embeddings_regularizer
-        self.mask_zero = mask_zero
+        self.mask_zero = flag("mask_zero", mask_zero)
         initializer(embeddings_initializer), regularizer(embeddings_regularizer)
 
     def build(self, spec: Spec) -> None:

@@ -8,6 +8,7 @@ from ..backend import Tensor
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.elementwise import maximum, minimum, rsqrt
 from ..backend.ops.shape import concatenate, transpose
+from .arguments import flag
 from .base import Flow, Layer, joined_updates
 from .shaping import open_reshape
 
@@ -218,7 +219,7 @@ class Dot(Merge):
 
     def __init__(self, axes, normalize: bool = False, name: str | None = None):
         super().__init__(name)
-        self.axes, self.normalize = axes, normalize
+        self.axes, self.normalize = axes, flag("normalize", normalize)
         self.pair = tuple(axes) if isinstance(axes, (tuple, list)) else (axes, axes)
         if len(self.pair) != 2 or any(not isinstance(a, int) or isinstance(a, bool) or a == 0
                                       for a in self.pair):

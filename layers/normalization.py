@@ -11,7 +11,8 @@ from ..backend.ops.collective import batch_sum
 from ..backend.ops.elementwise import cast, maximum, ones_like, sqrt, square
 from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.normalization import batch_norm, layer_norm
-from .arguments import fraction, number
+from ..backend.ops.shape import transpose
+from .arguments import flag, fraction, number, positive_int
 from .base import Flow, Layer
 from .initializers import Constant, initializer
 from .regularizers import regularizer
@@ -63,16 +64,11 @@ class BatchNormalization(Layer):
         super().__init__(name)
         self.axis = last_axis(axis)
         self.momentum = fraction("momentum", momentum)
-        self.epsilon = number("epsilon", epsilon, at_least=0.0)
-        self.center, self.scale = center, scale
-        self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
+        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
+                            beta_regularizer, gamma_regularizer)
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
-        self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
-        for given in (beta_initializer, gamma_initializer, moving_mean_initializer,
-                      moving_variance_initializer):
-            initializer(given)
-        regularizer(beta_regularizer), regularizer(gamma_regularizer)
+        initializer(moving_mean_initializer), initializer(moving_variance_initializer)
 
     def build(self, spec: Spec) -> None:
         self.gamma, self.beta = scale_and_shift(self, spec)
@@ -148,18 +144,72 @@ class LayerNormalization(Layer):
                  beta_regularizer=None, gamma_regularizer=None, name: str | None = None):
         super().__init__(name)
         self.axis = last_axis(axis)
-        self.epsilon = number("epsilon", epsilon, at_least=0.0)
-        self.center, self.scale = center, scale
-        self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
-        self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
-        initializer(beta_initializer), initializer(gamma_initializer)
-        regularizer(beta_regularizer), regularizer(gamma_regularizer)
+        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
+                            beta_regularizer, gamma_regularizer)
 
     def build(self, spec: Spec) -> None:
         self.gamma, self.beta = scale_and_shift(self, spec)
 
     def call(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+class GroupNormalization(Layer):
+    """Normalises each sample over its positions and one group of channels at a time.
+
+    Wu and He, "Group Normalization", 2018, equation 7. Independent of the batch; with as many
+    groups as channels it is instance normalisation. All steps of a sequence count, padding too.
+
+    Parameters
+    ----------
+    groups : int
+        How many groups the channels fall into, a divisor of their number.
+    axis : int
+        The channels' axis: the last, -1.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there is a learned beta, a learned gamma.
+    beta_initializer, gamma_initializer : str or Initializer
+        How their first values are drawn.
+    beta_regularizer, gamma_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> x = gt.constant([[1.0, 3.0, 0.0, 8.0]])
+    >>> gt.run(layers.GroupNormalization(groups=2, epsilon=0.0)(x))
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+    keeps_time = True
+
+    def __init__(self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3,
+                 center: bool = True, scale: bool = True, beta_initializer="zeros",
+                 gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
+                 name: str | None = None):
+        super().__init__(name)
+        self.groups, self.axis = positive_int("groups", groups), last_axis(axis)
+        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
+                            beta_regularizer, gamma_regularizer)
+
+    def build(self, spec: Spec) -> None:
+        self.gamma, self.beta = scale_and_shift(self, spec)
+        if spec.shape[-1] % self.groups:
+            raise ShapeError(f"{self.label}: {spec.shape[-1]} channels do not fall into "
+                             f"{self.groups} groups", fix="choose a divisor for groups")
+
+    def call(self, x: Tensor) -> Tensor:
+        channels = x.shape[-1]
+        positions, each = math.prod(x.shape[1:-1]), channels // self.groups
+        parted = x.reshape(-1, positions, self.groups, each)
+        rows = transpose(parted, axes=(0, 2, 1, 3)).reshape(-1, self.groups, positions * each)
+        rows = layer_norm(rows, epsilon=self.epsilon).reshape(-1, self.groups, positions, each)
+        y = transpose(rows, axes=(0, 2, 1, 3)).reshape(-1, *x.shape[1:])
+        return y * self.gamma + self.beta
 
 
 class Normalization(Layer):
@@ -195,7 +245,7 @@ class Normalization(Layer):
             raise ParameterError("mean and variance go together",
                                  got=f"only {'mean' if variance is None else 'variance'}")
         self.mean, self.variance = as_plain(mean), as_plain(variance)
-        self.invert = invert
+        self.invert = flag("invert", invert)
         if mean is not None:
             checked_statistics(mean, variance)
 
@@ -281,6 +331,17 @@ def last_axis(axis) -> int:
         raise ParameterError(f"axis must be -1, the last axis, not {axis!r}",
                              fix="move the features to the end with layers.Permute")
     return axis
+
+
+def set_scale_and_shift(layer, epsilon, center, scale, beta_initializer, gamma_initializer,
+                        beta_regularizer, gamma_regularizer) -> None:
+    """Check and store the arguments that the learned normalisations share."""
+    layer.epsilon = number("epsilon", epsilon, at_least=0.0)
+    layer.center, layer.scale = flag("center", center), flag("scale", scale)
+    layer.beta_initializer, layer.gamma_initializer = beta_initializer, gamma_initializer
+    layer.beta_regularizer, layer.gamma_regularizer = beta_regularizer, gamma_regularizer
+    initializer(beta_initializer), initializer(gamma_initializer)
+    regularizer(beta_regularizer), regularizer(gamma_regularizer)
 
 
 def scale_and_shift(layer, spec: Spec) -> tuple:

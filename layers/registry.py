@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from functools import cache
 from typing import Mapping
 
@@ -15,16 +16,17 @@ from .model import Input, Model, Sequential
 from .value import Value
 
 DEEPEST = 40        # layers in layers in layers: deeper trees are nobody's
+_ABSTRACT = {"Layer", "Initializer", "Regularizer", "Loss"}
 _PLAIN = (type(None), bool, int, float, str)
 
 
 @cache
 def classes() -> dict[str, type]:
-    """The fixed table of what a file may name: every public layer, initializer and regularizer."""
+    """The fixed table of what a file may name: every public layer, initializer, regularizer, loss."""
     from .. import layers
     found = {name: thing for name, thing in vars(layers).items()
              if isinstance(thing, type) and issubclass(thing, (Layer, Value))
-             and not name.startswith("_") and thing.__name__ == name}
+             and name not in _ABSTRACT}
     return {**found, "OpLayer": OpLayer}
 
 
@@ -174,6 +176,18 @@ def require(condition, what: str, got=None) -> None:
                                fix="save the model again with this version of gradatim")
 
 
+@contextmanager
+def told(what: str, got):
+    """Whatever a layer raises on values that no one wrote becomes an error of ours."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as cause:
+        raise CorruptFileError(what, got=repr(got)[:80],
+                               why=f"{type(cause).__name__}: {cause}") from cause
+
+
 def _thing(tree, table, depth: int):
     """What a tree stands for; lists become tuples."""
     require(depth < DEEPEST, "is nested too deeply")
@@ -198,16 +212,10 @@ def _thing(tree, table, depth: int):
         raise error
     cls = table[name]
     require(not named or issubclass(cls, Layer), f"has a {name} with a name", tree)
-    try:
+    with told(f"the architecture has a {name} that cannot be made", settings):
         if cls in _SPECIAL:
             return _SPECIAL[cls][1](settings, table, depth, named)
         return cls(**named, **_checked(cls, settings, table, depth))
-    except Error:
-        raise
-    except Exception as cause:   # whatever a constructor makes of a value that no one wrote
-        raise CorruptFileError(f"the architecture has a {name} that cannot be made",
-                               got=repr(settings)[:80], why=f"{type(cause).__name__}: {cause}"
-                               ) from cause
 
 
 def _checked(cls: type, settings: dict, table, depth: int) -> dict:

@@ -6,12 +6,12 @@ from typing import Mapping
 import numpy as np
 
 from .. import __version__
-from ..backend import Variable
+from ..backend import Spec, Variable
 from ..backend.errors import CorruptFileError
 from ..backend.model_file import read_model, write_model
 from .base import Flow, Layer, snake_case
 from .model import Network
-from .registry import from_config, make_input, require, to_config
+from .registry import from_config, make_input, require, to_config, told
 
 
 def save_network(network: Layer, path) -> None:
@@ -98,15 +98,22 @@ def network_to_manifest(network: Layer) -> tuple[dict, dict[str, np.ndarray]]:
     ParameterError
         If it has no weights yet, or holds something that has no name in gradatim.
     """
+    inputs, dtype = entries(network)
+    manifest = {"architecture": to_config(network), "dtype": dtype,
+                "input": [{"shape": list(s.shape), "dtype": s.dtype.name} for s in inputs]}
+    return manifest, {name: v.numpy() for name, v in weights_by_path(network).items()}
+
+
+def entries(network: Layer) -> tuple[list[Spec], str]:
+    """What a built network takes, without the batch axis, and the precision of its weights.
+
+    A model is wired in float32 and takes on the precision of what it is first run with.
+    """
     network._require_built()
     built = network.built if isinstance(network.built, list) else [network.built]
-    architecture, weights = to_config(network), weights_by_path(network)
-    # A model is wired in float32 and takes the precision of what it is first run on.
-    dtype = next((v.dtype.name for v in weights.values() if v.spec.is_float), network.dtype)
-    inputs = [{"shape": list(s.shape), "dtype": dtype if s.is_float else s.dtype.name}
-              for s in built]
-    return ({"architecture": architecture, "dtype": dtype, "input": inputs},
-            {name: v.numpy() for name, v in weights.items()})
+    dtype = next((v.dtype.name for v in network.variables().values() if v.spec.is_float),
+                 network.dtype)
+    return [Spec(s.shape, np.dtype(dtype)) if s.is_float else s for s in built], dtype
 
 
 def network_from_manifest(manifest: dict, arrays: Mapping[str, np.ndarray],
@@ -131,6 +138,7 @@ def network_from_manifest(manifest: dict, arrays: Mapping[str, np.ndarray],
     UnknownNameError
         If it names a class that is neither gradatim's nor in ``custom``.
     """
+    require(isinstance(manifest, Mapping), "is not there", manifest)
     inputs, dtype = manifest.get("input"), manifest.get("dtype")
     require(type(inputs) is list and inputs and dtype in ("float16", "float32", "float64"),
             "has no input", inputs)
@@ -138,7 +146,8 @@ def network_from_manifest(manifest: dict, arrays: Mapping[str, np.ndarray],
     require(isinstance(network, Layer), "is no layer", network)
     flows = [Flow(make_input(entry), dtype=dtype) for entry in inputs]
     require(network.takes_several or len(flows) == 1, "has too many inputs", inputs)
-    network.run(flows if network.takes_several else flows[0], training=False)
+    with told("the network does not take the input it was saved with", inputs):
+        network.run(flows if network.takes_several else flows[0], training=False)
     weights = weights_by_path(network)
     _require_same(weights, arrays)
     for name, variable in weights.items():

@@ -5,6 +5,7 @@ from ..backend import placeholder
 from .base import Flow, Layer
 from .functional import OpLayer
 from .model import SYMBOLIC_BATCH, Model, Network, Sequential
+from .saving import entries
 
 GAP = 4
 
@@ -47,8 +48,9 @@ def parameters(variables) -> int:
 
 def _chain_shapes(network: Sequential) -> dict[Layer, tuple]:
     """What each layer of a chain gives, without the batch axis."""
-    shape, dtype = network.built
-    flow, shapes = Flow(placeholder((SYMBOLIC_BATCH, *shape), dtype), dtype=network.dtype), {}
+    (spec,), dtype = entries(network)
+    flow = Flow(placeholder((SYMBOLIC_BATCH, *spec.shape), spec.dtype), dtype=dtype)
+    shapes = {}
     for layer in network.layers:
         flow = layer.run(flow, training=False)
         shapes[layer] = flow.x.shape[1:]

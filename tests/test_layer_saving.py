@@ -40,7 +40,7 @@ LAYERS = [
     layers.SpatialDropout2D(0.3), layers.GaussianNoise(0.3),
     layers.Embedding(9, 2, layers.RandomNormal(stddev=0.1), mask_zero=True),
     layers.BatchNormalization(momentum=0.9, scale=False, gamma_regularizer="l2"),
-    layers.LayerNormalization(epsilon=0.1),
+    layers.LayerNormalization(epsilon=0.1), layers.GroupNormalization(3, center=False),
     layers.Normalization(mean=np.array([1.0, 2.0]), variance=np.float32(2.0), invert=True),
     layers.Sequential([layers.Dense(3), layers.Sequential([layers.Dense(2)], name="inner")])]
 VALUES = [layers.Zeros(), layers.Ones(), layers.Constant(np.arange(3.0)), layers.Identity(2.0),
@@ -161,6 +161,7 @@ def test_names_in_files_do_not_depend_on_where_else_a_layer_stands(tmp_path):
 
 
 def test_summary():
+    """Columns are as wide as they need; numbers stand to the right."""
     assert chain().summary() == """\
 layer                                       output shape    parameters
 normalization (Normalization)               (4,)                     8
@@ -169,6 +170,15 @@ batch_normalization (BatchNormalization)    (8,)                    32
 dropout (Dropout)                           (8,)                     0
 logits (Dense)                              (3,)                    27
 total 107 parameters, 83 trainable"""
+
+
+def test_a_summary_leaves_the_network_as_it_is():
+    network = layers.Sequential([layers.Dense(3), layers.Dense(2)])
+    network(gt.placeholder((2, 4), "float64"))
+    before = network.variables()
+    assert "(2,)" in network.summary()
+    assert all(v is before[name] and v.dtype == "float64"
+               for name, v in network.variables().items())
 
 
 # ---- refusals ----------------------------------------------------------------------------------
@@ -264,6 +274,35 @@ def test_deep_trees_are_refused():
         tree = {"class": "Sequential", "settings": {"layers": [tree]}}
     with pytest.raises(CorruptFileError, match="nested too deeply"):
         layers.from_config(tree)
+
+
+JUNK = [None, True, -1, 1e30, "Dense", "", [], [[0]], {}, {"class": "Dense", "settings": {}},
+        {"class": "Add", "settings": {}}, {"class": "dict", "settings": {}}]
+
+
+def places(tree, path=()):
+    """Every place in a tree."""
+    yield path
+    for key, branch in (tree.items() if isinstance(tree, dict) else enumerate(tree)
+                        if isinstance(tree, list) else ()):
+        yield from places(branch, (*path, key))
+
+
+@pytest.mark.parametrize("make", [chain, branches, words])
+def test_junk_anywhere_in_a_manifest_is_refused_or_makes_a_network(make):
+    manifest, arrays = layers.network_to_manifest(make())
+    for path in places(manifest):
+        for junk in JUNK:
+            changed = copy.deepcopy({"top": manifest})
+            branch = changed
+            for key in ("top", *path)[:-1]:
+                branch = branch[key]
+            branch[("top", *path)[-1]] = junk
+            try:
+                network = layers.network_from_manifest(changed["top"], arrays)
+            except Error:
+                continue
+            assert isinstance(network, layers.Layer), (path, junk)
 
 
 @pytest.mark.parametrize("break_wires", [

@@ -158,6 +158,21 @@ def test_layer_normalization(shape, dtype):
                                atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("shape", [(5, 6), (3, 4, 6), (2, 3, 4, 6)])
+def test_group_normalization(shape, groups, dtype):
+    layer, x = layers.GroupNormalization(groups, epsilon=0.01), data(*shape, dtype=dtype)
+    infer(layer, x)
+    w = random_weights(layer)
+    parts = [part for part in np.split(x.astype("float64"), groups, axis=-1)]
+    axes = tuple(range(1, len(shape)))
+    want = np.concatenate([(p - p.mean(axes, keepdims=True))
+                           / np.sqrt(p.var(axes, keepdims=True) + 0.01) for p in parts], axis=-1)
+    np.testing.assert_allclose(infer(layer, x), want * w["gamma"] + w["beta"],
+                               rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
 # ---- fixed statistics --------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -204,7 +219,8 @@ def test_normalization_refuses_statistics_that_cannot_be_and_keeps_the_old():
 
 # ---- what all share ----------------------------------------------------------------------------
 
-ALL = [layers.BatchNormalization, layers.LayerNormalization, layers.Normalization]
+ALL = [layers.BatchNormalization, layers.LayerNormalization, layers.Normalization,
+       lambda: layers.GroupNormalization(3)]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -240,6 +256,11 @@ def test_lengths_pass(make, training):
     (lambda: layers.LayerNormalization()(gt.placeholder((2,))), ShapeError,
      "LayerNormalization needs a feature axis beside the batch axis\n"
      "  fix  reshape the input to (batch, features)"),
+    (lambda: layers.GroupNormalization(4)(gt.placeholder((2, 6))), ShapeError,
+     'GroupNormalization "group_normalization": 6 channels do not fall into 4 groups\n'
+     "  fix  choose a divisor for groups"),
+    (lambda: layers.BatchNormalization(scale="no"), ParameterError,
+     "scale must be True or False, not 'no'"),
     (lambda: layers.Normalization(mean=1.0), ParameterError,
      "mean and variance go together\n  got  only mean"),
     (lambda: layers.Normalization(mean=1.0, variance=-2.0), DataError,
