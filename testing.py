@@ -11,6 +11,7 @@ import numpy as np
 from . import backend as gt
 from .backend.array_module import numpy_module
 from .backend.tensor import LEAVES
+from .layers.checking import check_layer
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 
@@ -205,5 +206,5 @@ def _close(got, want, tolerance, label) -> None:
                                err_msg=label)
 
 
-__all__ = ["check_backend", "check_eager", "check_gradient", "check_special",
+__all__ = ["check_backend", "check_eager", "check_gradient", "check_layer", "check_special",
            "check_value", "op_cases"]

@@ -1,0 +1,247 @@
+"""Every layer passes check_layer, and check_layer finds what is wrong with wrong layers."""
+import numpy as np
+import pytest
+
+import gradatim as gt
+from gradatim import layers
+from gradatim.layers.registry import classes
+from gradatim.testing import check_layer
+
+ids = gt.Spec.of((5,), "int64")
+
+
+def two_branches():
+    """A network with a branch around a layer."""
+    x = gt.Input((4,))
+    return gt.Model(x, layers.Add()([x, layers.Dense(4, activation="tanh")(x)]))
+
+
+# Layer and input without the batch axis.
+TABLE = [
+    (layers.Activation("tanh"), (4,)),
+    (layers.ReLU(negative_slope=0.1), (4,)),
+    (layers.LeakyReLU(), (3, 4)),
+    (layers.ELU(), (4,)),
+    (layers.Softmax(), (3, 4)),
+    (layers.PReLU(), (4,)),
+    (layers.PReLU(shared_axes=[1]), (3, 4)),
+    (layers.Dense(3, activation="relu"), (4,)),
+    (layers.Dense(3, use_bias=False), (3, 4)),
+    (layers.Dropout(0.4), (3, 4)),
+    (layers.SpatialDropout1D(0.4), (3, 4)),
+    (layers.SpatialDropout2D(0.4), (2, 3, 4)),
+    (layers.GaussianNoise(0.5), (4,)),
+    (layers.Embedding(3, 4), ids),
+    (layers.Embedding(3, 4, mask_zero=True), ids),
+    (layers.Add(), [(3, 4), (3, 4)]),
+    (layers.Subtract(), [(4,), (4,)]),
+    (layers.Multiply(), [(4,), (4,), (4,)]),
+    (layers.Average(), [(4,), (4,)]),
+    (layers.Maximum(), [(4,), (4,)]),
+    (layers.Minimum(), [(4,), (4,)]),
+    (layers.Concatenate(), [(3, 4), (3, 2)]),
+    (layers.Concatenate(axis=1), [(3, 4), (2, 4)]),
+    (layers.Dot(axes=1), [(4,), (4,)]),
+    (layers.BatchNormalization(), (4,)),
+    (layers.BatchNormalization(momentum=0.9, scale=False), (3, 4)),
+    (layers.BatchNormalization(), (2, 3, 4)),
+    (layers.LayerNormalization(), (3, 4)),
+    (layers.Normalization(), (4,)),
+    (layers.Normalization(mean=1.0, variance=2.0, invert=True), (4,)),
+    (layers.Flatten(), (2, 3, 4)),
+    (layers.Reshape((4, -1)), (2, 6)),
+    (layers.Permute((2, 1)), (3, 4)),
+    (layers.RepeatVector(3), (4,)),
+    (layers.ZeroPadding1D((1, 2)), (3, 4)),
+    (layers.ZeroPadding2D(1), (2, 3, 4)),
+    (layers.Cropping1D(1), (4, 3)),
+    (layers.Cropping2D(1), (4, 3, 2)),
+    (layers.UpSampling1D(2), (3, 4)),
+    (layers.UpSampling2D(2), (2, 3, 4)),
+    (layers.TimeDistributed(layers.Dense(3)), (3, 4)),
+    (layers.TimeDistributed(layers.BatchNormalization()), (3, 4)),
+    (layers.Conv1D(3, 2, activation="relu"), (5, 4)),
+    (layers.Conv1D(3, 3, padding="same", strides=2), (5, 4)),
+    (layers.Conv1D(4, 2, padding="causal", dilation_rate=2, groups=2), (5, 4)),
+    (layers.Conv2D(3, (2, 3), padding="same"), (4, 5, 2)),
+    (layers.Conv2D(4, 3, strides=2, groups=2, use_bias=False), (5, 5, 2)),
+    (layers.DepthwiseConv1D(2, depth_multiplier=2), (5, 3)),
+    (layers.DepthwiseConv1D(3, padding="causal"), (5, 3)),
+    (layers.DepthwiseConv2D(3, padding="same", activation="tanh"), (4, 5, 2)),
+    (layers.SeparableConv1D(4, 2, depth_multiplier=2), (5, 3)),
+    (layers.SeparableConv1D(4, 2, padding="causal"), (5, 3)),
+    (layers.SeparableConv2D(4, 3, strides=2, padding="same"), (5, 4, 2)),
+    (layers.MaxPooling1D(), (5, 3)),
+    (layers.MaxPooling2D((2, 3), strides=1, padding="same"), (4, 5, 2)),
+    (layers.AveragePooling1D(3, strides=1), (5, 3)),
+    (layers.AveragePooling2D(padding="same"), (4, 5, 2)),
+    (layers.GlobalAveragePooling1D(), (5, 3)),
+    (layers.GlobalAveragePooling1D(keepdims=True), (5, 3)),
+    (layers.GlobalAveragePooling2D(), (3, 4, 2)),
+    (layers.GlobalMaxPooling1D(), (5, 3)),
+    (layers.GlobalMaxPooling2D(keepdims=True), (3, 4, 2)),
+    (layers.SimpleRNN(3), (4, 2)),
+    (layers.SimpleRNN(3, activation=None, use_bias=False, return_sequences=True), (4, 2)),
+    (layers.LSTM(3, dropout=0.4), (4, 2)),
+    (layers.LSTM(2, return_sequences=True, go_backwards=True), (4, 2)),
+    (layers.GRU(3, use_bias=False), (4, 2)),
+    (layers.GRU(2, return_sequences=True, reset_after=False, dropout=0.4), (4, 2)),
+    (layers.Bidirectional(layers.LSTM(2)), (4, 3)),
+    (layers.Bidirectional(layers.GRU(2, return_sequences=True), "mul"), (4, 3)),
+    (layers.Sequential([layers.Embedding(3, 4), layers.LSTM(3), layers.Dense(2)]), ids),
+    (two_branches(), (4,))]
+
+
+@pytest.mark.parametrize("layer, spec", TABLE,
+                         ids=[f"{type(row[0]).__name__}-{i}" for i, row in enumerate(TABLE)])
+def test_every_layer_conforms(layer, spec):
+    made = check_layer(layer, spec)
+    timed = getattr(layer, "keeps_time", False) and not isinstance(spec, list) and \
+        len(getattr(spec, "shape", spec)) >= (1 if spec is ids else 2)
+    assert set(made) | {"lengths"} >= {"batch_size", "dtypes", "gradients", "lengths", "rows",
+                                       "determinism", "updates", "files", "weights"}
+    assert "lengths" in made or not timed
+
+
+def test_no_layer_is_left_out():
+    abstract = {"Layer", "OpLayer"}
+    found = {name for name, thing in classes().items() if issubclass(thing, layers.Layer)}
+    assert found - abstract == {type(layer).__name__ for layer, _ in TABLE}
+
+
+@pytest.mark.parametrize("layer, spec", [
+    (layers.GlobalAveragePooling1D(), (5, 3)), (layers.GlobalMaxPooling1D(), (5, 3)),
+    (layers.GRU(3), (4, 2)), (layers.Bidirectional(layers.SimpleRNN(2)), (4, 2))])
+def test_layers_that_use_lengths_and_end_them_are_checked_too(layer, spec):
+    assert "lengths" in check_layer(layer, spec)
+
+
+@pytest.mark.parametrize("layer, spec", [(layers.Flatten(), (3, 4)), (layers.Dense(2), (3,)),
+                                         (layers.Conv1D(2, 2), (4, 3))])
+def test_lengths_are_not_checked_where_there_are_none(layer, spec):
+    assert "lengths" not in check_layer(layer, spec)
+
+
+# ---- layers that are wrong in one way each -----------------------------------------------------
+
+class FixedBatch(layers.Layer):
+    def call(self, x):
+        return x.reshape(x.shape[0], -1)
+
+
+class OneType(layers.Layer):
+    def call(self, x):
+        return x.astype("float32")
+
+
+class WrongGradient(layers.Layer):
+    def call(self, x):
+        return x * gt.stop_gradient(x)
+
+
+class SeesPadding(layers.Layer):
+    keeps_time = True
+
+    def call(self, x):
+        return x + gt.flip(x, axis=1)
+
+
+class SeesNeighbours(layers.Layer):
+    def call(self, x):
+        return x - gt.flip(x, axis=0)
+
+
+
+
+class Restless(layers.Layer):
+    """Another value at every call."""
+    calls = 0
+
+    def call(self, x):
+        Restless.calls += 1
+        return x + float(Restless.calls)
+
+
+class UpdatesTrained(layers.Layer):
+    def build(self, spec):
+        self.factor = self.add_weight("factor", spec.shape[-1:], "ones")
+
+    def forward(self, flow, training):
+        updates = {**flow.updates, self.factor: self.factor * 0.5} if training else flow.updates
+        return flow.to(flow.x * self.factor, updates=updates)
+
+
+class UpdatesAlways(layers.Layer):
+    def build(self, spec):
+        self.total = self.add_weight("total", spec.shape[-1:], "zeros", trainable=False)
+
+    def forward(self, flow, training):
+        return flow.to(flow.x + self.total, updates={self.total: self.total + 1.0})
+
+
+class DeafToWeights(layers.Layer):
+    def build(self, spec):
+        self.factor = self.add_weight("factor", spec.shape[-1:], "ones")
+
+    def set_weights(self, weights):
+        self.factor.assign(np.ones(self.factor.shape))
+
+    def call(self, x):
+        return x * self.factor
+
+
+WRONG = [
+    (FixedBatch(), (4,), "batch_size: the graph depends on the batch size: "
+                         "reshape %0 shape=(2, -1)"),
+    (OneType(), (4,), "dtypes: float64 becomes float32"),
+    (WrongGradient(), (4,), "gradients: by input 0: the gradient gives "),
+    (SeesPadding(), (3, 4), "lengths: steps beyond a row's length change it: by "),
+    (SeesNeighbours(), (4,), "rows: row 0 depends on its neighbours: by "),
+    (Restless(), (4,), "determinism: two runs differ"),
+    (UpdatesTrained(), (4,), 'updates: "updates_trained/factor" is updated, and is trainable or '
+                             "of another layer"),
+    (UpdatesAlways(), (4,), "updates: there are updates at inference"),
+    (DeafToWeights(), (4,), "weights: set_weights accepts arrays that do not fit")]
+
+
+@pytest.mark.parametrize("layer, spec, text", WRONG, ids=[type(w[0]).__name__ for w in WRONG])
+def test_a_wrong_layer_is_told_what_is_wrong(layer, spec, text):
+    with pytest.raises(AssertionError) as caught:
+        check_layer(layer, spec)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"the layer {type(layer).__name__} fails ")
+    assert any(line.startswith(f"  {text}") for line in lines), str(caught.value)
+
+
+def test_a_layer_that_forgets_an_argument_fails():
+    class Forgets(layers.Layer):
+        def __init__(self, factor=1.0, name=None):
+            super().__init__(name)
+            self.factor = 1.0               # stored as something else than what was given
+            self.used = factor
+
+        def config(self):
+            return {"factor": self.used * 2}
+
+        def call(self, x):
+            return x * self.used
+    with pytest.raises(AssertionError, match="files: a copy has other arguments"):
+        check_layer(Forgets(3.0), (4,))
+
+
+def test_a_layer_that_raises_fails_with_its_error():
+    class Broken(layers.Layer):
+        def call(self, x):
+            raise ValueError("no")
+    with pytest.raises(AssertionError, match="(?s)fails 8 checks.*  rows: ValueError: no"):
+        check_layer(Broken(), (4,))
+
+
+def test_the_layer_itself_is_left_alone():
+    layer = layers.Dense(3)
+    layer(gt.placeholder((2, 4)))
+    before = layer.get_weights()
+    check_layer(layer, (4,))
+    for a, b in zip(before, layer.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert layer.dtype == "float32"
