@@ -15,6 +15,7 @@ from .shaping import open_reshape
 
 class Merge(Layer):
     """What layers of several inputs share: lengths are the first input's while time is kept."""
+    keeps_time = True
     takes_several = True
     fewest, most = 2, math.inf
 
@@ -68,13 +69,11 @@ class Concatenate(Merge):
         ndim = xs[0].ndim
         if self.axis % ndim == 0:
             raise ShapeError(f"{self.label}: axis {self.axis} of {ndim} is the batch axis")
-        self.keeps_time = self.axis % ndim != 1
         return concatenate(*xs, axis=self.axis)
 
 
 class Elementwise(Merge):
     """What merging entry by entry shares: shapes broadcast."""
-    keeps_time = True
     combine = None
 
     def merge(self, xs: list[Tensor]) -> Tensor:
@@ -215,6 +214,7 @@ class Dot(Merge):
     >>> print(layers.Dot(axes=2)([x, y]).spec)
     float32[5, 3, 6]
     """
+    keeps_time = False
     most = 2
 
     def __init__(self, axes, normalize: bool = False, name: str | None = None):

@@ -96,7 +96,7 @@ class Permute(Layer):
     def __init__(self, dims, name: str | None = None):
         super().__init__(name)
         self.dims = dims
-        if not isinstance(dims, (tuple, list)) or sorted(dims) != list(range(1, len(dims) + 1)):
+        if not isinstance(dims, (tuple, list)) or set(dims) != set(range(1, len(dims) + 1)):
             raise ParameterError(f"dims must hold each of 1, 2, ... once, not {dims!r}")
 
     def call(self, x: Tensor) -> Tensor:

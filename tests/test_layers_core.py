@@ -193,6 +193,15 @@ def test_noise_is_a_function_of_seed_step_path_and_position(layer):
     assert not np.array_equal(first[0], first[1])
 
 
+def test_noise_is_the_op_of_the_layers_keys_and_path():
+    x, zero, keys = data(4, 5), np.int64(0), (np.int64(5), np.int64(2))
+    stream = layers.Dropout(0.5, name="noise").stream
+    mask = gt.run(gt.dropout_mask(gt.constant(x), *keys, zero, rate=0.5, stream=stream))
+    noise = gt.run(gt.normal_like(gt.constant(x), *keys, zero, stddev=0.3, stream=stream))
+    np.testing.assert_array_equal(noisy(layers.Dropout(0.5), x, *keys), x * mask)
+    np.testing.assert_array_equal(noisy(layers.GaussianNoise(0.3), x, *keys), x + noise)
+
+
 def test_without_keys_seed_and_step_are_zero():
     x = np.ones((4, 5), "float32")
     layer = layers.Dropout(0.5)
@@ -306,6 +315,8 @@ def test_a_model_holds_layers_that_do_nothing_at_inference():
      'Reshape "r": 3 entries do not fill the shape [5]\n  got  [3] (without batch)'),
     (lambda: layers.Permute((1, 3)), ParameterError,
      "dims must hold each of 1, 2, ... once, not (1, 3)"),
+    (lambda: layers.Permute((1, "2")), ParameterError,
+     "dims must hold each of 1, 2, ... once, not (1, '2')"),
     (lambda: layers.Permute((2, 1))(gt.placeholder((2, 3))), ShapeError,
      'Permute "permute": the input has 1 axes, not 2 (without batch)'),
     (lambda: layers.ZeroPadding1D(-1), ParameterError,
