@@ -11,14 +11,16 @@ import numpy as np
 from .errors import BackendError
 
 SHARED = tuple("""
-abs absolute add all any arange right_shift bitwise_and arccos arccosh arcsin arcsinh arctan arctanh argmax argmin
-argsort array asarray ascontiguousarray broadcast_arrays broadcast_to ceil clip concatenate copysign cos cosh cumsum
-divide dot einsum empty empty_like equal exp expand_dims expm1 eye flip floor fmod full full_like
-greater greater_equal int32 int64 isfinite isinf isnan less less_equal log log1p logical_and logical_not
-logical_or max maximum mean min minimum mod moveaxis multiply negative nonzero not_equal ones ones_like pad
-power prod put_along_axis repeat reshape rint sign signbit sin sinh sort split sqrt square squeeze stack
-subtract sum swapaxes take take_along_axis tan tanh tensordot tile transpose tril triu uint32 uint64
-float32 float64 floor_divide bool_ matmul var where zeros zeros_like cumprod roll searchsorted reciprocal
+abs absolute add all any arange arccos arccosh arcsin arcsinh arctan arctanh argmax argmin argsort
+array asarray ascontiguousarray bitwise_and bool_ broadcast_arrays broadcast_to ceil clip
+concatenate copysign cos cosh cumprod cumsum divide dot einsum empty empty_like equal exp
+expand_dims expm1 eye flip float32 float64 floor floor_divide fmod full full_like greater
+greater_equal int32 int64 isfinite isinf isnan less less_equal log log1p logical_and logical_not
+logical_or matmul max maximum mean min minimum mod moveaxis multiply negative nonzero not_equal
+ones ones_like pad power prod put_along_axis reciprocal repeat reshape right_shift rint roll
+searchsorted sign signbit sin sinh sort split sqrt square squeeze stack subtract sum swapaxes take
+take_along_axis tan tanh tensordot tile transpose tril triu uint32 uint64 var where zeros
+zeros_like
 """.split())
 
 
@@ -67,6 +69,8 @@ class ArrayModule:
             setattr(self, name, extras[name])
 
     def __getattr__(self, name):
+        if name.startswith("__"):  # Python itself asks, as copy and pickle do
+            raise AttributeError(name)
         raise BackendError(f'the array module has no "{name}"',
                            why="NumPy and CuPy must share what a forward uses",
                            fix="use a name of SHARED or EXTRAS in backend/array_module.py")

@@ -4,6 +4,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Sequence
 
+import numpy as np
 
 from .errors import BackendError
 from .graph import Graph
@@ -84,21 +85,21 @@ class Program:
                            for n in graph.nodes if n.op is constant_op]
         self._inputs = [slot[t] for t in graph.inputs]
         self._variables = [slot[v] for v in graph.variables]
-        self._outputs = [slot[t] for t in graph.outputs]
+        borrowed = iter(_borrowed(graph))
+        self._outputs = [(slot[t], next(borrowed)) for t in graph.outputs]
         where = {v: i for i, v in enumerate(graph.variables)}
-        self._updates = [(where[v], slot[t]) for v, t in graph.updates.items()]
+        self._updates = [(where[v], slot[t], next(borrowed)) for v, t in graph.updates.items()]
         fed, last = set(graph.inputs), _last_reads(graph)
         self._steps = []
         for node in graph.steps:
-            call = _collective(node, communicator) or partial(
-                backend.run, node.op, **node.settings)
+            call = _collective(node, communicator) or _call(backend, node)
             donor = -1
-            if backend.in_place and isinstance(node.op.forward, ufunc) and len(node.specs) == 1:
+            if backend.in_place and isinstance(node.op.forward, ufunc):
                 donor = next((slot[t] for t in node.inputs if t in graph.buffers and
                               graph.buffers[t] == graph.buffers.get(node.outputs[0])), -1)
             outs = tuple(-1 if t in fed else slot[t] for t in node.outputs)
             self._steps.append((call, tuple(slot[t] for t in node.inputs), outs,
-                                tuple(slot[t] for t in last.get(node, ())), donor, node))
+                                tuple(slot[t] for t in last.get(node, ())), donor))
 
     def run(self, state: list, feeds: Sequence) -> list:
         """Compute the outputs; replace the entries of ``state`` that are updated."""
@@ -109,21 +110,43 @@ class Program:
             env[slot] = value
         for slot, value in zip(self._inputs, feeds):
             env[slot] = value
-        for call, inputs, outputs, dead, donor, node in self._steps:
-            arrays = [env[i] for i in inputs]
-            result = call(*arrays) if donor < 0 else call(*arrays, out=env[donor])
-            if len(outputs) == 1:
-                env[outputs[0]] = result
-            else:
-                for slot, value in zip(outputs, result):
-                    if slot >= 0:
-                        env[slot] = value
-            for slot in dead:
-                env[slot] = None
-        results = [env[i] for i in self._outputs]
-        for variable, slot in self._updates:
-            state[variable] = env[slot]
+        with np.errstate(all="ignore"):      # infinities and NaN are values; eager finds them
+            for call, inputs, outputs, dead, donor in self._steps:
+                arrays = [env[i] for i in inputs]
+                result = call(*arrays) if donor < 0 else call(*arrays, out=env[donor])
+                if len(outputs) == 1:
+                    env[outputs[0]] = result
+                else:
+                    for slot, value in zip(outputs, result):
+                        if slot >= 0:
+                            env[slot] = value
+                for slot in dead:
+                    env[slot] = None
+        copy = self.backend.xp.array
+        results = [copy(env[slot]) if borrowed else env[slot] for slot, borrowed in self._outputs]
+        for variable, slot, borrowed in self._updates:
+            state[variable] = copy(env[slot]) if borrowed else env[slot]
         return results
+
+
+def _call(backend: Backend, node):
+    """What computes a node: `Backend.run`, or what it comes to where it is not overridden."""
+    op = node.op
+    if type(backend).run is not Backend.run:
+        return partial(backend.run, op, **node.settings)
+    if isinstance(op.forward, ufunc):
+        return getattr(backend.xp, op.forward.name)
+    return partial(op.forward, backend.xp, **node.settings)
+
+
+def _borrowed(graph: Graph) -> list[bool]:
+    """Which results may share memory with a feed, a weight, a constant or another result.
+
+    Whoever gets a result may write to it, so `Program.run` hands out copies of these.
+    """
+    results = (*graph.outputs, *graph.updates.values())
+    fresh = {n.outputs[0] for n in graph.steps if isinstance(n.op.forward, ufunc)}
+    return [t not in fresh or t in results[:i] for i, t in enumerate(results)]
 
 
 def _last_reads(graph: Graph) -> dict:
@@ -147,10 +170,14 @@ def _collective(node, communicator):
 
 
 def check_api(backend: Backend, package: str = "") -> Backend:
-    """Refuse a backend written for another version of this surface."""
+    """Refuse what is no backend, and a backend written for another version of this surface."""
+    name = getattr(backend, "name", "")
     if getattr(backend, "api", None) != API:
         raise BackendError(
-            f'the backend "{backend.name}" was written for another version of gradatim',
+            f'the backend "{name}" was written for another version of gradatim',
             got=f"api {getattr(backend, 'api', None)}, and gradatim has {API}",
-            fix=f"update the package {package or backend.name}")
+            fix=f"update the package {package or name}")
+    if not isinstance(backend, Backend) or not name or not hasattr(backend, "xp"):
+        raise BackendError(f"{type(backend).__name__} is not a backend",
+                           fix="derive it from gradatim.backend.Backend; set name and xp")
     return backend

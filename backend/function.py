@@ -14,7 +14,7 @@ from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .graph import Graph
 from .passes import DEFAULT, optimize
 from .registry import get_backend
-from .tensor import Tensor, Variable
+from .tensor import LEAVES, Tensor, Variable, converted
 
 _programs: OrderedDict = OrderedDict()
 _programs_lock = Lock()
@@ -25,14 +25,15 @@ def compile_graph(graph: Graph, backend: Backend, communicator=None):
     """The program of an optimised graph, shared by all equal graphs of the process."""
     if communicator is not None:
         return backend.compile(graph, "", communicator)
-    key = (backend, graph.fingerprint, bool(graph.buffers))
+    ops = tuple(n.op for n in graph.steps)      # a name alone may be defined anew in a notebook
+    key = (backend, graph.fingerprint, ops, bool(graph.buffers))
     with _programs_lock:
         if key in _programs:
             _programs.move_to_end(key)
             return _programs[key]
-    program = backend.compile(graph)
+    program = backend.compile(graph.detached())
     with _programs_lock:
-        _programs[key] = program
+        program = _programs.setdefault(key, program)
         while len(_programs) > KEPT_PROGRAMS:
             _programs.popitem(last=False)
     return program
@@ -57,7 +58,9 @@ class Function:
         """The outputs, and the variables' values afterwards, which are not stored yet."""
         graph = self.graph
         if len(arrays) != len(graph.inputs):
-            raise GraphError(f"the function takes {len(graph.inputs)} arrays, not {len(arrays)}")
+            wanted = f"{len(graph.inputs)} array{'s' * (len(graph.inputs) != 1)}"
+            raise GraphError(f"the function takes {wanted}, not {len(arrays)}",
+                             fix="pass one array for each of its inputs, in their order")
         feeds = [_feed(t, a) for t, a in zip(graph.inputs, arrays)]
         state = [v.storage for v in graph.variables]
         results = self.program.run(state, feeds)
@@ -113,7 +116,11 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
     single = isinstance(outputs, Tensor)
     for v, value in updates.items():
         if not isinstance(v, Variable):
-            raise GraphError("only variables can be updated", at=v.node.line)
+            raise GraphError("only variables can be updated", got=repr(v)[:80],
+                             fix="make it with gt.variable")
+        if not isinstance(value, Tensor):
+            raise GraphError(f'the update of "{v.name}" is not a tensor', got=repr(value)[:80],
+                             fix="gt.constant makes one of numbers")
         if v.spec != value.spec:
             raise ShapeError(f'the update of "{v.name}" has another shape or dtype',
                              got=f"{value.spec}, not {v.spec}", at=value.node.line)
@@ -187,7 +194,7 @@ def eager(backend="auto", check_finite: bool = True):
         with np.errstate(all="ignore"):
             result = where.run(node.op, *arrays, **node.settings)
         values = result if len(node.specs) > 1 else (result,)
-        if check_finite and _finite(arrays) and not _finite(values):
+        if check_finite and node.op not in LEAVES and _finite(arrays) and not _finite(values):
             raise NonFiniteError(f"{node.op.name}: NaN or infinity from finite numbers",
                                  got="  ".join(str(t.spec) for t in node.inputs), at=node.line)
         return values
@@ -202,16 +209,24 @@ def _finite(arrays) -> bool:
 
 def _feed(tensor: Tensor, value) -> np.ndarray:
     """The value as an array of the tensor's spec; lists and Python numbers are converted."""
-    array = np.asarray(value)
     spec = tensor.spec
     name = tensor.node.settings.get("name") or tensor.node.op.name
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(f'"{name}" is fed rows of unequal length', at=tensor.node.line,
+                         fix="pad them to one length") from None
     if array.shape != spec.shape:
         raise ShapeError(f'"{name}" is fed another shape',
                          got=f"{array.dtype}{list(array.shape)}, not {spec}", at=tensor.node.line)
     if array.dtype == spec.dtype:
         return array
-    if isinstance(value, (np.ndarray, np.generic)) and not np.can_cast(
+    is_array = isinstance(value, (np.ndarray, np.generic))
+    if array.dtype.kind not in "biuf" or (is_array or array.dtype.kind == "f") and not np.can_cast(
             array.dtype, spec.dtype, "same_kind"):
         raise DTypeError(f'"{name}" is fed another element type',
                          got=f"{array.dtype}, not {spec.dtype}", at=tensor.node.line)
-    return array.astype(spec.dtype)
+    try:
+        return converted(array, spec.dtype)
+    except DTypeError as error:
+        raise DTypeError(f'"{name}": {error.what}', at=tensor.node.line, **error.facts) from None

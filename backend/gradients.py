@@ -51,16 +51,27 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -
     [12.0, 12.0]
     """
     wrt = list(wrt)
+    for t in (loss, *wrt):
+        if not isinstance(t, Tensor):
+            raise GradientError(f"{t!r:.60} is not a tensor", fix="differentiate tensors by tensors")
     if not loss.spec.is_float:
         raise GradientError(f"the loss is {loss.dtype}, and only floating-point numbers have "
-                            "gradients", at=loss.node.line)
+                            "gradients", at=loss.node.line,
+                            fix='convert with gt.cast(x, dtype="float32") before')
+    for t in wrt:
+        if not t.spec.is_float:
+            raise GradientError(f"there is no gradient by whole numbers, {t.spec}",
+                                at=t.node.line, fix="differentiate by floating-point tensors")
     if seed is None:
         if loss.shape != ():
             raise ShapeError(f"the loss must be one number, not {loss.spec}", at=loss.node.line,
                              fix="take its mean, or pass seed=")
         seed = constant(np.ones((), loss.dtype))
+    elif seed.spec != loss.spec:
+        raise ShapeError(f"the seed is {seed.spec}, and the loss {loss.spec}",
+                         at=seed.node.line, fix="pass a seed of the loss's shape and dtype")
     order = topological([loss])
-    per_sample = _per_sample(order)
+    rows = per_sample(order)
     wanted = _upstream(order, wrt)
     whole: dict[Tensor, Tensor] = {loss: seed}   # cotangents that are complete
     partial: dict[Tensor, Tensor] = {}           # cotangents over this replica's samples only
@@ -71,14 +82,15 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -
         if all(part is None for part in g):
             continue
         if node.op.grad is None:
-            raise GradientError(f"{node.op.name} has no gradient", at=node.line)
+            raise GradientError(f"{node.op.name} has no gradient", at=node.line,
+                                fix="leave it out with gt.stop_gradient, or give its op a grad=")
         single = len(g) == 1
         parts = node.op.grad(g[0] if single else g, node.outputs[0] if single else node.outputs,
                              *node.inputs, **node.settings)
         for t, part in zip(node.inputs, parts, strict=True):
             if part is not None and t in wanted:
                 part = _unbroadcast(part, t)
-                local = node in per_sample and t.node not in per_sample
+                local = node in rows and t.node not in rows
                 sums = partial if local else whole
                 sums[t] = sums[t] + part if t in sums else part
     found = [_complete(t, whole, partial) for t in wrt]
@@ -93,15 +105,19 @@ def _complete(t: Tensor, whole, partial) -> Tensor | None:
     return whole.get(t)
 
 
-def _per_sample(order) -> set:
+# Ops whose results are the same on all replicas, though rows of samples go in. How many entries
+# there are does not depend on them, so a mean over features stays what it is.
+COMMON = ("batch_sum", "all_reduce", "all_gather", "broadcast_from", "count")
+
+
+def per_sample(order) -> set:
     """Nodes with rows that belong to samples: behind a batch placeholder, before a batch_sum."""
     result = set()
     for node in order:
         if node.op is placeholder_op:
             if node.settings["batch"]:
                 result.add(node)
-        elif node.op.name not in ("batch_sum", "all_reduce", "all_gather") and any(
-                t.node in result for t in node.inputs):
+        elif node.op.name not in COMMON and any(t.node in result for t in node.inputs):
             result.add(node)
     return result
 

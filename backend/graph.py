@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Callable, Iterable, Mapping
 
 from .errors import GraphError
-from .tensor import LEAVES, Node, Tensor, Variable, placeholder_op, variable_op
+from .tensor import (LEAVES, Node, Tensor, Variable, constant_op, placeholder_op,
+                     variable_op)
 
 
 class Graph:
@@ -20,7 +21,7 @@ class Graph:
         New values, all assigned at once after everything is computed.
     inputs : sequence of Tensor, optional
         What is fed, in this order: placeholders, or any other tensors, which cut the graph there.
-        By default the placeholders found.
+        By default the placeholders found. In ``nodes`` and in the text they come first.
 
     Examples
     --------
@@ -36,23 +37,27 @@ class Graph:
 
     def __init__(self, outputs: Iterable[Tensor], updates: Mapping[Variable, Tensor] = {},
                  inputs: Iterable[Tensor] | None = None, buffers: Mapping | None = None):
-        self.outputs = tuple(outputs)
+        self.outputs = _tensors(outputs, "an output")
         self.updates = dict(updates)
-        inputs = None if inputs is None else tuple(inputs)
-        computed = topological((*self.outputs, *self.updates.values()), frozenset(inputs or ()))
-        found = [n.outputs[0] for n in computed if n.op is placeholder_op]
-        self.inputs: tuple[Tensor, ...] = tuple(found if inputs is None else inputs)
-        fed = dict.fromkeys(t.node for t in inputs or ())
-        self.nodes: tuple[Node, ...] = (*(n for n in fed if n not in set(computed)), *computed)
-        self.steps: tuple[Node, ...] = tuple(n for n in computed if n.op not in LEAVES)
-        missing = [t for t in found if t not in set(self.inputs)]
-        if missing:
-            names = ", ".join(f'"{t.node.settings["name"]}" {t.spec}' for t in missing)
+        given = None if inputs is None else _tensors(inputs, "an input")
+        cut = frozenset(given or ())
+        reached = topological((*self.outputs, *self.updates.values()), cut)
+        found = tuple(n.outputs[0] for n in reached if n.op is placeholder_op)
+        self.inputs: tuple[Tensor, ...] = found if given is None else given
+        if len(cut) < len(given or ()):
+            raise GraphError("a tensor is fed twice", fix="name each input once")
+        if given is not None and found:
+            names = ", ".join(f'"{t.node.settings["name"]}" {t.spec}' for t in found)
             raise GraphError("a placeholder that is needed is not fed", got=names,
-                             at=missing[0].node.line, fix="feed it, or feed a tensor after it")
-        used = [n.outputs[0] for n in self.nodes if n.op is variable_op]
-        self.variables: tuple[Variable, ...] = (
-            *used, *(v for v in self.updates if v not in set(used)))
+                             at=found[0].node.line, fix="feed it, or feed a tensor after it")
+        # A fed tensor's node stands first; the other outputs of it may be computed all the same.
+        computed = [n for n in reached if n.op is not placeholder_op]
+        again = set(computed)
+        fed = (n for n in dict.fromkeys(t.node for t in self.inputs) if n not in again)
+        self.nodes: tuple[Node, ...] = (*fed, *computed)
+        self.steps: tuple[Node, ...] = tuple(n for n in computed if n.op not in LEAVES)
+        used = [n.outputs[0] for n in computed if n.op is variable_op]
+        self.variables: tuple[Variable, ...] = tuple(dict.fromkeys((*used, *self.updates)))
         self.buffers = dict(buffers or {})  # Tensor -> number: filled by the memory pass
 
     def rewrite(self, rule: Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...] | None]) -> Graph:
@@ -76,14 +81,30 @@ class Graph:
         return Graph([new[t] for t in self.outputs],
                      {v: new[t] for v, t in self.updates.items()}, self.inputs)
 
-    @cached_property
-    def users(self) -> dict[Tensor, int]:
-        """How many times each tensor is read; a read by the caller counts too."""
-        count: dict[Tensor, int] = {}
-        for t in (*(t for n in self.nodes for t in n.inputs), *self.outputs,
-                  *self.updates.values()):
-            count[t] = count.get(t, 0) + 1
-        return count
+    def detached(self) -> Graph:
+        """The same graph of other nodes, without the weights' values and the layers behind it.
+
+        Programs are shared and outlive the model they were first compiled for.
+        """
+        new: dict[Tensor, Tensor] = {}
+        for t in self.inputs:
+            settings = placeholder_settings(t)
+            new[t] = Node(placeholder_op, (), settings, (t.spec,), t.device).outputs[0]
+        computed = set(self.steps)
+        variables = {v: Variable(v.spec, None, v.name, v.trainable) for v in self.variables}
+        for v, other in variables.items():
+            other.node.device = v.device
+            new.setdefault(v, other)
+        for node in self.nodes:
+            if node.op is not constant_op and node not in computed:
+                continue
+            made = Node(node.op, tuple(new[t] for t in node.inputs), node.settings, node.specs,
+                        node.device, node.where, node.layer)
+            for old, other in zip(node.outputs, made.outputs):
+                new.setdefault(old, other)
+        return Graph([new[t] for t in self.outputs],
+                     {variables[v]: new[t] for v, t in self.updates.items()},
+                     [new[t] for t in self.inputs], {new[t]: n for t, n in self.buffers.items()})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -109,6 +130,23 @@ class Graph:
         """What running the graph will take: steps, FLOPs and bytes, before anything runs."""
         from .plan import plan
         return plan(self)
+
+
+def _tensors(values: Iterable, role: str) -> tuple[Tensor, ...]:
+    """The values, which must be tensors."""
+    values = tuple(values)
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise GraphError(f"{role} is not a tensor", got=repr(value)[:80],
+                             fix="pass tensors of the graph; gt.constant makes one of numbers")
+    return values
+
+
+def placeholder_settings(fed: Tensor) -> dict:
+    """The settings of a placeholder that stands for a fed tensor, whatever made that."""
+    if fed.node.op is placeholder_op:
+        return fed.node.settings
+    return {"name": "", "shape": fed.shape, "dtype": fed.dtype.name, "batch": False}
 
 
 def topological(outputs: Iterable[Tensor], cut: frozenset[Tensor] = frozenset()) -> tuple[Node, ...]:

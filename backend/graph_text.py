@@ -4,43 +4,58 @@ from __future__ import annotations
 import ast
 import base64
 import html
+import itertools
+import math
 import re
 
 import numpy as np
 
 from .errors import GraphError
-from .graph import Graph
+from .graph import Graph, placeholder_settings
 from .op import find_op
 from .spec import Spec
-from .tensor import Node, Tensor, Variable, constant_op, placeholder_op, variable_op
+from .tensor import LEAVES, Node, Tensor, Variable, constant_op, placeholder_op, variable_op
 
 INLINE = 16  # constants up to this many elements are written as numbers, larger ones in base64
 
 
 def write(graph: Graph) -> str:
-    """One line per node: ``%3 = matmul %0 %1 : float32[128, 10]``."""
-    names: dict[Tensor, str] = {}
-    lines = []
-    fed = set(graph.inputs)
-    for node in graph.nodes:
-        for t in node.outputs:
-            names[t] = f"%{len(names)}"
-        left = ", ".join(names[t] for t in node.outputs)
-        specs = ", ".join(map(str, node.specs))
-        if fed.intersection(node.outputs) and node.op is not placeholder_op:
-            lines.append(f"{left} = fed : {specs}")
+    """One line per node: ``%3 = matmul %0 %1 : float32[128, 10]``.
+
+    What is fed comes first, as placeholders: to a program it does not matter whether a tensor fed
+    in the middle could have been computed.
+    """
+    read: dict[Tensor, str] = {}       # the names under which tensors are read
+    made: dict[Tensor, str] = {}       # and under which nodes make them, if another is fed
+    lines: list[str] = []
+    count = itertools.count()
+
+    def line(specs, *words: str) -> list[str]:
+        left = [f"%{next(count)}" for _ in specs]
+        lines.append(f"{', '.join(left)} = {' '.join(words)} : {', '.join(map(str, specs))}")
+        return left
+
+    for t in graph.inputs:
+        words = _words(placeholder_settings(t), t.device)
+        read[t], = line([t.spec], "placeholder", *words)
+    leaves = {n for n in graph.nodes if n.op in LEAVES and n.outputs[0] not in read}
+    leaves.update(v.node for v in graph.updates)
+    computed = set(graph.steps)
+    for node in dict.fromkeys((*graph.nodes, *(v.node for v in graph.updates))):
+        if node not in computed and node not in leaves:
             continue
-        words = [node.op.name, *(names[t] for t in node.inputs),
-                 *(f"{k}={_setting(v)}" for k, v in node.settings.items())]
-        if node.device:
-            words.append(f"@{node.device}")
-        lines.append(f"{left} = {' '.join(words)} : {specs}")
-    lines += [f"update {names.get(v, v.name)} = {names[t]}" for v, t in graph.updates.items()]
-    lines.append("return " + " ".join(names[t] for t in graph.outputs))
-    order = [t for t in graph.inputs if t in names]
-    if order != [n.outputs[0] for n in graph.nodes if n.op is placeholder_op]:
-        lines.append("feed " + " ".join(names[t] for t in order))
-    return "\n".join(lines)
+        left = line(node.specs, node.op.name, *(read[t] for t in node.inputs),
+                    *_words(node.settings, node.device))
+        made.update(zip(node.outputs, left))
+        for t, name in zip(node.outputs, left):
+            read.setdefault(t, name)
+    lines += [f"update {made[v]} = {read[t]}" for v, t in graph.updates.items()]
+    return "\n".join([*lines, "return " + " ".join(read[t] for t in graph.outputs)])
+
+
+def _words(settings, device: str) -> list[str]:
+    words = [f"{name}={_setting(value)}" for name, value in settings.items()]
+    return [*words, f"@{device}"] if device else words
 
 
 def _setting(value) -> str:
@@ -65,31 +80,33 @@ def read(text: str) -> Graph:
         Naming the line that cannot be read.
     """
     tensors: dict[str, Tensor] = {}
-    outputs, updates, feeds = [], {}, None
+    outputs, updates = [], {}
     for number, line in enumerate(text.strip().splitlines(), 1):
         try:
             word, _, rest = line.partition(" ")
             if word == "return":
                 outputs = [tensors[n] for n in rest.split()]
-            elif word == "feed":
-                feeds = [tensors[n] for n in rest.split()]
             elif word == "update":
                 variable, value = rest.split(" = ")
                 updates[tensors[variable]] = tensors[value]
             else:
                 match = _LINE.fullmatch(line)
+                if match is None:
+                    raise ValueError("a line is %number = op inputs settings : specs")
                 made = _node(match["op"], match["rest"], match["specs"], tensors)
                 tensors.update(zip(match["left"].split(", "), made))
         except (KeyError, TypeError, ValueError, SyntaxError) as error:
             raise GraphError(f"line {number} of the graph cannot be read", got=line[:100],
                              why=str(error).splitlines()[0]) from None
-    return Graph(outputs, updates, feeds)
+    return Graph(outputs, updates, [t for t in tensors.values() if t.node.op is placeholder_op])
 
 
 def _node(name: str, rest: str, specs: str, tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
     inputs, settings, device, at = [], {}, "", 0
     while at < len(rest):
         match = _WORD.match(rest, at)
+        if match is None:
+            raise ValueError(f"{rest[at:at + 40]!r} is neither an input nor a setting")
         at = match.end()
         if match["input"]:
             inputs.append(tensors[match["input"]])
@@ -101,27 +118,26 @@ def _node(name: str, rest: str, specs: str, tensors: dict[str, Tensor]) -> tuple
             at = end
     shapes = tuple(Spec.of(tuple(ast.literal_eval(f"[{s}]")), d)
                    for d, s in re.findall(r"(\w+)\[([\d, ]*)\]", specs))
-    if name == "fed":
-        placeholder = {"name": "", "shape": shapes[0].shape, "dtype": shapes[0].dtype.name,
-                       "batch": False}
-        return Node(placeholder_op, (), placeholder, shapes).outputs
     op = find_op(name)
     if op is variable_op:
         zeros = lambda spec, seed, stream: np.zeros(spec.shape, spec.dtype)
         return (Variable(shapes[0], zeros, settings["name"]),)
     made = op.spec(*(t.spec for t in inputs), **op.settle(settings))
     if (made if type(made) is tuple else (made,)) != shapes:
-        raise GraphError("the specs written do not follow from the inputs")
+        raise ValueError("the specs written do not follow from the inputs")
     return Node(op, tuple(inputs), op.settle(settings), shapes, device).outputs
 
 
 def _end_of_literal(text: str, at: int) -> int:
     """Where the Python literal that starts at ``at`` ends: at a space outside brackets, quotes."""
-    depth, quote = 0, ""
+    depth, quote, escaped = 0, "", False
     for i in range(at, len(text)):
         c = text[i]
-        if quote:
-            quote = "" if c == quote and text[i - 1] != "\\" else quote
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = c == "\\"
+            quote = "" if c == quote else quote
         elif c in "'\"":
             quote = c
         elif c in "([{":
@@ -134,10 +150,23 @@ def _end_of_literal(text: str, at: int) -> int:
 
 
 def _literal(text: str):
-    if not text.startswith("array("):
-        names = {"inf": float("inf"), "nan": float("nan"), "-inf": -float("inf")}
-        return names[text] if text in names else ast.literal_eval(text)
-    dtype, shape, data = ast.literal_eval(text[len("array"):])
+    return _value(ast.parse(text, mode="eval").body)
+
+
+def _value(tree: ast.expr):
+    """A literal's value, with the numbers inf and nan and ``array(dtype, shape, data)``."""
+    if isinstance(tree, ast.Call):
+        return _array(*map(_value, tree.args))
+    if isinstance(tree, ast.Tuple):
+        return tuple(map(_value, tree.elts))
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        return -_value(tree.operand)
+    if isinstance(tree, ast.Name):
+        return {"inf": math.inf, "nan": math.nan}[tree.id]
+    return ast.literal_eval(tree)
+
+
+def _array(dtype: str, shape: tuple[int, ...], data: list | str) -> np.ndarray:
     if isinstance(data, str):
         value = np.frombuffer(base64.b64decode(data), dtype).reshape(shape)
     else:
@@ -148,15 +177,17 @@ def _literal(text: str):
 
 def dot(graph: Graph) -> str:
     """The graph for Graphviz: one box per node, labelled with its op and specs."""
-    number = {node: i for i, node in enumerate(graph.nodes)}
+    number = {node: i for i, node in enumerate(dict.fromkeys(
+        (*graph.nodes, *(v.node for v in graph.updates))))}
     lines = ["digraph gradatim {", "  rankdir=TB; node [shape=box, fontname=Helvetica];"]
     leaf = {placeholder_op: "lightblue", variable_op: "wheat", constant_op: "gray90"}
+    computed = set(graph.steps)
     for node, i in number.items():
         title = node.settings.get("name") or node.op.name
-        label = html.escape(title) + "<br/>" + "<br/>".join(map(str, node.specs))
+        label = html.escape(str(title)) + "<br/>" + "<br/>".join(map(str, node.specs))
         colour = f', style=filled, fillcolor={leaf[node.op]}' if node.op in leaf else ""
         lines.append(f"  n{i} [label=<{label}>{colour}];")
-        lines += [f"  n{number[t.node]} -> n{i};" for t in node.inputs if t.node in number]
-    for v, t in graph.updates.items():
-        lines.append(f'  n{number[t.node]} -> "{v.name}" [style=dashed];')
+        lines += [f"  n{number[t.node]} -> n{i};" for t in node.inputs if node in computed]
+    lines += [f"  n{number[t.node]} -> n{number[v.node]} [style=dashed];"
+              for v, t in graph.updates.items()]
     return "\n".join([*lines, "}"])

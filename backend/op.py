@@ -11,6 +11,7 @@ and the functions of `CODE_FUNCTIONS`. Mind NaN: write ``{0} < 0 ? 0 : {0}``, wh
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -139,7 +140,8 @@ def op(name: str, **parts: Any) -> Op:
     Parameters
     ----------
     name : str
-        A new name, or one defined before by the same file (as when a notebook cell runs again).
+        A new name, or one defined before by the same file or by a notebook cell, which may have
+        been edited and run again.
     **parts
         The fields of `Op`.
 
@@ -157,7 +159,7 @@ def op(name: str, **parts: Any) -> Op:
     op("doc_cube")
     """
     home = sys._getframe(1).f_code.co_filename
-    if name in OPS and _homes[name] != home:
+    if name in OPS and _homes[name] != home and os.path.exists(_homes[name]):
         raise ParameterError(f'there is an op "{name}" already', at=_homes[name],
                              fix="choose another name")
     _homes[name] = home

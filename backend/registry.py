@@ -22,10 +22,11 @@ def register_backend(backend: Backend) -> Backend:
     BackendError
         If it was written for another version of the surface.
     """
+    check_api(backend)
     if backend.name in BUILT_IN or backend.name == "auto":
         raise ParameterError(f'"{backend.name}" is the name of a built-in backend',
                              fix="choose another name")
-    _loaded[backend.name] = check_api(backend)
+    _loaded[backend.name] = backend
     return backend
 
 
@@ -53,22 +54,26 @@ def get_backend(name="auto") -> Backend:
     if name == "auto":
         return next(b for b in map(_try, reversed(BUILT_IN)) if isinstance(b, Backend))
     if not isinstance(name, str):
-        raise ParameterError(f"a backend is a name or a Backend, not {type(name).__name__}")
+        raise ParameterError(f"a backend is a name or a Backend, not {type(name).__name__}",
+                             fix='use backend="auto"')
     found = _try(name)
     if isinstance(found, Backend):
         return found
+    if isinstance(found, BackendError):
+        raise found
     raise BackendError(f'there is no backend "{name}"', found=", ".join(available()),
                        why=found, fix='use backend="auto"')
 
 
 def available() -> list[str]:
     """Names of the backends that work here."""
-    names = dict.fromkeys([*BUILT_IN, *_loaded, *(e.name for e in entry_points(group=GROUP))])
+    provided = (e.name for e in entry_points(group=GROUP) if e.name != "auto")
+    names = dict.fromkeys([*BUILT_IN, *_loaded, *provided])
     return [name for name in names if isinstance(_try(name), Backend)]
 
 
-def _try(name: str) -> Backend | str:
-    """The backend, or why there is none."""
+def _try(name: str) -> Backend | BackendError | str:
+    """The backend, or why there is none; an error when a package provides one that is no good."""
     if name in _loaded:
         return _loaded[name]
     if name in BUILT_IN:
@@ -83,7 +88,10 @@ def _try(name: str) -> Backend | str:
             backend = loaded() if isinstance(loaded, type) else loaded
         except Exception as error:  # another package's code: anything may go wrong in it
             return f"the package {_package(entry)} failed: {error}"
-        _loaded[name] = check_api(backend, _package(entry))
+        try:
+            _loaded[name] = check_api(backend, _package(entry))
+        except BackendError as error:
+            return error
         return backend
     return "no package provides it"
 

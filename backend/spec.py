@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import DTypeError, ShapeError
+from .errors import DTypeError, ParameterError, ShapeError
 
 DTYPES = ("bool", "uint8", "int32", "uint32", "int64", "float16", "float32", "float64")
 
@@ -26,16 +26,16 @@ class Spec(NamedTuple):
     def of(cls, shape, dtype="float32") -> Spec:
         """A checked spec from anything that names a shape and a dtype."""
         try:
-            dtype = np.dtype(dtype)
+            known = None if dtype is None else np.dtype(dtype).newbyteorder("=")
         except TypeError:
-            dtype = None
-        if dtype is None or dtype.name not in DTYPES:
+            known = None
+        if known is None or known.name not in DTYPES:
             raise DTypeError(f"{dtype} is not an element type of tensors",
                              fix=f"use one of {', '.join(DTYPES)}")
-        shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        if any(not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0 for n in shape):
+        sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+        if any(not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0 for n in sizes):
             raise ShapeError(f"a shape is a tuple of whole numbers from 0 on, not {shape}")
-        return cls(tuple(int(n) for n in shape), dtype)
+        return cls(tuple(int(n) for n in sizes), known)
 
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
@@ -111,7 +111,7 @@ def truth(*specs: Spec, **_) -> Spec:
 
 def axes_of(axis, ndim: int) -> tuple[int, ...]:
     """Sorted non-negative axes from None (all), an int or a tuple of ints."""
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     result = tuple(sorted(one_axis(a, ndim) for a in axes))
     if len(set(result)) != len(result):
         raise ShapeError(f"axis {axis} names one axis twice")
@@ -120,7 +120,9 @@ def axes_of(axis, ndim: int) -> tuple[int, ...]:
 
 def one_axis(axis: int, ndim: int) -> int:
     """A non-negative axis."""
-    if not isinstance(axis, int) or not -ndim <= axis < ndim:
+    if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool):
+        raise ParameterError(f"an axis is a whole number, not {axis!r}")
+    if not -ndim <= axis < ndim:
         raise ShapeError(f"axis {axis} is out of range for {ndim} dimension{'s' * (ndim != 1)}",
                          fix=f"use an axis from {-ndim} to {ndim - 1}" if ndim else None)
-    return axis % ndim
+    return int(axis) % ndim

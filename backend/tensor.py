@@ -264,12 +264,13 @@ def variable(value, dtype=None, name: str = "variable", initializer=None,
     >>> w.numpy()[0]
     array([1., 1.], dtype=float32)
     """
-    is_shape = isinstance(value, tuple) and all(isinstance(n, int) for n in value)
-    if is_shape or isinstance(value, int) and not isinstance(value, bool):
+    whole = lambda n: isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    if isinstance(value, tuple) and all(map(whole, value)) or type(value) is int:
         spec = Spec.of(value, dtype or "float32")
         zeros = lambda spec, seed, stream: np.zeros(spec.shape, spec.dtype)
         return Variable(spec, initializer or zeros, name, trainable)
     value = _array(value, dtype)
+    value = value.copy()       # the caller may change the array
     result = Variable(Spec.of(value.shape, value.dtype), lambda spec, seed, stream: value, name,
                       trainable)
     result.assign(value)
@@ -294,19 +295,34 @@ def constant(value, dtype=None) -> Tensor:
     """
     value = _array(value, dtype).copy()
     value.setflags(write=False)
-    Spec.of(value.shape, value.dtype)
     return apply(constant_op, value=value)
 
 
 def _array(value, dtype=None) -> np.ndarray:
-    """An array; Python floats are float32 unless told otherwise."""
-    array = np.asarray(value)
-    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == float:
-        dtype = "float32"
+    """An array of native bytes; Python floats are float32 unless told otherwise."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal length
+        array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"tensors hold numbers, not {array.dtype}",
                          got=f"{type(value).__name__} {str(value)[:60]}")
-    return array.astype(dtype) if dtype is not None else array
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == float:
+        dtype = "float32"
+    return converted(array, Spec.of(array.shape, array.dtype if dtype is None else dtype).dtype)
+
+
+def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same numbers in another element type; whole numbers that do not fit in it raise."""
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
+        low, high = int(array.min()), int(array.max())
+        limits = np.iinfo(dtype)
+        if low < limits.min or high > limits.max:
+            raise DTypeError(f"{low if low < limits.min else high} is not a number of the type "
+                             f"{dtype}", fix=f"{dtype} goes from {limits.min} to {limits.max}")
+    return array.astype(dtype)
 
 
 # ---- making nodes ------------------------------------------------------------------------------
@@ -399,8 +415,11 @@ def _moved(tensor: Tensor, device: str) -> Tensor:
     """The tensor on a device; small constants are everywhere."""
     if not device or tensor.device == device or tensor.node.op is constant_op:
         return tensor
-    node = Node(copy_op, (tensor,), {"device": device}, (tensor.spec,), device, user_line())
-    node.outputs[0].value = tensor.value
+    context = current()
+    node = Node(copy_op, (tensor,), {"device": device}, (tensor.spec,), device, user_line(),
+                context.layer)
+    if context.runner is not None:
+        node.outputs[0].value = eager_value(tensor)
     return node.outputs[0]
 
 
@@ -417,39 +436,51 @@ def _locate(error: Error, op: Op, inputs, line: str, fix: str):
 
 
 def _getitem(x: Tensor, index: tuple) -> Tensor:
-    """NumPy's basic indexing: ints, slices, None and an ellipsis."""
+    """NumPy's basic indexing: ints, slices, None and an ellipsis.
+
+    No length of an axis is written down, so the settings serve any batch size.
+    """
     given = sum(i is not None and i is not Ellipsis for i in index)
     if given > x.ndim:
-        raise ShapeError(f"too many indices: {given} for {x.ndim} dimensions")
-    if Ellipsis not in index:
-        index = (*index, Ellipsis)
-    at = index.index(Ellipsis)
+        raise _index_error(x, f"too many indices: {given} for {x.ndim} dimensions")
+    dots = [place for place, i in enumerate(index) if i is Ellipsis]
+    if len(dots) > 1:
+        raise _index_error(x, "an index can have one ellipsis only")
+    at = dots[0] if dots else len(index)
     index = index[:at] + (slice(None),) * (x.ndim - given) + index[at + 1:]
-    start, stop, step, shape, axis = [], [], [], [], 0
-    for i in index:
-        if i is None:
-            shape.append(1)
-            continue
-        size = x.shape[axis]
-        if i == slice(None):  # no bound and no length in the settings: they serve any batch size
-            shape.append(-1 if axis == 0 else size)
-            bounds = (0, None, 1)
-        elif isinstance(i, slice):
-            bounds = i.indices(size)
-            length = len(range(*bounds))
-            if bounds[2] < 1:
-                raise ParameterError("a slice's step must be positive", fix="use gt.flip")
-            shape.append(length)
-            bounds = (bounds[0], max(bounds[0], bounds[1]), bounds[2])
-        elif isinstance(i, (int, np.integer)):
-            if not -size <= i < size:
-                raise ShapeError(f"index {i} is out of range for axis {axis} of length {size}")
-            bounds = (i % size, i % size + 1, 1)
-        else:
-            raise ParameterError(f"cannot index a tensor with {type(i).__name__}",
-                                 fix="use ints, slices, None, ... or an integer tensor")
-        for values, bound in zip((start, stop, step), bounds):
-            values.append(bound)
-        axis += 1
-    out = OPS["slice"](x, start=tuple(start), stop=tuple(stop), step=tuple(step))
-    return out if out.ndim == len(shape) else OPS["reshape"](out, shape=tuple(shape))
+    parts = [_bounds(x, axis, i) for axis, i in enumerate(i for i in index if i is not None)]
+    kept = [i for i in index if not _is_whole_number(i)]
+    lost = tuple(axis for axis, i in enumerate(i for i in index if i is not None)
+                 if _is_whole_number(i))
+    added = tuple(place for place, i in enumerate(kept) if i is None)
+    if any(part != (None, None, 1) for part in parts):
+        start, stop, step = zip(*parts)
+        x = OPS["slice"](x, start=start, stop=stop, step=step)
+    if lost:
+        x = OPS["squeeze"](x, axis=lost)
+    return OPS["expand_dims"](x, axis=added) if added else x
+
+
+def _bounds(x: Tensor, axis: int, i) -> tuple:
+    """Start, stop and step on one axis."""
+    size = x.shape[axis]
+    if _is_whole_number(i):
+        if not -size <= i < size:
+            raise _index_error(x, f"index {i} is out of range for axis {axis} of length {size}")
+        return int(i), int(i) + 1 or None, 1
+    if not isinstance(i, slice) or not all(
+            n is None or _is_whole_number(n) for n in (i.start, i.stop, i.step)):
+        raise _index_error(x, f"cannot index a tensor with {i!r}"[:80], ParameterError,
+                           "use ints, slices, None, ... or an integer tensor")
+    if i.step is not None and i.step < 1:
+        raise _index_error(x, "a slice's step must be positive", ParameterError, "use gt.flip")
+    return i.start, i.stop, 1 if i.step is None else i.step
+
+
+def _is_whole_number(i) -> bool:
+    return isinstance(i, (int, np.integer)) and not isinstance(i, (bool, np.bool_))
+
+
+def _index_error(x: Tensor, what: str, kind=ShapeError, fix: str = "") -> Error:
+    """What is wrong with an index, with the tensor and the user's line."""
+    return kind(what, got=str(x.spec), at=describe_line(user_line(), current().layer), fix=fix)

@@ -79,7 +79,8 @@ def test_unused_parts_have_zero_gradients():
 
 
 INDICES = [np.s_[1], np.s_[-1], np.s_[1:], np.s_[:, 2], np.s_[..., -1], np.s_[::2, 1:-1],
-           np.s_[None, 1:], np.s_[3:1], np.s_[:, :, None, 0], np.s_[1, 2, 3], np.s_[...]]
+           np.s_[None, 1:], np.s_[None, :, 1], np.s_[3:1], np.s_[:, :, None, 0], np.s_[1, 2, 3],
+           np.s_[-3:, None, None, -2], np.s_[..., None, -5], np.s_[...]]
 
 
 @pytest.mark.parametrize("index", INDICES, ids=str)
