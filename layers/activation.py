@@ -1,14 +1,17 @@
 """Activation layers: an activation by name, and those with settings or weights of their own."""
 from __future__ import annotations
 
+import numpy as np
+
 from ..backend import Spec, Tensor
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.activations import activation as find_activation
 from ..backend.ops.activations import elu, leaky_relu, relu
 from ..backend.ops.elementwise import clip, less, where
+from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.reductions import softmax
 from .arguments import number, positive_int
-from .base import Layer
+from .base import Flow, Layer
 from .initializers import initializer
 from .regularizers import regularizer
 
@@ -138,6 +141,8 @@ class ELU(Layer):
 class Softmax(Layer):
     """``exp(x) / sum(exp(x))`` along an axis.
 
+    Along the time axis, steps beyond a row's length get zero and the others sum to one.
+
     Parameters
     ----------
     axis : int
@@ -161,8 +166,13 @@ class Softmax(Layer):
                                  f"not {axis!r}")
         self.axis = axis
 
-    def call(self, x: Tensor) -> Tensor:
-        return softmax(x, axis=self.axis)
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        x = flow.x
+        if flow.lengths is None or x.ndim < 2 or self.axis % x.ndim != 1:
+            return flow.to(softmax(x, axis=self.axis))
+        kept = sequence_mask(x, flow.lengths).reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
+        y = softmax(where(kept, x, float(np.finfo(x.dtype).min)), axis=self.axis)
+        return flow.to(where(kept, y, 0.0))
 
 
 class PReLU(Layer):

@@ -8,10 +8,10 @@ import numpy as np
 from ..backend import Spec, Tensor
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.ops.collective import batch_sum
-from ..backend.ops.elementwise import cast, maximum, ones_like, sqrt, square
+from ..backend.ops.elementwise import cast, maximum, ones_like, rsqrt, sqrt, square
 from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.normalization import batch_norm, layer_norm
-from ..backend.ops.shape import transpose
+from ..backend.ops.shape import broadcast_like, transpose
 from .arguments import flag, fraction, number, positive_int
 from .base import Flow, Layer
 from .initializers import Constant, initializer
@@ -96,9 +96,8 @@ def batch_statistics(flow: Flow) -> tuple[Tensor, Tensor]:
     if weights is not None and weights.dtype != x.dtype:
         weights = cast(weights, dtype=x.dtype.name)
     if flow.lengths is not None and x.ndim > 2:
-        mask = cast(sequence_mask(x, flow.lengths), dtype=x.dtype.name)   # (batch, time)
-        rows = mask.sum(axis=1) * float(math.prod(x.shape[2:-1]))         # (batch,)
-        mask = mask.reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
+        mask = step_mask(x, flow.lengths)
+        rows = mask.reshape(-1, x.shape[1]).sum(axis=1) * float(math.prod(x.shape[2:-1]))
         kept = lambda t: t * mask
     else:
         rows = ones_like(x[(slice(None), *(0,) * (x.ndim - 1))]) * float(math.prod(x.shape[1:-1]))
@@ -107,6 +106,12 @@ def batch_statistics(flow: Flow) -> tuple[Tensor, Tensor]:
     share = 1.0 / maximum(batch_sum(rows, weights), float(np.finfo(x.dtype).tiny))
     mean = batch_sum(kept(x), weights, axes=axes) * share
     return mean, batch_sum(kept(square(x - mean)), weights, axes=axes) * share
+
+
+def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """One on the steps a row has, zero on its padding: (batch, time, 1, ...)."""
+    mask = cast(sequence_mask(x, lengths), dtype=x.dtype.name)
+    return mask.reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
 
 
 class LayerNormalization(Layer):
@@ -158,7 +163,7 @@ class GroupNormalization(Layer):
     """Normalises each sample over its positions and one group of channels at a time.
 
     Wu and He, "Group Normalization", 2018, equation 7. Independent of the batch; with as many
-    groups as channels it is instance normalisation. All steps of a sequence count, padding too.
+    groups as channels it is instance normalisation. Steps beyond a row's length are left out.
 
     Parameters
     ----------
@@ -202,14 +207,25 @@ class GroupNormalization(Layer):
             raise ShapeError(f"{self.label}: {spec.shape[-1]} channels do not fall into "
                              f"{self.groups} groups", fix="choose a divisor for groups")
 
-    def call(self, x: Tensor) -> Tensor:
-        channels = x.shape[-1]
-        positions, each = math.prod(x.shape[1:-1]), channels // self.groups
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        x, rows = flow.x, self.by_group(flow.x)                     # (batch, groups, n)
+        if flow.lengths is None or x.ndim < 3:
+            rows = layer_norm(rows, epsilon=self.epsilon)
+        else:
+            kept = self.by_group(broadcast_like(step_mask(x, flow.lengths), x))
+            share = 1.0 / maximum(kept.sum(axis=-1, keepdims=True), 1.0)
+            centred = rows - (rows * kept).sum(axis=-1, keepdims=True) * share
+            variance = (square(centred) * kept).sum(axis=-1, keepdims=True) * share
+            rows = centred * rsqrt(variance + self.epsilon)
+        parted = rows.reshape(-1, self.groups, math.prod(x.shape[1:-1]), x.shape[-1] // self.groups)
+        y = transpose(parted, axes=(0, 2, 1, 3)).reshape(-1, *x.shape[1:])
+        return flow.to(y * self.gamma + self.beta)
+
+    def by_group(self, x: Tensor) -> Tensor:
+        """All positions and channels of a group in one row: (batch, groups, n)."""
+        positions, each = math.prod(x.shape[1:-1]), x.shape[-1] // self.groups
         parted = x.reshape(-1, positions, self.groups, each)
-        rows = transpose(parted, axes=(0, 2, 1, 3)).reshape(-1, self.groups, positions * each)
-        rows = layer_norm(rows, epsilon=self.epsilon).reshape(-1, self.groups, positions, each)
-        y = transpose(rows, axes=(0, 2, 1, 3)).reshape(-1, *x.shape[1:])
-        return y * self.gamma + self.beta
+        return transpose(parted, axes=(0, 2, 1, 3)).reshape(-1, self.groups, positions * each)
 
 
 class Normalization(Layer):

@@ -22,7 +22,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 @cache
 def classes() -> dict[str, type]:
-    """The fixed table of what a file may name: public layers, initializers, regularizers, losses."""
+    """What a file may name, fixed: public layers, initializers, regularizers and losses."""
     from .. import layers
     found = {name: thing for name, thing in vars(layers).items()
              if isinstance(thing, type) and issubclass(thing, (Layer, Value))

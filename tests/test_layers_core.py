@@ -156,6 +156,16 @@ def test_merging_keeps_updates_of_all_inputs():
     assert set(layers.Add().run(flows, True).updates) == {a, b}
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_softmax_over_time_leaves_padding_out(shape):
+    x, lengths = data(*shape), np.array([5, 2, 0, 1])
+    tensors = [gt.placeholder(shape, "float64"), gt.placeholder((4,), "int64")]
+    y = gt.function(tensors, layers.Softmax(axis=1)(Flow(*tensors)).x)(x, lengths)
+    for row, full, length in zip(y, np.exp(x), lengths):
+        np.testing.assert_allclose(row[:length], full[:length] / full[:length].sum(0), rtol=1e-12)
+        assert not row[length:].any()
+
+
 # ---- noise -------------------------------------------------------------------------------------
 
 KEYS = [gt.placeholder((), "int64", name) for name in ("seed", "step")]
@@ -194,10 +204,11 @@ def test_noise_is_a_function_of_seed_step_path_and_position(layer):
 
 
 def test_noise_is_the_op_of_the_layers_keys_and_path():
-    x, zero, keys = data(4, 5), np.int64(0), (np.int64(5), np.int64(2))
+    x, keys = data(4, 5), (np.int64(5), np.int64(2))
+    given = [gt.constant(np.int64(n)) for n in (5, 2, 0)]     # seed, step, offset
     stream = layers.Dropout(0.5, name="noise").stream
-    mask = gt.run(gt.dropout_mask(gt.constant(x), *keys, zero, rate=0.5, stream=stream))
-    noise = gt.run(gt.normal_like(gt.constant(x), *keys, zero, stddev=0.3, stream=stream))
+    mask = gt.run(gt.dropout_mask(gt.constant(x), *given, rate=0.5, stream=stream))
+    noise = gt.run(gt.normal_like(gt.constant(x), *given, stddev=0.3, stream=stream))
     np.testing.assert_array_equal(noisy(layers.Dropout(0.5), x, *keys), x * mask)
     np.testing.assert_array_equal(noisy(layers.GaussianNoise(0.3), x, *keys), x + noise)
 

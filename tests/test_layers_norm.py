@@ -173,6 +173,18 @@ def test_group_normalization(shape, groups, dtype):
                                rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 2, 6)])
+def test_group_normalization_leaves_padding_out(shape):
+    x, lengths = data(*shape), np.array([5, 2, 0, 1])
+    tensors = [gt.placeholder(shape, "float64"), gt.placeholder((4,), "int64")]
+    y = gt.function(tensors, layers.GroupNormalization(3)(Flow(*tensors)).x)(x, lengths)
+    assert np.isfinite(y).all()
+    for row, full, length in zip(y, x, lengths):
+        if length:
+            alone = infer(layers.GroupNormalization(3), full[None, :length])[0]
+            np.testing.assert_allclose(row[:length], alone, rtol=1e-10)
+
+
 # ---- fixed statistics --------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", DTYPES)
