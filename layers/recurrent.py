@@ -5,7 +5,7 @@ import numpy as np
 
 from ..backend import Spec, Tensor, constant
 from ..backend.errors import ParameterError, ShapeError
-from ..backend.ops.indexing import reverse_sequence, row_offset
+from ..backend.ops.indexing import full_lengths, reverse_sequence, row_offset
 from ..backend.ops.random import dropout_mask
 from ..backend.ops.recurrent_gru import gru
 from ..backend.ops.recurrent_lstm import lstm
@@ -23,6 +23,7 @@ class Recurrent(Layer):
     A subclass sets ``gates`` and defines ``scan``.
     """
     gates = 1
+    states = 1           # tensors carried from step to step
     aligned = False      # whether outputs keep the order of time even where time runs backwards
 
     def settle(self, units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
@@ -69,6 +70,11 @@ class Recurrent(Layer):
         self.bias = self.add_weight("bias", self.bias_shape, self.first_bias(),
                                     self.bias_regularizer) if self.use_bias else None
 
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel, recurrent kernel and bias, which is zero where there is none."""
+        bias = constant(np.zeros(self.bias_shape, self.dtype)) if self.bias is None else self.bias
+        return self.kernel, self.recurrent_kernel, bias
+
     def scan(self, *data: Tensor | None, reverse: bool) -> tuple[Tensor, ...]:
         """All outputs ``(batch, time, units)`` and the last state, from the op."""
         raise NotImplementedError(f"{type(self).__name__} does not define scan")
@@ -77,12 +83,15 @@ class Recurrent(Layer):
         x, reverse = flow.x, bool(self.go_backwards)
         if training and self.dropout:
             x = x * self.mask(flow)
-        bias = constant(np.zeros(self.bias_shape, self.dtype)) if self.bias is None else self.bias
-        outputs, last, *_ = self.scan(x, self.kernel, self.recurrent_kernel, bias, flow.lengths,
-                                      reverse=reverse)
+        outputs, last, *_ = self.scan(x, *self.parameters(), flow.lengths, reverse=reverse)
         if not self.return_sequences:
             return flow.to(last, lengths=None)
         return flow.to(turned(outputs, flow.lengths) if reverse and not self.aligned else outputs)
+
+    def carry(self, x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Outputs of all steps from given states, and the states after the last one."""
+        outputs, *rest = self.scan(x, *self.parameters(), full_lengths(x), *states, reverse=False)
+        return outputs, rest[:self.states]
 
     def mask(self, flow: Flow) -> Tensor:
         """What inputs are multiplied by; a feature is dropped at all steps or at none."""
@@ -157,11 +166,11 @@ class SimpleRNN(Recurrent):
 
 def require_standard(label: str, activation, recurrent_activation) -> None:
     """Gated cells have the activations of their papers, which backends compute as one kernel."""
-    for name, value, only in (("activation", activation, "tanh"),
-                              ("recurrent_activation", recurrent_activation, "sigmoid")):
+    for name, value, only, fix in (
+            ("activation", activation, "tanh", "use SimpleRNN for another activation"),
+            ("recurrent_activation", recurrent_activation, "sigmoid", 'leave it at "sigmoid"')):
         if value != only:
-            raise ParameterError(f'{label}: {name} can only be "{only}", not {value!r}',
-                                 fix="use SimpleRNN for another activation")
+            raise ParameterError(f'{label}: {name} can only be "{only}", not {value!r}', fix=fix)
 
 
 class LSTM(Recurrent):
@@ -213,7 +222,7 @@ class LSTM(Recurrent):
     >>> print(layers.LSTM(8, return_sequences=True)(gt.placeholder((2, 5, 4))).spec)
     float32[2, 5, 8]
     """
-    gates = 4
+    gates, states = 4, 2
 
     def __init__(self, units: int, activation: str = "tanh", recurrent_activation: str = "sigmoid",
                  use_bias: bool = True, kernel_initializer="glorot_uniform",

@@ -46,6 +46,8 @@ TABLE = [
     (layers.BatchNormalization(momentum=0.9, scale=False), (3, 4)),
     (layers.BatchNormalization(), (2, 3, 4)),
     (layers.LayerNormalization(), (3, 4)),
+    (layers.GroupNormalization(2), (2, 3, 4)),
+    (layers.GroupNormalization(2), (3, 4)),
     (layers.Normalization(), (4,)),
     (layers.Normalization(mean=1.0, variance=2.0, invert=True), (4,)),
     (layers.Flatten(), (2, 3, 4)),
