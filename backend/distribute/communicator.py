@@ -27,3 +27,8 @@ class Communicator:
 
     def abort(self) -> None:
         """Free the other ranks when this one cannot go on."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Make exchanges possible again after an `abort`, once no rank waits any more."""
+        raise NotImplementedError

@@ -23,6 +23,7 @@ class LocalCommunicator(Communicator):
         self._barrier.wait()
         result = combine(self._slots)
         self._barrier.wait()        # nobody overwrites a slot before everyone has read it
+        self._slots[self.rank] = None
         return result
 
     def all_reduce(self, x, operation: str = "sum"):
@@ -41,6 +42,9 @@ class LocalCommunicator(Communicator):
 
     def abort(self) -> None:
         self._barrier.abort()
+
+    def reset(self) -> None:
+        self._barrier.reset()
 
 
 def local_communicators(size: int) -> list[LocalCommunicator]:

@@ -7,8 +7,9 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from ..base import Backend
-from ..errors import ParameterError, ShapeError, unknown_name
+from ..errors import GraphError, ParameterError, ShapeError, unknown_name
 from ..function import Function, function
+from ..gradients import per_sample
 from ..graph import Graph
 from ..passes import DEFAULT
 from ..tensor import Tensor, Variable, placeholder_op
@@ -22,7 +23,8 @@ class Strategy:
     def local(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """One replica's share of an array with rows."""
         if shape[0] % self.replicas:
-            raise ShapeError(f"{shape[0]} rows cannot be shared by {self.replicas} replicas")
+            raise ShapeError(f"{shape[0]} rows cannot be shared by {self.replicas} replicas",
+                             fix=f"use a batch size that is a multiple of {self.replicas}")
         return (shape[0] // self.replicas, *shape[1:])
 
     def function(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
@@ -66,7 +68,8 @@ class DataParallel(Strategy):
 
     def __init__(self, replicas: int = 2):
         if not isinstance(replicas, (int, np.integer)) or replicas < 1:
-            raise ParameterError(f"replicas must be a whole number from 1 on, not {replicas!r}")
+            raise ParameterError(f"replicas must be a whole number from 1 on, not {replicas!r}",
+                                 fix="pass the number of devices to use")
         self.replicas = int(replicas)
 
     def function(self, inputs, outputs, updates, backend):
@@ -78,6 +81,8 @@ class ReplicatedFunction:
 
     def __init__(self, graph: Graph, replicas: int, backend: Backend):
         passes = tuple(p for p in DEFAULT if p != "single_device")
+        self._rows = _rows_of_results(graph)
+        self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
         self._functions = [
             Function(replicate(graph, rank), backend, passes, communicator=communicator)
@@ -86,15 +91,15 @@ class ReplicatedFunction:
                        for t in graph.inputs]
 
     def __call__(self, *arrays):
+        shares = [self._shares(t, a, split) for t, a, split in
+                  zip(self._inputs, arrays, self._split)]
         size = len(self._functions)
         found: list = [None] * size
         errors: list = []
 
         def work(rank: int) -> None:
             try:
-                found[rank] = self._functions[rank].compute(
-                    *(_share(a, rank, size) if split else a
-                      for a, split in zip(arrays, self._split)))
+                found[rank] = self._functions[rank].compute(*(share[rank] for share in shares))
             except BaseException as error:
                 errors.append(error)
                 self._communicators[rank].abort()
@@ -102,18 +107,50 @@ class ReplicatedFunction:
         threads = [Thread(target=work, args=(rank,)) for rank in range(size)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException as error:       # Ctrl-C while waiting: the replicas stop as well
+            errors.append(error)
+            self._communicators[0].abort()
+            for thread in threads:
+                thread.join()
         if errors:
+            self._communicators[0].reset()
             raise errors[0]        # the later ones are only the freed others
-        results, state = found[0]
-        self._functions[0].commit(state)
-        return results
+        self._functions[0].commit(found[0][1])
+        return [np.concatenate(parts) if rows else parts[0] for rows, parts in
+                zip(self._rows, zip(*(results for results, _ in found)))]
+
+    def _shares(self, tensor: Tensor, array, split: bool) -> list:
+        """What each replica is fed: its rows, or the whole."""
+        size = len(self._functions)
+        if not split:
+            return [array] * size
+        array, rows = np.asarray(array), tensor.shape[0]
+        if array.shape[:1] != (rows * size,):
+            raise ShapeError(f'"{tensor.node.settings["name"]}" is fed another number of rows',
+                             got=f"{array.dtype}{list(array.shape)}, not {rows * size} rows for "
+                                 f"{size} replicas", at=tensor.node.line)
+        return [array[rank * rows:(rank + 1) * rows] for rank in range(size)]
 
 
-def _share(array, rank: int, size: int):
-    rows = len(array) // size
-    return array[rank * rows:(rank + 1) * rows]
+def _rows_of_results(graph: Graph) -> list[bool]:
+    """Which outputs hold one row per sample, to be joined; others must be equal on all replicas."""
+    rows = per_sample(graph.nodes)
+    batches = {t.shape[0] for t in graph.inputs if t.node in rows}
+    for v, t in graph.updates.items():
+        if t.node in rows:
+            raise _unmarked(t, f'the update of "{v.name}"')
+    for t in graph.outputs:
+        if t.node in rows and t.shape[:1] not in {(n,) for n in batches}:
+            raise _unmarked(t, "an output")
+    return [t.node in rows for t in graph.outputs]
+
+
+def _unmarked(t: Tensor, what: str) -> GraphError:
+    return GraphError(f"{what} is a sum over the samples of one replica", got=str(t.spec),
+                      at=t.node.line, fix="sum over samples with gt.batch_sum")
 
 
 STRATEGIES = {"auto": SingleDevice, "single": SingleDevice}

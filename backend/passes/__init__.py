@@ -10,10 +10,11 @@ from .dead import dead
 from .fold import fold
 from .memory import memory
 from .report import Report
+from .shapes import shapes
 from .single_device import single_device
 
-PASSES = {"single_device": single_device, "dead": dead, "fold": fold, "common": common,
-          "memory": memory}
+PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "fold": fold,
+          "common": common, "memory": memory}
 DEFAULT = tuple(PASSES)
 
 
@@ -25,10 +26,11 @@ def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list
     >>> import gradatim as gt
     >>> from gradatim.backend.passes import optimize
     >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
-    >>> print(reports[2])
-    fold: 5 nodes, 4 after
-      constant 2, 2 after
-      multiply 1, 0 after
+    >>> print(reports[3])
+    fold: 5 nodes -> 3
+      constant  2 -> 1
+      multiply  1 -> 0
+      bytes     12 -> 8
     """
     reports = []
     for name in passes:

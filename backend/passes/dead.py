@@ -7,6 +7,7 @@ from ..graph import Graph
 IDENTITIES = {
     "cast": lambda node, x: node.specs[0] == x,
     "copy": lambda node, x: node.device == node.inputs[0].device,
+    "stop_gradient": lambda node, x: True,
     "reshape": lambda node, x: node.specs[0] == x,
     "broadcast_to": lambda node, x: node.specs[0] == x,
     "transpose": lambda node, x: node.settings["axes"] == tuple(range(len(x.shape))),

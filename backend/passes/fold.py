@@ -4,18 +4,24 @@ from __future__ import annotations
 import numpy as np
 
 from ..array_module import numpy_module
+from ..base import COLLECTIVES
 from ..graph import Graph
 from ..tensor import constant, constant_op
 
-LARGEST = 1 << 20  # elements: a folded constant lives as long as the program
+SMALL = 16  # elements: a folded constant lives as long as the program and is in its text
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph with every node of only constants replaced by its value."""
+    """The graph with nodes of only constants replaced by their values.
+
+    What is larger than its inputs is computed at run time, where it often takes no memory; so are
+    collectives, which other replicas take part in.
+    """
     def rule(node, inputs):
         if not inputs or any(t.node.op is not constant_op for t in inputs):
             return None
-        if sum(s.size for s in node.specs) > LARGEST:
+        size = sum(s.size for s in node.specs)
+        if size > max(SMALL, sum(t.size for t in inputs)) or node.op.name in COLLECTIVES:
             return None
         with np.errstate(all="ignore"):
             values = node.op.forward(numpy_module, *(t.node.settings["value"] for t in inputs),

@@ -10,19 +10,21 @@ def memory(graph: Graph) -> Graph:
     """The graph with a buffer number for every computed tensor (``graph.buffers``).
 
     An elementwise node takes over the buffer of an input of its own spec that it is the last to
-    read. A node that is not elementwise may return a view of an input, so its inputs live on as
-    long as its outputs do.
+    read, unless it also reads a view of that input, in which elements stand elsewhere. A node that
+    is not elementwise may return a view of an input, so its inputs live on as long as its outputs.
     """
     last = last_uses(graph)
     buffers: dict[Tensor, int] = {}
     free: dict[int, list[int]] = {}
     ends: dict[int, list[Tensor]] = {}
     count = 0
+    seen_by = _views(graph)
     for step, node in enumerate(graph.steps):
         taken = None
         if node.op.code is not None and len(node.specs) == 1 and node.specs[0].shape:
             taken = next((t for t in node.inputs if t in buffers and last[t] == step
-                          and t.spec == node.specs[0] and _fresh(t)), None)
+                          and t.spec == node.specs[0] and _fresh(t)
+                          and not any(t in seen_by[u] for u in node.inputs if u is not t)), None)
         for t in node.outputs:
             size = t.spec.nbytes
             if taken is not None:
@@ -52,6 +54,16 @@ def last_uses(graph: Graph) -> dict[Tensor, int]:
             for t in node.inputs:
                 last[t] = max(last[t], end)
     return last
+
+
+def _views(graph: Graph) -> dict[Tensor, frozenset[Tensor]]:
+    """For each tensor, the computed tensors whose memory it may be a view of."""
+    seen: dict[Tensor, frozenset[Tensor]] = {t: frozenset() for n in graph.nodes for t in n.outputs}
+    for node in graph.steps:
+        below = frozenset().union(*(seen[t] | {t} for t in node.inputs))
+        for t in node.outputs:
+            seen[t] = frozenset() if _fresh(t) else below
+    return seen
 
 
 def peak_bytes(graph: Graph) -> int:

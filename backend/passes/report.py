@@ -9,17 +9,30 @@ from .memory import peak_bytes
 
 
 class Report(NamedTuple):
-    """The graphs before and after a pass; printed, the ops and bytes that changed."""
+    """The graphs before and after a pass; printed, how many nodes and bytes there are of each.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x = gt.placeholder((256,))
+    >>> print(gt.function([x], gt.exp(gt.exp(x) + 1.0)).reports[-1])
+    memory: 5 nodes
+      bytes  3,072 -> 1,024
+    """
     name: str
     before: Graph
     after: Graph
 
     def __str__(self) -> str:
-        old, new = (Counter(n.op.name for n in g.nodes) for g in (self.before, self.after))
-        lines = [f"{self.name}: {old.total()} nodes, {new.total()} after"]
-        lines += [f"  {op} {old[op]}, {new[op]} after" for op in sorted(old | new)
-                  if old[op] != new[op] or op == "constant" and old != new]
-        bytes_before, bytes_after = peak_bytes(self.before), peak_bytes(self.after)
-        if bytes_before != bytes_after:
-            lines.append(f"  peak {bytes_before:,} bytes, {bytes_after:,} after")
-        return "\n".join(lines)
+        counts = [Counter(n.op.name for n in g.nodes) for g in (self.before, self.after)]
+        rows = {op: [c[op] for c in counts] for op in sorted(counts[0] | counts[1])}
+        rows["bytes"] = [peak_bytes(g) for g in (self.before, self.after)]
+        rows = {label: _change(*pair) for label, pair in rows.items() if pair[0] != pair[1]}
+        width = max(map(len, rows), default=0)
+        totals = _change(*(c.total() for c in counts), unit=" nodes")
+        return "\n".join([f"{self.name}: {totals}",
+                          *(f"  {label:<{width}}  {change}" for label, change in rows.items())])
+
+
+def _change(before: int, after: int, unit: str = "") -> str:
+    return f"{before:,}{unit}" if before == after else f"{before:,}{unit} -> {after:,}"

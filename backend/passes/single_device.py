@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base import COLLECTIVES
 from ..graph import Graph
 from ..tensor import constant
-
-COLLECTIVES = ("all_reduce", "all_gather", "broadcast_from")
 
 
 def single_device(graph: Graph) -> Graph:
