@@ -30,6 +30,7 @@ def check_layer(layer: Layer, spec, *, seed: int = 0, backend="reference") -> li
     - ``gradients``: by every weight and input, against central differences in float64.
     - ``lengths``: steps beyond a row's length change nothing within it.
     - ``rows``: at inference a row's output does not depend on the rows beside it.
+    - ``padding``: while training, rows of weight zero change no other row and no update.
     - ``determinism``: the same seed and step give the same bits.
     - ``updates``: a training step changes only the layer's own variables that are not trainable.
     - ``files``: a copy made from the written arguments and weights gives the same bits.
@@ -130,22 +131,27 @@ class Subject:
                 rng.integers(0, 2, (ROWS, *s.shape)).astype(s.dtype) for s in self.specs]
 
     def trace(self, layer: Layer, batch: int, dtype: str, training: bool = False,
-              lengths: bool = False) -> tuple[list, Flow]:
-        """Placeholders (inputs, seed, step, lengths) and the flow that comes out."""
+              riders=()) -> tuple[list, Flow]:
+        """Placeholders (inputs, seed, step, "lengths" or "weights") and the flow that comes out."""
         xs = [placeholder((batch, *s.shape), dtype if s.is_float else s.dtype, f"x{i}")
               for i, s in enumerate(self.specs)]
         seed, step = (placeholder((), "int64", name, batch=False) for name in ("seed", "step"))
-        steps = placeholder((batch,), "int64", "lengths") if lengths else None
-        flows = [Flow(x, lengths=steps, seed=seed, step=step, dtype=dtype) for x in xs]
+        beside = {name: placeholder((batch,), "int64" if name == "lengths" else dtype, name)
+                  for name in riders}
+        flows = [Flow(x, seed=seed, step=step, dtype=dtype, **beside) for x in xs]
         out = layer.run(flows if self.several else flows[0], training)
-        return [*xs, seed, step, *([steps] if lengths else [])], out
+        return [*xs, seed, step, *beside.values()], out
 
-    def value(self, layer: Layer, arrays, training: bool = False, lengths=None) -> np.ndarray:
-        """The output of arrays."""
+    def values(self, layer: Layer, arrays, training: bool = False, **riders) -> list[np.ndarray]:
+        """The output of arrays, and the updates."""
         dtype = next((a.dtype.name for a in arrays if a.dtype.kind == "f"), layer.dtype)
-        extra = [] if lengths is None else [lengths]
-        inputs, out = self.trace(layer, len(arrays[0]), dtype, training, bool(extra))
-        return function(inputs, out.x, backend=self.backend)(*arrays, *KEYS, *extra)
+        inputs, out = self.trace(layer, len(arrays[0]), dtype, training, riders)
+        return function(inputs, [out.x, *out.updates.values()], backend=self.backend)(
+            *arrays, *KEYS, *riders.values())
+
+    def value(self, layer: Layer, arrays, training: bool = False, **riders) -> np.ndarray:
+        """The output of arrays."""
+        return self.values(layer, arrays, training, **riders)[0]
 
     @property
     def steps(self) -> int | None:
@@ -244,12 +250,13 @@ def check_lengths(subject: Subject) -> bool | None:
     concerned = False
     for training in MODES:
         layer = subject.built()
-        inputs, out = subject.trace(layer, ROWS, "float64", training, lengths=True)
+        inputs, out = subject.trace(layer, ROWS, "float64", training, ["lengths"])
         keeps = out.lengths is not None
         if not keeps and inputs[-1].node not in graph(out.x).nodes:
             continue
         concerned = True
-        first, second = (subject.value(layer, a, training, lengths) for a in (arrays, changed))
+        first, second = (subject.value(layer, a, training, lengths=lengths)
+                         for a in (arrays, changed))
         if keeps:
             assert first.shape[1:2] == (time,), f"lengths are kept, and {time} steps are not"
             first, second = first[mask], second[mask]
@@ -261,13 +268,26 @@ def check_rows(subject: Subject) -> None:
     """Each row alone gives what it gives among others."""
     layer, arrays = subject.built(), subject.arrays()
     time = subject.steps
-    for lengths in (None, some_lengths(time)) if time else (None,):
-        among = subject.value(layer, arrays, lengths=lengths)
+    for riders in ({}, {"lengths": some_lengths(time)}) if time else ({},):
+        among = subject.value(layer, arrays, **riders)
         for i in range(ROWS):
             row = slice(i, i + 1)
             alone = subject.value(layer, [a[row] for a in arrays],
-                                  lengths=None if lengths is None else lengths[row])
+                                  **{name: a[row] for name, a in riders.items()})
             assert_close(alone, among[row], 1e-6, f"row {i} depends on its neighbours")
+
+
+def check_padding(subject: Subject) -> None:
+    """Rows that fill up the last batch weigh zero, and nobody must see them."""
+    layer, arrays, others = subject.built(), subject.arrays(), subject.arrays(salt=7)
+    real = ROWS // 2
+    weights = (np.arange(ROWS) < real).astype("float64")
+    padded = [np.concatenate([a[:real], 5 * b[real:] if b.dtype.kind == "f" else b[real:]])
+              for a, b in zip(arrays, others)]
+    first, second = (subject.values(layer, a, True, weights=weights) for a in (arrays, padded))
+    assert_close(first[0][:real], second[0][:real], 1e-9, "a row of weight zero changes others")
+    for a, b in zip(first[1:], second[1:], strict=True):
+        assert_close(a, b, 1e-9, "a row of weight zero changes an update")
 
 
 def check_determinism(subject: Subject) -> None:
@@ -338,5 +358,6 @@ def assert_same(got, want, text: str) -> None:
 
 CHECKS: dict[str, Callable[[Subject], bool | None]] = {
     "batch_size": check_batch_size, "dtypes": check_dtypes, "gradients": check_gradients,
-    "lengths": check_lengths, "rows": check_rows, "determinism": check_determinism,
-    "updates": check_updates, "files": check_files, "weights": check_weights}
+    "lengths": check_lengths, "rows": check_rows, "padding": check_padding,
+    "determinism": check_determinism, "updates": check_updates, "files": check_files,
+    "weights": check_weights}

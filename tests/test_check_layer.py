@@ -100,8 +100,8 @@ def test_every_layer_conforms(layer, spec):
     made = check_layer(layer, spec)
     timed = getattr(layer, "keeps_time", False) and not isinstance(spec, list) and \
         len(getattr(spec, "shape", spec)) >= (1 if spec is ids else 2)
-    assert set(made) | {"lengths"} >= {"batch_size", "dtypes", "gradients", "lengths", "rows",
-                                       "determinism", "updates", "files", "weights"}
+    assert set(made) | {"lengths"} == {"batch_size", "dtypes", "gradients", "lengths", "rows",
+                                       "padding", "determinism", "updates", "files", "weights"}
     assert "lengths" in made or not timed
 
 
@@ -155,6 +155,17 @@ class SeesNeighbours(layers.Layer):
 
 
 
+class SeesPaddingRows(layers.Layer):
+    """Takes the mean of the batch without weights while training."""
+
+    def build(self, spec):
+        self.mean = self.add_weight("mean", spec.shape[-1:], "zeros", trainable=False)
+
+    def forward(self, flow, training):
+        x, mean = flow.x, gt.batch_sum(flow.x) / 4.0
+        return flow.to(x - self.mean, updates={self.mean: mean} if training else {})
+
+
 class Restless(layers.Layer):
     """Another value at every call."""
     calls = 0
@@ -199,6 +210,7 @@ WRONG = [
     (WrongGradient(), (4,), "gradients: by input 0: the gradient gives "),
     (SeesPadding(), (3, 4), "lengths: steps beyond a row's length change it: by "),
     (SeesNeighbours(), (4,), "rows: row 0 depends on its neighbours: by "),
+    (SeesPaddingRows(), (4,), "padding: a row of weight zero changes an update: by "),
     (Restless(), (4,), "determinism: two runs differ"),
     (UpdatesTrained(), (4,), 'updates: "updates_trained/factor" is updated, and is trainable or '
                              "of another layer"),
@@ -235,7 +247,7 @@ def test_a_layer_that_raises_fails_with_its_error():
     class Broken(layers.Layer):
         def call(self, x):
             raise ValueError("no")
-    with pytest.raises(AssertionError, match="(?s)fails 8 checks.*  rows: ValueError: no"):
+    with pytest.raises(AssertionError, match="(?s)fails 9 checks.*  rows: ValueError: no"):
         check_layer(Broken(), (4,))
 
 
