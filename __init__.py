@@ -1,4 +1,4 @@
-"""gradatim: Keras-style estimators for scikit-learn pipelines, on layers, on one computation graph."""
+"""gradatim: Keras-style estimators for scikit-learn pipelines, on layers, on one graph."""
 __version__ = "0.1.0"
 
 # Where each public name lives. Nothing is imported before it is asked for: `import gradatim`

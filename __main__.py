@@ -1,4 +1,4 @@
-"""The command line: ``gradatim quickstart`` shows what the library does, ``gradatim info`` what is here."""
+"""The command line: ``gradatim quickstart`` shows what there is, ``gradatim info`` what is here."""
 from __future__ import annotations
 
 import argparse

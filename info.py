@@ -46,5 +46,7 @@ def threads() -> str:
     from threadpoolctl import threadpool_info
     import numpy  # noqa: F401  its library must be loaded to be asked
     pools = {f"{p['internal_api']} {p['num_threads']}" for p in threadpool_info()}
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processors = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
     return f"{processors} processors; {', '.join(sorted(pools)) or 'no thread pool'}"

@@ -18,7 +18,8 @@ class Error(Exception):
 
     Examples
     --------
-    >>> print(Error("matmul: the inner sizes differ, 4 and 5", got="[8, 4] [5, 3]", fix="transpose"))
+    >>> print(Error("matmul: the inner sizes differ, 4 and 5", got="[8, 4] [5, 3]",
+    ...             fix="transpose"))
     matmul: the inner sizes differ, 4 and 5
       got  [8, 4] [5, 3]
       fix  transpose

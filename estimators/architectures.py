@@ -54,7 +54,7 @@ def image(spec: Spec, n_outputs: int) -> Layer:
 
 
 def lenet(spec: Spec, n_outputs: int) -> Layer:
-    """Convolution, pooling, twice, then dense: after LeCun et al. 1998, with ReLU and max-pooling."""
+    """Convolution and pooling, twice, then dense (LeCun et al. 1998), with ReLU and max-pooling."""
     return Sequential([
         Conv2D(32, 3, padding="same", activation="relu"), MaxPooling2D(2),
         Conv2D(64, 3, padding="same", activation="relu"), MaxPooling2D(2),

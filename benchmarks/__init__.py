@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that print every number the README quotes; never timed tests."""
