@@ -38,12 +38,10 @@ def write(graph: Graph) -> str:
     for t in graph.inputs:
         words = _words(placeholder_settings(t), t.device)
         read[t], = line([t.spec], "placeholder", *words)
-    leaves = {n for n in graph.nodes if n.op in LEAVES and n.outputs[0] not in read}
-    leaves.update(v.node for v in graph.updates)
     computed = set(graph.steps)
-    for node in dict.fromkeys((*graph.nodes, *(v.node for v in graph.updates))):
-        if node not in computed and node not in leaves:
-            continue
+    written = [n for n in graph.nodes
+               if n in computed or n.op in LEAVES and n.outputs[0] not in read]
+    for node in dict.fromkeys((*written, *(v.node for v in graph.updates))):
         left = line(node.specs, node.op.name, *(read[t] for t in node.inputs),
                     *_words(node.settings, node.device))
         made.update(zip(node.outputs, left))

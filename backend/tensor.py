@@ -355,8 +355,11 @@ def apply(op: Op, *inputs, **settings):
     try:
         settings = op.settle(settings)
         inputs = _as_tensors(op, inputs)
-        device = context.device or next((t.device for t in inputs if t.device), "")
-        inputs = tuple(_moved(t, device) for t in inputs)
+        if op is copy_op:
+            device = settings["device"]
+        else:
+            device = context.device or next((t.device for t in inputs if t.device), "")
+            inputs = tuple(_moved(t, device) for t in inputs)
         specs = op.spec(*(t.spec for t in inputs), **settings)
     except Error as error:
         _locate(error, op, inputs, describe_line(where, context.layer), context.fix)
