@@ -7,12 +7,11 @@ from typing import Any, Sequence
 import numpy as np
 
 from .errors import BackendError
-from .graph import Graph
+from .graph import COLLECTIVES, Graph
 from .op import Op, ufunc
 from .tensor import constant_op
 
 API = 1                                                    # raised when this file's surface changes
-COLLECTIVES = ("all_reduce", "all_gather", "broadcast_from")
 
 
 class Backend:

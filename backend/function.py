@@ -1,4 +1,4 @@
-"""Running graphs: `function` compiles once and runs many times, `run` runs once, `eager` at once."""
+"""Running graphs: `function` compiles once and runs often, `run` runs once, `eager` at once."""
 from __future__ import annotations
 
 from collections import OrderedDict

@@ -6,7 +6,7 @@ from typing import Sequence
 import numpy as np
 
 from .errors import GradientError, ShapeError
-from .graph import topological
+from .graph import COLLECTIVES, topological
 from .op import OPS
 from .tensor import Tensor, constant, placeholder_op
 
@@ -53,7 +53,8 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -
     wrt = list(wrt)
     for t in (loss, *wrt):
         if not isinstance(t, Tensor):
-            raise GradientError(f"{t!r:.60} is not a tensor", fix="differentiate tensors by tensors")
+            raise GradientError(f"{t!r:.60} is not a tensor",
+                                fix="differentiate tensors by tensors")
     if not loss.spec.is_float:
         raise GradientError(f"the loss is {loss.dtype}, and only floating-point numbers have "
                             "gradients", at=loss.node.line,
@@ -107,7 +108,7 @@ def _complete(t: Tensor, whole, partial) -> Tensor | None:
 
 # Ops whose results are the same on all replicas, though rows of samples go in. How many entries
 # there are does not depend on them, so a mean over features stays what it is.
-COMMON = ("batch_sum", "all_reduce", "all_gather", "broadcast_from", "count")
+COMMON = ("batch_sum", "count", *COLLECTIVES)
 
 
 def per_sample(order) -> set:

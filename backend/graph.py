@@ -10,6 +10,10 @@ from .tensor import (LEAVES, Node, Tensor, Variable, constant_op, placeholder_op
                      variable_op)
 
 
+Rule = Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...] | None]
+COLLECTIVES = ("all_reduce", "all_gather", "broadcast_from")    # ops in which replicas meet
+
+
 class Graph:
     """Outputs and updates, and every node they need.
 
@@ -60,7 +64,7 @@ class Graph:
         self.variables: tuple[Variable, ...] = tuple(dict.fromkeys((*used, *self.updates)))
         self.buffers = dict(buffers or {})  # Tensor -> number: filled by the memory pass
 
-    def rewrite(self, rule: Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...] | None]) -> Graph:
+    def rewrite(self, rule: Rule) -> Graph:
         """A new graph in which ``rule(node, new_inputs)`` has replaced nodes.
 
         The rule sees each computed node in order, with its inputs already rewritten; it returns
@@ -149,7 +153,8 @@ def placeholder_settings(fed: Tensor) -> dict:
     return {"name": "", "shape": fed.shape, "dtype": fed.dtype.name, "batch": False}
 
 
-def topological(outputs: Iterable[Tensor], cut: frozenset[Tensor] = frozenset()) -> tuple[Node, ...]:
+def topological(outputs: Iterable[Tensor],
+                cut: frozenset[Tensor] = frozenset()) -> tuple[Node, ...]:
     """Nodes in an order in which inputs come first; nothing behind ``cut`` is visited."""
     order: list[Node] = []
     seen: set[Node] = set()

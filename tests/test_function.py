@@ -1,4 +1,4 @@
-"""Running: updates, feeds in the middle, only what is needed, errors of feeds, threads, the cache."""
+"""Running: updates, feeds in the middle, only what is needed, feed errors, threads, the cache."""
 import gc
 import importlib
 import inspect
@@ -54,11 +54,12 @@ def test_compute_leaves_variables_until_commit():
     assert w.numpy() == 2
 
 
-LENT = {"variable": lambda x, w: w, "feed": lambda x, w: x, "view of a feed": lambda x, w: x[:, None],
-        "view of a weight": lambda x, w: w[1:],
-        "stopped": lambda x, w: gt.stop_gradient(w), "constant": lambda x, w: gt.constant([1.0, 2.0]),
-        "broadcast": lambda x, w: gt.broadcast_to(x, shape=(2, 3)), "sum": lambda x, w: x + w,
-        "part": lambda x, w: gt.split(x + w, sections=3)[0]}
+LENT = {
+    "variable": lambda x, w: w, "feed": lambda x, w: x, "view of a feed": lambda x, w: x[:, None],
+    "view of a weight": lambda x, w: w[1:], "stopped": lambda x, w: gt.stop_gradient(w),
+    "constant": lambda x, w: gt.constant([1.0, 2.0]), "sum": lambda x, w: x + w,
+    "broadcast": lambda x, w: gt.broadcast_to(x, shape=(2, 3)),
+    "part": lambda x, w: gt.split(x + w, sections=3)[0]}
 
 
 @pytest.mark.parametrize("make", LENT.values(), ids=LENT)

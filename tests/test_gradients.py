@@ -1,4 +1,4 @@
-"""Gradients: any order, zeros where there is none, several outputs, errors, and where all_reduce goes."""
+"""Gradients: any order, zeros where there is none, errors, and where all_reduce goes."""
 import inspect
 
 import numpy as np

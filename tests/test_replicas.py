@@ -1,4 +1,4 @@
-"""Replicas: N of batch B compute what one of N * B does; failures free the others; communicators."""
+"""Replicas: N of batch B compute what one of N * B does; failures; communicators."""
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -156,7 +156,8 @@ def test_replicas_are_counted(replicas):
 
 def test_strategies_are_parameters():
     assert strategy("auto") == SingleDevice() and strategy(DataParallel(3)) == DataParallel(3)
-    assert DataParallel(2) != DataParallel(3) and repr(DataParallel(2)) == "DataParallel(replicas=2)"
+    assert DataParallel(2) != DataParallel(3)
+    assert repr(DataParallel(2)) == "DataParallel(replicas=2)"
     with pytest.raises(UnknownNameError, match='there is no strategy "doubel"'):
         strategy("doubel")
     with pytest.raises(ParameterError):

@@ -1,4 +1,4 @@
-"""The replication pass: a graph for the whole batch becomes one replica's graph with collectives."""
+"""The replication pass: a graph becomes one replica's graph, with collectives."""
 from __future__ import annotations
 
 import numpy as np

@@ -8,7 +8,7 @@ from ..tensor import placeholder_op, variable_op
 
 
 def common(graph: Graph) -> Graph:
-    """The graph with equal nodes merged; random ops are functions of their counters, so they too."""
+    """The graph with equal nodes merged; random ops too, as functions of their counters."""
     seen: dict = {}
 
     def rule(node, inputs):

@@ -4,8 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..array_module import numpy_module
-from ..base import COLLECTIVES
-from ..graph import Graph
+from ..graph import COLLECTIVES, Graph
 from ..tensor import constant, constant_op
 
 SMALL = 16  # elements: a folded constant lives as long as the program and is in its text

@@ -1,4 +1,4 @@
-"""Lifetime-shared memory: results whose lifetimes do not overlap share a buffer, in place if they can."""
+"""Shared memory: results whose lifetimes do not overlap share a buffer."""
 from __future__ import annotations
 
 from ..graph import Graph

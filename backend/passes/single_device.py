@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import COLLECTIVES
-from ..graph import Graph
+from ..graph import COLLECTIVES, Graph
 from ..tensor import constant
 
 

@@ -1,0 +1,321 @@
+// The instruction set of elementwise chains, and the loop over blocks that runs a chain.
+#include "elementwise.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+
+#include "vector_math.hpp"
+
+// One loop each, built for the newest instructions and picked when the library is loaded.
+#define VECTORISED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+
+namespace gradatim {
+namespace {
+
+constexpr int BLOCK = 512;   // elements per register: 16 registers of float stay in 32 KB
+
+using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, int n);
+
+#define LOOP(name, R, T, expression)                                                         \
+  VECTORISED void name(void* d_, const void* a_, const void* b_, const void* c_, int n) {    \
+    R* __restrict d = static_cast<R*>(d_);                                                   \
+    const T* a = static_cast<const T*>(a_);                                                  \
+    const T* b = static_cast<const T*>(b_);                                                  \
+    const T* c = static_cast<const T*>(c_);                                                  \
+    (void)a; (void)b; (void)c;                                                               \
+    _Pragma("GCC ivdep") for (int i = 0; i < n; i++) d[i] = expression;                      \
+  }
+
+#define ARITHMETIC(T, suffix)                                                                \
+  LOOP(add_##suffix, T, T, a[i] + b[i])                                                      \
+  LOOP(sub_##suffix, T, T, a[i] - b[i])                                                      \
+  LOOP(mul_##suffix, T, T, a[i] * b[i])                                                      \
+  LOOP(neg_##suffix, T, T, -a[i])                                                            \
+  LOOP(lt_##suffix, uint8_t, T, a[i] < b[i])                                                 \
+  LOOP(le_##suffix, uint8_t, T, a[i] <= b[i])                                                \
+  LOOP(gt_##suffix, uint8_t, T, a[i] > b[i])                                                 \
+  LOOP(ge_##suffix, uint8_t, T, a[i] >= b[i])                                                \
+  LOOP(eq_##suffix, uint8_t, T, a[i] == b[i])                                                \
+  LOOP(ne_##suffix, uint8_t, T, a[i] != b[i])                                                \
+  VECTORISED void select_##suffix(void* d_, const void* a_, const void* b_, const void* c_,  \
+                                  int n) {                                                   \
+    T* __restrict d = static_cast<T*>(d_);                                                   \
+    const uint8_t* a = static_cast<const uint8_t*>(a_);                                      \
+    const T* b = static_cast<const T*>(b_);                                                  \
+    const T* c = static_cast<const T*>(c_);                                                  \
+    _Pragma("GCC ivdep") for (int i = 0; i < n; i++) d[i] = a[i] ? b[i] : c[i];              \
+  }
+
+#define FLOATING(T, suffix)                                                                  \
+  LOOP(div_##suffix, T, T, a[i] / b[i])                                                      \
+  LOOP(abs_##suffix, T, T, std::fabs(a[i]))                                                  \
+  LOOP(sqrt_##suffix, T, T, std::sqrt(a[i]))                                                 \
+  LOOP(floor_##suffix, T, T, std::floor(a[i]))                                               \
+  LOOP(ceil_##suffix, T, T, std::ceil(a[i]))                                                 \
+  LOOP(rint_##suffix, T, T, std::nearbyint(a[i]))                                            \
+  LOOP(sin_##suffix, T, T, std::sin(a[i]))                                                   \
+  LOOP(cos_##suffix, T, T, std::cos(a[i]))                                                   \
+  LOOP(tan_##suffix, T, T, std::tan(a[i]))                                                   \
+  LOOP(asin_##suffix, T, T, std::asin(a[i]))                                                 \
+  LOOP(acos_##suffix, T, T, std::acos(a[i]))                                                 \
+  LOOP(atan_##suffix, T, T, std::atan(a[i]))                                                 \
+  LOOP(sinh_##suffix, T, T, std::sinh(a[i]))                                                 \
+  LOOP(cosh_##suffix, T, T, std::cosh(a[i]))                                                 \
+  LOOP(asinh_##suffix, T, T, std::asinh(a[i]))                                               \
+  LOOP(acosh_##suffix, T, T, std::acosh(a[i]))                                               \
+  LOOP(atanh_##suffix, T, T, std::atanh(a[i]))                                               \
+  LOOP(erf_##suffix, T, T, std::erf(a[i]))                                                   \
+  LOOP(pow_##suffix, T, T, std::pow(a[i], b[i]))                                             \
+  LOOP(fmod_##suffix, T, T, std::fmod(a[i], b[i]))
+
+ARITHMETIC(float, float32)
+ARITHMETIC(double, float64)
+ARITHMETIC(int32_t, int32)
+ARITHMETIC(int64_t, int64)
+FLOATING(float, float32)
+FLOATING(double, float64)
+LOOP(abs_int32, int32_t, int32_t, a[i] < 0 ? -a[i] : a[i])
+LOOP(abs_int64, int64_t, int64_t, a[i] < 0 ? -a[i] : a[i])
+LOOP(exp_float32, float, float, math::exp(a[i]))
+LOOP(expm1_float32, float, float, math::expm1(a[i]))
+LOOP(log_float32, float, float, math::log(a[i]))
+LOOP(log1p_float32, float, float, math::log1p(a[i]))
+LOOP(tanh_float32, float, float, math::tanh(a[i]))
+LOOP(exp_float64, double, double, std::exp(a[i]))
+LOOP(expm1_float64, double, double, std::expm1(a[i]))
+LOOP(log_float64, double, double, std::log(a[i]))
+LOOP(log1p_float64, double, double, std::log1p(a[i]))
+LOOP(tanh_float64, double, double, std::tanh(a[i]))
+LOOP(not_bool, uint8_t, uint8_t, !a[i])
+LOOP(and_bool, uint8_t, uint8_t, a[i] && b[i])
+LOOP(or_bool, uint8_t, uint8_t, a[i] || b[i])
+LOOP(eq_bool, uint8_t, uint8_t, a[i] == b[i])
+LOOP(ne_bool, uint8_t, uint8_t, a[i] != b[i])
+LOOP(select_bool, uint8_t, uint8_t, a[i] ? b[i] : c[i])
+
+#define CASTS(T, suffix)                                                                     \
+  LOOP(cast_##suffix##_float32, float, T, static_cast<float>(a[i]))                          \
+  LOOP(cast_##suffix##_float64, double, T, static_cast<double>(a[i]))                        \
+  LOOP(cast_##suffix##_int32, int32_t, T, static_cast<int32_t>(a[i]))                        \
+  LOOP(cast_##suffix##_int64, int64_t, T, static_cast<int64_t>(a[i]))                        \
+  LOOP(cast_##suffix##_uint8, uint8_t, T, static_cast<uint8_t>(a[i]))                        \
+  LOOP(cast_##suffix##_bool, uint8_t, T, a[i] != T(0))
+
+CASTS(float, float32)
+CASTS(double, float64)
+CASTS(int32_t, int32)
+CASTS(int64_t, int64)
+CASTS(uint8_t, uint8)
+CASTS(uint8_t, bool)
+
+#define ROW(op, suffix) {#op "_" #suffix, op##_##suffix}
+#define ARITHMETIC_ROWS(s)                                                                   \
+  ROW(add, s), ROW(sub, s), ROW(mul, s), ROW(neg, s), ROW(abs, s), ROW(lt, s), ROW(le, s),   \
+      ROW(gt, s), ROW(ge, s), ROW(eq, s), ROW(ne, s), ROW(select, s)
+#define FLOATING_ROWS(s)                                                                     \
+  ROW(div, s), ROW(sqrt, s), ROW(floor, s), ROW(ceil, s), ROW(rint, s), ROW(sin, s),         \
+      ROW(cos, s), ROW(tan, s), ROW(asin, s), ROW(acos, s), ROW(atan, s), ROW(sinh, s),      \
+      ROW(cosh, s), ROW(asinh, s), ROW(acosh, s), ROW(atanh, s), ROW(erf, s), ROW(pow, s),   \
+      ROW(fmod, s), ROW(exp, s), ROW(expm1, s), ROW(log, s), ROW(log1p, s), ROW(tanh, s)
+#define CAST_ROWS(s)                                                                         \
+  ROW(cast_##s, float32), ROW(cast_##s, float64), ROW(cast_##s, int32), ROW(cast_##s, int64), \
+      ROW(cast_##s, uint8), ROW(cast_##s, bool)
+
+const std::map<std::string, Kernel>& kernels() {
+  static const std::map<std::string, Kernel> table = {
+      ARITHMETIC_ROWS(float32), ARITHMETIC_ROWS(float64), ARITHMETIC_ROWS(int32),
+      ARITHMETIC_ROWS(int64), FLOATING_ROWS(float32), FLOATING_ROWS(float64), ROW(not, bool),
+      ROW(and, bool), ROW(or, bool), ROW(eq, bool), ROW(ne, bool), ROW(select, bool),
+      CAST_ROWS(float32), CAST_ROWS(float64), CAST_ROWS(int32), CAST_ROWS(int64),
+      CAST_ROWS(uint8), CAST_ROWS(bool)};
+  return table;
+}
+
+void fill(void* d, DType dtype, double number, int n) {
+  switch (dtype) {
+    case DType::F32: std::fill_n(static_cast<float*>(d), n, static_cast<float>(number)); break;
+    case DType::F64: std::fill_n(static_cast<double*>(d), n, number); break;
+    case DType::I32: std::fill_n(static_cast<int32_t*>(d), n, static_cast<int32_t>(number)); break;
+    case DType::I64: std::fill_n(static_cast<int64_t*>(d), n, static_cast<int64_t>(number)); break;
+    default: std::fill_n(static_cast<uint8_t*>(d), n, static_cast<uint8_t>(number));
+  }
+}
+
+// Axes of a chain, merged where every operand runs through them as through one.
+struct Walk {
+  std::vector<int64_t> shape;
+  std::vector<std::vector<int64_t>> strides;   // per operand, as many as axes
+};
+
+Walk merged(std::vector<int64_t> shape, const std::vector<const Operand*>& operands) {
+  Walk walk;
+  walk.strides.resize(operands.size());
+  for (size_t axis = 0; axis < shape.size(); axis++) {
+    if (shape[axis] == 1) continue;
+    bool joins = !walk.shape.empty();
+    for (size_t o = 0; o < operands.size() && joins; o++)
+      joins = walk.strides[o].back() == operands[o]->strides[axis] * shape[axis];
+    if (joins) {
+      walk.shape.back() *= shape[axis];
+      for (size_t o = 0; o < operands.size(); o++)
+        walk.strides[o].back() = operands[o]->strides[axis];
+    } else {
+      walk.shape.push_back(shape[axis]);
+      for (size_t o = 0; o < operands.size(); o++)
+        walk.strides[o].push_back(operands[o]->strides[axis]);
+    }
+  }
+  return walk;
+}
+
+template <class T>
+void gather_run(T* d, const T* s, int64_t stride, int64_t n) {
+  if (stride == 1) std::memcpy(d, s, n * sizeof(T));
+  else if (stride == 0) std::fill_n(d, n, *s);
+  else for (int64_t i = 0; i < n; i++) d[i] = s[i * stride];
+}
+
+// Elements [start, start + n) of the chain, taken from a strided operand.
+void load(char* d, const char* base, size_t width, const std::vector<int64_t>& shape,
+          const std::vector<int64_t>& strides, int64_t start, int64_t n) {
+  int axes = static_cast<int>(shape.size());
+  int64_t index[8], at = 0, rest = start;
+  for (int i = axes - 1; i >= 0; i--) {
+    index[i] = rest % shape[i];
+    rest /= shape[i];
+    at += index[i] * strides[i];
+  }
+  int inner = axes - 1;
+  while (n > 0) {
+    int64_t run = axes ? std::min<int64_t>(n, shape[inner] - index[inner]) : 1;
+    int64_t stride = axes ? strides[inner] : 0;
+    const char* s = base + at * static_cast<int64_t>(width);
+    if (width == 4) gather_run((int32_t*)d, (const int32_t*)s, stride, run);
+    else if (width == 8) gather_run((int64_t*)d, (const int64_t*)s, stride, run);
+    else gather_run((uint8_t*)d, (const uint8_t*)s, stride, run);
+    d += run * width;
+    n -= run;
+    if (n <= 0) break;
+    at += run * stride;
+    index[inner] += run;
+    for (int i = inner; i > 0 && index[i] == shape[i]; i--) {
+      at += strides[i - 1] - shape[i] * strides[i];
+      index[i] = 0;
+      index[i - 1]++;
+    }
+  }
+}
+
+struct Planned {            // an instruction ready to run
+  Kernel kernel;
+  int dst, a, b, c;
+};
+
+struct Chain {
+  int64_t size;
+  Walk walk;
+  std::vector<Operand> inputs, outputs;
+  std::vector<size_t> input_width, output_width;
+  std::vector<char> direct;                        // inputs read where they lie
+  std::vector<int> input_register, output_register;
+  std::vector<std::pair<int, std::pair<DType, double>>> fills;
+  std::vector<Planned> code;
+  int registers;
+
+  void run(char* const* at) const {
+    int64_t blocks = (size + BLOCK - 1) / BLOCK;
+    int64_t grain = std::max<int64_t>(1, 16384 / BLOCK / std::max<size_t>(1, code.size() / 4));
+    parallel(blocks, grain, [&](int64_t begin, int64_t end) { this->blocks(at, begin, end); });
+  }
+
+  void blocks(char* const* at, int64_t begin, int64_t end) const {
+    static thread_local std::vector<char> memory;
+    size_t need = static_cast<size_t>(registers) * BLOCK * 8 + 64;
+    if (memory.size() < need) memory.resize(need);
+    char* first = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+    char* own[256];
+    char* where[256];
+    for (int r = 0; r < registers; r++) where[r] = own[r] = first + size_t(r) * BLOCK * 8;
+    for (auto& [r, filling] : fills) fill(own[r], filling.first, filling.second, BLOCK);
+    for (size_t i = 0; i < inputs.size(); i++)      // a single number is spread out once
+      if (all_zero(walk.strides[i])) {
+        std::vector<int64_t> one{BLOCK}, zero{0};
+        load(own[input_register[i]], at[inputs[i].value] + inputs[i].offset * input_width[i],
+             input_width[i], one, zero, 0, BLOCK);
+      }
+    for (int64_t block = begin; block < end; block++) {
+      int64_t start = block * BLOCK;
+      int n = static_cast<int>(std::min<int64_t>(BLOCK, size - start));
+      for (size_t i = 0; i < inputs.size(); i++) {
+        const char* base = at[inputs[i].value] + inputs[i].offset * input_width[i];
+        if (direct[i])
+          where[input_register[i]] = const_cast<char*>(base) + start * input_width[i];
+        else if (!all_zero(walk.strides[i]))
+          load(own[input_register[i]], base, input_width[i], walk.shape, walk.strides[i], start, n);
+      }
+      for (const Planned& p : code)
+        p.kernel(where[p.dst], where[p.a], where[p.b], where[p.c], n);
+      for (size_t i = 0; i < outputs.size(); i++)
+        std::memcpy(at[outputs[i].value] + (outputs[i].offset + start) * output_width[i],
+                    where[output_register[i]], n * output_width[i]);
+    }
+  }
+
+  static bool all_zero(const std::vector<int64_t>& strides) {
+    return std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
+  }
+};
+
+}  // namespace
+
+void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
+                     std::vector<Operand> inputs, std::vector<Operand> outputs,
+                     std::vector<int> output_registers, std::vector<Instruction> code,
+                     int registers) {
+  if (registers > 250) throw std::invalid_argument("an elementwise chain of too many registers");
+  Chain chain;
+  chain.size = 1;
+  for (int64_t n : shape) chain.size *= n;
+  std::vector<const Operand*> all;
+  for (auto& o : inputs) all.push_back(&o);
+  for (auto& o : outputs) all.push_back(&o);
+  chain.walk = merged(shape, all);
+  chain.registers = registers;
+  chain.input_register.assign(inputs.size(), 0);
+  std::vector<int> uses;
+  for (auto& o : inputs) {
+    uses.push_back(o.value);
+    chain.input_width.push_back(size_of(program.at(o.value).dtype));
+  }
+  for (auto& o : outputs) {
+    uses.push_back(o.value);
+    chain.output_width.push_back(size_of(program.at(o.value).dtype));
+  }
+  for (auto& i : code) {
+    if (i.op == "load") {
+      chain.input_register[static_cast<int>(i.number)] = i.dst;
+    } else if (i.op == "fill") {
+      chain.fills.push_back({i.dst, {dtype_of(i.dtype), i.number}});
+    } else {
+      std::string key = i.op + "_" + i.dtype + (i.op == "cast" ? "_" + i.to : "");
+      auto found = kernels().find(key);
+      if (found == kernels().end()) throw std::invalid_argument("no elementwise loop for " + key);
+      chain.code.push_back({found->second, i.dst, i.a, i.b, i.c});
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); i++) {
+    auto& s = chain.walk.strides[i];
+    chain.direct.push_back(s.size() == 1 && s[0] == 1);
+  }
+  chain.inputs = std::move(inputs);
+  chain.outputs = std::move(outputs);
+  chain.output_register = std::move(output_registers);
+  double flops = static_cast<double>(chain.size) * chain.code.size();
+  program.step(std::move(name), uses, [chain = std::move(chain)](char* const* at) { chain.run(at); },
+               flops);
+}
+
+}  // namespace gradatim

@@ -1,0 +1,31 @@
+// Fused elementwise chains: a register program over blocks that fit the first-level cache.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "program.hpp"
+
+namespace gradatim {
+
+// Where an input or output of a chain lies: a value, seen with strides (in elements).
+struct Operand {
+  int value;
+  int64_t offset;
+  std::vector<int64_t> strides;   // one per axis of the chain's shape; 0 where it is broadcast
+};
+
+// dst = op(a, b, c) on registers; constants and loads have no sources.
+struct Instruction {
+  std::string op;                 // "add", "exp", "select", "cast", "load", "fill", ...
+  std::string dtype;              // of the sources ("cast": from), or of the result for fill
+  std::string to;                 // of the result, for "cast"
+  int dst, a, b, c;
+  double number;                  // for "fill"; for "load" the operand's index
+};
+
+void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
+                     std::vector<Operand> inputs, std::vector<Operand> outputs,
+                     std::vector<int> output_registers, std::vector<Instruction> code,
+                     int registers);
+
+}  // namespace gradatim

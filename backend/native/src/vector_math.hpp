@@ -1,0 +1,100 @@
+// exp, log, tanh and their kin in single precision, written so that loops over them vectorise.
+// NaN stays NaN, infinities and signed zeros come out as the C library's; errors stay below 2 ulp.
+// Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf), rederived reductions.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+namespace gradatim::math {
+
+inline float bits_to_float(int32_t b) { float f; std::memcpy(&f, &b, 4); return f; }
+inline int32_t float_to_bits(float f) { int32_t b; std::memcpy(&b, &f, 4); return b; }
+inline float power_of_two(int32_t n) { return bits_to_float((n + 127) << 23); }
+
+// n and r with x = n ln 2 + r, |r| <= ln(2)/2; x within +-104.
+inline float reduce(float x, float& n) {
+  n = std::nearbyint(x * 1.44269504088896341f);
+  float r = x - n * 0.693359375f;
+  return r + n * 2.12194440e-4f;
+}
+
+// (exp(r) - 1 - r) / r^2
+inline float exp_tail(float r) {
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  return p * r + 5.0000001201e-1f;
+}
+
+inline float exp(float x) {
+  float c = x < -104.0f ? -104.0f : x > 89.0f ? 89.0f : x, n;
+  float r = reduce(c, n);
+  float y = exp_tail(r) * r * r + r + 1.0f;
+  int32_t k = static_cast<int32_t>(n), half = k >> 1;
+  return y * power_of_two(half) * power_of_two(k - half);
+}
+
+inline float expm1(float x) {
+  float c = x < -40.0f ? -40.0f : x > 88.5f ? 88.5f : x, n;
+  float r = reduce(c, n);
+  float scale = power_of_two(static_cast<int32_t>(n));
+  float y = scale * (exp_tail(r) * r * r + r) + (scale - 1.0f);
+  y = x > 88.5f ? exp(x) : y;
+  return x == 0.0f ? x : y;
+}
+
+inline float log(float x) {
+  bool tiny = x < std::numeric_limits<float>::min();
+  float scaled = tiny ? x * 8388608.0f : x;
+  int32_t b = float_to_bits(scaled);
+  int32_t e = (b >> 23) - 126 - (tiny ? 23 : 0);
+  float m = bits_to_float((b & 0x007fffff) | 0x3f000000);        // [0.5, 1)
+  bool low = m < 0.707106781186547524f;
+  float f = low ? m + m - 1.0f : m - 1.0f;
+  float n = static_cast<float>(low ? e - 1 : e);
+  float p = 7.0376836292e-2f;
+  p = p * f - 1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f - 1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f - 1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f - 2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  float z = f * f, y = p * f * z;
+  y = y + n * -2.12194440e-4f;
+  y = y - 0.5f * z;
+  float result = f + y + n * 0.693359375f;
+  result = x == std::numeric_limits<float>::infinity() ? x : result;
+  result = x < 0.0f ? std::numeric_limits<float>::quiet_NaN() : result;
+  result = x == 0.0f ? -std::numeric_limits<float>::infinity() : result;
+  return x != x ? x : result;
+}
+
+inline float log1p(float x) {
+  float u = 1.0f + x, d = u - 1.0f;
+  float y = log(u) * (x / (d == 0.0f ? 1.0f : d));
+  y = d == 0.0f ? x : y;
+  y = x == std::numeric_limits<float>::infinity() ? x : y;
+  return x == -1.0f ? -std::numeric_limits<float>::infinity() : y;
+}
+
+inline float tanh(float x) {
+  float a = x < 0.0f ? -x : x, z = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  float small = p * z * x + x;
+  float large = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
+  large = x < 0.0f ? -large : large;
+  float result = a < 0.625f ? small : large;
+  return x != x ? x : result;
+}
+
+}  // namespace gradatim::math
