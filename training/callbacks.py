@@ -8,8 +8,11 @@ from typing import Callable
 
 import numpy as np
 
-from ..backend.errors import NonFiniteError, ParameterError
+from ..backend.errors import FileAccessError, NonFiniteError, ParameterError
+from ..layers.arguments import number, one_of
 from ..layers.value import Value
+
+MODES = ("auto", "min", "max")
 
 
 class Callback(Value):
@@ -46,11 +49,16 @@ class EarlyStopping(Callback):
     monitor : str
         A key of the logs; ``"val_loss"`` falls back to ``"loss"`` without validation data.
     patience : int
-        Epochs without improvement that are allowed.
+        After so many epochs in a row without improvement training stops.
     min_delta : float
-        What counts as an improvement.
+        A change of more than this is an improvement.
     mode : {"auto", "min", "max"}
-        Direction of improvement; auto: down for losses and errors, up for the rest.
+        Direction of improvement; auto: as the metric says, and down for losses.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range; during training, if nothing is called ``monitor``.
 
     Examples
     --------
@@ -61,10 +69,9 @@ class EarlyStopping(Callback):
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0,
                  mode: str = "auto"):
-        if not isinstance(patience, (int, np.integer)) or patience < 0:
-            raise ParameterError(f"patience must be a whole number from 0 on, not {patience!r}")
-        self.monitor, self.patience, self.min_delta = monitor, int(patience), min_delta
-        self.mode = _mode(mode)
+        self.monitor, self.patience = monitor, _whole("patience", patience)
+        self.min_delta = number("min_delta", min_delta, at_least=0.0)
+        self.mode = one_of("mode", mode, MODES)
 
     def on_fit_begin(self, run):
         memory = run.memory(self)
@@ -79,7 +86,7 @@ class EarlyStopping(Callback):
             run.best_epoch = run.epoch
         else:
             memory.wait += 1
-            run.stop = run.stop or memory.wait > self.patience
+            run.stop = run.stop or memory.wait >= self.patience
 
     def on_fit_end(self, run):
         weights = run.memory(self).weights
@@ -97,9 +104,14 @@ class ReduceLROnPlateau(Callback):
     factor : float
         What the rate is multiplied by.
     patience : int
-        Epochs without improvement before that.
+        How many epochs in a row without improvement come before that.
     min_lr : float
-        Smallest rate.
+        The rate is not lowered further than this.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range; during training, if nothing is called ``monitor``.
 
     Examples
     --------
@@ -110,10 +122,13 @@ class ReduceLROnPlateau(Callback):
 
     def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10,
                  min_delta: float = 1e-4, min_lr: float = 0.0, mode: str = "auto"):
-        if not 0 < factor < 1:
+        if not 0 < number("factor", factor) < 1:
             raise ParameterError(f"factor must be in (0, 1), not {factor!r}")
-        self.monitor, self.factor, self.patience = monitor, factor, patience
-        self.min_delta, self.min_lr, self.mode = min_delta, min_lr, _mode(mode)
+        self.monitor, self.factor = monitor, float(factor)
+        self.patience = _whole("patience", patience)
+        self.min_delta = number("min_delta", min_delta, at_least=0.0)
+        self.min_lr = number("min_lr", min_lr, at_least=0.0)
+        self.mode = one_of("mode", mode, MODES)
 
     def on_fit_begin(self, run):
         memory = run.memory(self)
@@ -128,11 +143,17 @@ class ReduceLROnPlateau(Callback):
         memory.wait += 1
         if memory.wait >= self.patience:
             memory.wait = 0
-            run.learning_rate = max(run.learning_rate * self.factor, self.min_lr)
+            if run.learning_rate > self.min_lr:
+                run.learning_rate = max(run.learning_rate * self.factor, self.min_lr)
 
 
 class TerminateOnNaN(Callback):
     """Stop with an error as soon as the loss of an epoch is NaN or infinite.
+
+    Raises
+    ------
+    NonFiniteError
+        During training; the model keeps the weights it has then.
 
     Examples
     --------
@@ -157,6 +178,11 @@ class CSVLogger(Callback):
     append : bool
         Whether to go on after what is there.
 
+    Raises
+    ------
+    FileAccessError
+        During training, if the file cannot be written.
+
     Examples
     --------
     >>> from gradatim.training import CSVLogger
@@ -172,12 +198,16 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, run):
         memory = run.memory(self)
-        fresh = memory.first and not (self.append and os.path.exists(self.path))
-        with open(self.path, "w" if fresh else "a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["epoch", *run.logs])
-            writer.writerow([run.epoch, *run.logs.values()])
+        kept = self.append and os.path.exists(self.path) and os.path.getsize(self.path) > 0
+        fresh = memory.first and not kept
+        rows = [["epoch", *run.logs]] if fresh else []
+        try:
+            with open(self.path, "w" if fresh else "a", newline="") as file:
+                csv.writer(file).writerows([*rows, [run.epoch, *run.logs.values()]])
+        except OSError as error:
+            raise FileAccessError(f'the log "{self.path}" cannot be written',
+                                  got=error.strerror, fix="pass a path in a folder that exists"
+                                  ) from error
         memory.first = False
 
 
@@ -209,7 +239,7 @@ class FunctionCallback(Callback):
 
 
 def _nothing(run) -> None:
-    pass
+    """What is called where no function was given."""
 
 
 def callbacks_of(callbacks) -> list[Callback]:
@@ -224,10 +254,11 @@ def callbacks_of(callbacks) -> list[Callback]:
     return found
 
 
-def _mode(mode: str) -> str:
-    if mode not in ("auto", "min", "max"):
-        raise ParameterError(f"mode must be 'auto', 'min' or 'max', not {mode!r}")
-    return mode
+def _whole(name: str, value) -> int:
+    """A whole number from 0 on."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    raise ParameterError(f"{name} must be a whole number from 0 on, not {value!r}")
 
 
 def _signed(run, monitor: str, mode: str) -> float:
@@ -236,6 +267,7 @@ def _signed(run, monitor: str, mode: str) -> float:
     if key not in run.logs:
         raise ParameterError(f'there is nothing called "{monitor}" to monitor',
                              fix=f"use one of {', '.join(run.logs)}")
-    down = mode == "min" or mode == "auto" and ("loss" in key or "error" in key)
-    value = run.logs[key] if down else -run.logs[key]
+    rising = {m.name for m in run.trainer.metrics if m.greater_is_better}
+    up = mode == "max" or mode == "auto" and key.removeprefix("val_") in rising
+    value = -run.logs[key] if up else run.logs[key]
     return math.inf if math.isnan(value) else value

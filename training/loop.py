@@ -34,11 +34,12 @@ class Run:
         self.epoch, self.logs, self.history = 0, {}, []
         self.stop = self.interrupted = False
         self.best_epoch: int | None = None
-        self._memories: dict[int, SimpleNamespace] = {}
+        self._memories: dict[int, tuple] = {}
 
     def memory(self, callback) -> SimpleNamespace:
         """What a callback remembers during this fit."""
-        return self._memories.setdefault(id(callback), SimpleNamespace())
+        # The callback is kept beside its memory, so that its id stays its own.
+        return self._memories.setdefault(id(callback), (callback, SimpleNamespace()))[1]
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the model's weights by path."""
@@ -56,28 +57,24 @@ class Run:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.trainer.keys.rate.assign(np.float32(value))
+        self.trainer.keys.rate.assign(np.float64(value))
 
 
-def fit_loop(trainer, source, validation, epochs: int, callbacks, verbose: int,
-             first_epoch: int = 0) -> Run:
+def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch: int = 0) -> None:
     """Train for some epochs; Ctrl-C ends training and keeps what has been learned."""
-    run = Run(trainer, epochs)
-    steps = source.steps_per_epoch
-    keys = trainer.keys
+    trainer, keys, steps = run.trainer, run.trainer.keys, source.steps_per_epoch
     keys.start.assign(keys.step.numpy())
-    keys.total.assign(np.float32(max(epochs * steps, 1)))
+    keys.total.assign(np.float64(max(run.epochs * steps, 1)))
     for callback in callbacks:
         callback.on_fit_begin(run)
-    progress = Progress(epochs * steps, verbose, f"epoch 1/{epochs}")
+    progress = Progress(run.epochs, steps, verbose)
     try:
-        for run.epoch in range(epochs):
-            logs = _one_epoch(trainer, source, first_epoch + run.epoch, progress)
+        for run.epoch in range(run.epochs):
+            logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
             run.logs = logs
             run.history.append(logs)
-            progress.epoch(run.epoch, epochs, logs)
             for callback in callbacks:
                 callback.on_epoch_end(run)
             if run.stop:
@@ -85,24 +82,32 @@ def fit_loop(trainer, source, validation, epochs: int, callbacks, verbose: int,
     except KeyboardInterrupt:
         run.interrupted = True
     finally:
-        progress.close()
+        progress.close(run.epoch, run.logs)
     for callback in callbacks:
         callback.on_fit_end(run)
-    return run
 
 
-def _one_epoch(trainer, source, epoch: int, progress: Progress) -> dict[str, float]:
+def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, float]:
     """Every batch once; the logs are exact over the epoch's samples."""
-    totals: list | None = None
-    names: list[str] = []
-    rate = 0.0
-    for batch in source.epoch(epoch):
+    trainer = run.trainer
+    totals: list = []
+
+    def logs() -> dict[str, float]:
+        return trainer.logs(names, totals) | {"learning_rate": float(rate)}
+
+    for batch in source.epoch(number):
         function, names = trainer.training_function(batch)
         *sums, rate = function(*feeds_of(batch))
-        totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
-        if progress.bar is not None:
-            progress.step(lambda: trainer.logs(names, totals) | {"learning_rate": float(rate)})
-    return trainer.logs(names, totals) | {"learning_rate": float(rate)}
+        totals = added(totals, sums)
+        progress.step(run.epoch, logs)
+    return logs()
+
+
+def added(totals: list[np.ndarray], sums: list) -> list[np.ndarray]:
+    """Sums of sums in float64, which counts to 2**53 without an error."""
+    if not totals:
+        return [np.asarray(s, np.float64) for s in sums]
+    return [np.add(total, s, dtype=np.float64) for total, s in zip(totals, sums)]
 
 
 def feeds_of(batch) -> list[np.ndarray]:

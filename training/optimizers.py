@@ -1,10 +1,9 @@
 """Optimizers as graph: each turns gradients into new values of parameters and of its slots."""
 from __future__ import annotations
 
-import numpy as np
-
 from ..backend import OPS, Tensor, Variable, variable
 from ..backend.errors import ParameterError, unknown_name
+from ..layers.arguments import fraction, number
 from ..layers.value import Value
 
 sqrt, maximum, square, cast = OPS["sqrt"], OPS["maximum"], OPS["square"], OPS["cast"]
@@ -13,16 +12,24 @@ sqrt, maximum, square, cast = OPS["sqrt"], OPS["maximum"], OPS["square"], OPS["c
 class Optimizer(Value):
     """Base: plain parameters without state; the state lives in variables that training owns.
 
+    Formulas are Keras's. A subclass names its ``slots`` and defines `change`.
+
     Parameters
     ----------
     learning_rate : float
         Step size before any schedule.
     weight_decay : float
-        Decoupled: each step also shrinks parameters by ``learning_rate * weight_decay``
-        (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, 2019).
+        Decoupled: each step also shrinks every parameter, biases too, by
+        ``learning_rate * weight_decay`` (Loshchilov and Hutter, *Decoupled Weight Decay
+        Regularization*, 2019).
     global_clipnorm : float, optional
         If the norm of all gradients together is larger, they are scaled down to it
         (Pascanu, Mikolov and Bengio, 2013).
+
+    Raises
+    ------
+    ParameterError
+        If one of them is negative or no number.
 
     Examples
     --------
@@ -34,10 +41,13 @@ class Optimizer(Value):
 
     def __init__(self, learning_rate: float, weight_decay: float = 0.0,
                  global_clipnorm: float | None = None):
-        self.learning_rate = _number("learning_rate", learning_rate)
-        self.weight_decay = _number("weight_decay", weight_decay)
-        self.global_clipnorm = global_clipnorm if global_clipnorm is None else \
-            _number("global_clipnorm", global_clipnorm)
+        self.learning_rate = number("learning_rate", learning_rate, at_least=0.0)
+        self.weight_decay = number("weight_decay", weight_decay, at_least=0.0)
+        self.global_clipnorm = None if global_clipnorm is None else \
+            number("global_clipnorm", global_clipnorm, at_least=0.0)
+        if self.global_clipnorm == 0:
+            raise ParameterError("global_clipnorm must be larger than 0: nothing would be learned",
+                                 fix="leave it None")
 
     def state_for(self, parameters: dict[str, Variable]) -> dict[str, dict[str, Variable]]:
         """Slot variables by slot and parameter path: ``adam/m/dense_1/kernel``."""
@@ -49,28 +59,45 @@ class Optimizer(Value):
                 state: dict[str, dict[str, Variable]], rate: Tensor, step: Tensor) -> dict:
         """New values of parameters and slots.
 
-        ``rate`` is the 0-d float32 learning rate now and ``step`` the 0-d int64 number of steps
-        made before this one.
+        Parameters
+        ----------
+        parameters : dict of str to Variable
+            By path.
+        gradients : dict of str to Tensor
+            The gradient of each.
+        state : dict of str to dict
+            What `state_for` made.
+        rate : Tensor
+            0-d float64, the learning rate now.
+        step : Tensor
+            0-d int64, how many steps were made before this one.
+
+        Returns
+        -------
+        dict of Variable to Tensor
         """
         gradients = self.clip(gradients)
+        scale = self.scale(rate, cast(step, dtype="float64") + 1.0)
+        decay = rate * self.weight_decay
         result: dict[Variable, Tensor] = {}
-        scalars: dict = {}
+        scalars: dict = {}                   # by element type: they are the same for all parameters
         for path, p in parameters.items():
-            if p.dtype not in scalars:
-                t = cast(step, dtype=p.dtype.name) + 1.0
-                scalars[p.dtype] = (cast(rate, dtype=p.dtype.name), t)
-            r, t = scalars[p.dtype]
+            name = p.dtype.name
+            if name not in scalars:
+                scalars[name] = cast(scale, dtype=name), cast(decay, dtype=name)
             slots = {slot: state[slot][path] for slot in self.slots}
-            change, new = self.change(gradients[path], slots, r, t)
-            value = p - change
-            if self.weight_decay:
-                value = value - p * (r * self.weight_decay)
-            result[p] = value
+            change, new = self.change(gradients[path], slots, scalars[name][0])
+            value = p - p * scalars[name][1] if self.weight_decay else p
+            result[p] = value - change
             result.update((slots[slot], tensor) for slot, tensor in new.items())
         return result
 
-    def change(self, g: Tensor, slots: dict, rate: Tensor, t: Tensor) -> tuple[Tensor, dict]:
-        """What is subtracted from a parameter, and the new slots; ``t`` counts from 1."""
+    def scale(self, rate: Tensor, t: Tensor) -> Tensor:
+        """What `change` multiplies by in step ``t``, counted from 1; both 0-d float64."""
+        return rate
+
+    def change(self, g: Tensor, slots: dict, scale: Tensor) -> tuple[Tensor, dict]:
+        """What is subtracted from a parameter, and the new slots."""
         raise NotImplementedError
 
     def clip(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -90,9 +117,10 @@ class SGD(Optimizer):
     learning_rate, weight_decay, global_clipnorm
         See `Optimizer`.
     momentum : float
-        Share of the last velocity that is kept: ``v = momentum * v - rate * g``.
+        Share of the last velocity that is kept, in [0, 1): ``v = momentum * v + rate * g``, and
+        the step is ``v``.
     nesterov : bool
-        Step by ``momentum * v - rate * g`` from the new velocity.
+        The step is ``momentum * v + rate * g`` with the new velocity.
 
     Examples
     --------
@@ -104,18 +132,19 @@ class SGD(Optimizer):
     def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
                  weight_decay: float = 0.0, global_clipnorm: float | None = None):
         super().__init__(learning_rate, weight_decay, global_clipnorm)
-        self.momentum, self.nesterov = _number("momentum", momentum), bool(nesterov)
+        self.momentum, self.nesterov = fraction("momentum", momentum), bool(nesterov)
 
     @property
     def slots(self):
         """One velocity per parameter when there is momentum."""
         return ("velocity",) if self.momentum else ()
 
-    def change(self, g, slots, rate, t):
+    def change(self, g, slots, scale):
         if not self.momentum:
-            return g * rate, {}
-        velocity = slots["velocity"] * self.momentum + g * rate
-        step = velocity * self.momentum + g * rate if self.nesterov else velocity
+            return g * scale, {}
+        push = g * scale
+        velocity = slots["velocity"] * self.momentum + push
+        step = velocity * self.momentum + push if self.nesterov else velocity
         return step, {"velocity": velocity}
 
 
@@ -127,7 +156,7 @@ class RMSprop(Optimizer):
     learning_rate, weight_decay, global_clipnorm
         See `Optimizer`.
     rho : float
-        Decay of the running mean of squares.
+        Decay of the running mean of squares, in [0, 1).
     epsilon : float
         Added to the mean square under the root, as in Keras.
 
@@ -142,23 +171,23 @@ class RMSprop(Optimizer):
     def __init__(self, learning_rate: float = 0.001, rho: float = 0.9, epsilon: float = 1e-7,
                  weight_decay: float = 0.0, global_clipnorm: float | None = None):
         super().__init__(learning_rate, weight_decay, global_clipnorm)
-        self.rho, self.epsilon = _number("rho", rho), _number("epsilon", epsilon)
+        self.rho, self.epsilon = fraction("rho", rho), number("epsilon", epsilon, at_least=0.0)
 
-    def change(self, g, slots, rate, t):
+    def change(self, g, slots, scale):
         mean = slots["mean_square"]
         mean = mean + (g * g - mean) * (1.0 - self.rho)
-        return g * rate / sqrt(mean + self.epsilon), {"mean_square": mean}
+        return g * scale / sqrt(mean + self.epsilon), {"mean_square": mean}
 
 
 class Adam(Optimizer):
-    """Adaptive moments (Kingma and Ba 2015, with the bias correction of section 2 end).
+    """Adaptive moments (Kingma and Ba 2015), the bias correction folded into the rate (section 2).
 
     Parameters
     ----------
     learning_rate, weight_decay, global_clipnorm
         See `Optimizer`.
     beta_1, beta_2 : float
-        Decay of the running means of gradients and of their squares.
+        Decay of the running means of gradients and of their squares, in [0, 1).
     epsilon : float
         Added to the root ("epsilon hat" of the paper).
 
@@ -174,16 +203,18 @@ class Adam(Optimizer):
                  epsilon: float = 1e-7, weight_decay: float = 0.0,
                  global_clipnorm: float | None = None):
         super().__init__(learning_rate, weight_decay, global_clipnorm)
-        self.beta_1, self.beta_2 = _number("beta_1", beta_1), _number("beta_2", beta_2)
-        self.epsilon = _number("epsilon", epsilon)
+        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
+        self.epsilon = number("epsilon", epsilon, at_least=0.0)
 
-    def change(self, g, slots, rate, t):
+    def scale(self, rate, t):
+        corrections = [1.0 - OPS["power"](beta, t) for beta in (self.beta_1, self.beta_2)]
+        return rate * sqrt(corrections[1]) / corrections[0]
+
+    def change(self, g, slots, scale):
         m, v = slots["m"], slots["v"]
         m = m + (g - m) * (1.0 - self.beta_1)
         v = v + (g * g - v) * (1.0 - self.beta_2)
-        rate = rate * sqrt(1.0 - OPS["power"](self.beta_2, t)) / (
-            1.0 - OPS["power"](self.beta_1, t))
-        return m * rate / (sqrt(v) + self.epsilon), {"m": m, "v": v}
+        return m * scale / (sqrt(v) + self.epsilon), {"m": m, "v": v}
 
 
 class AdamW(Adam):
@@ -230,11 +261,3 @@ def global_norm(gradients: dict[str, Tensor]) -> Tensor:
         part = square(g).sum()
         total = part if total is None else total + cast(part, dtype=total.dtype.name)
     return sqrt(total)
-
-
-def _number(name: str, value) -> float:
-    """A finite number from 0 on."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) \
-            and np.isfinite(value) and value >= 0:
-        return float(value)
-    raise ParameterError(f"{name} must be a finite number from 0 on, not {value!r}")

@@ -2,43 +2,40 @@
 from __future__ import annotations
 
 import time
+from typing import Callable
 
 
 class Progress:
-    """A bar over all steps of a fit; silent when ``verbose`` is 0.
+    """A bar over all steps of a fit, on the error stream; silent when ``verbose`` is 0.
 
-    The postfix is refreshed about ten times a second, so that tiny steps are not slowed down.
+    The numbers are refreshed about ten times a second, so that tiny steps are not slowed down.
     """
 
-    def __init__(self, total: int, verbose: int, label: str):
-        self.bar, self.last, self.waiting = None, 0.0, 0
+    def __init__(self, epochs: int, steps: int, verbose: int):
+        self.bar, self.epochs, self.last, self.waiting = None, epochs, 0.0, 0
         if verbose:
             from tqdm.auto import tqdm
-            self.bar = tqdm(total=total, desc=label, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(total=epochs * steps, unit="step", dynamic_ncols=True)
 
-    def step(self, logs) -> None:
-        """One step is done; ``logs`` is a callable that gives the numbers to show."""
+    def step(self, epoch: int, logs: Callable[[], dict]) -> None:
+        """One step is done; ``logs`` gives the numbers to show, if it is time to."""
         if self.bar is None:
             return
         self.waiting += 1
         now = time.monotonic()
         if now - self.last >= 0.1:
-            self._show(logs())
             self.last = now
+            self.show(epoch, logs())
 
-    def epoch(self, number: int, epochs: int, logs: dict) -> None:
-        """An epoch is done: show its exact numbers."""
-        if self.bar is not None:
-            self.bar.set_description(f"epoch {number + 1}/{epochs}", refresh=False)
-            self._show(logs)
-
-    def _show(self, logs: dict) -> None:
+    def show(self, epoch: int, logs: dict) -> None:
+        """Bring the bar up to date."""
+        self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
         self.bar.set_postfix({k: f"{v:.4g}" for k, v in logs.items()}, refresh=False)
         self.bar.update(self.waiting)
         self.waiting = 0
 
-    def close(self) -> None:
+    def close(self, epoch: int, logs: dict) -> None:
         """Finish the bar, also after an error."""
         if self.bar is not None:
-            self.bar.update(self.waiting)
+            self.show(epoch, logs)
             self.bar.close()

@@ -5,6 +5,7 @@ import math
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, unknown_name
+from ..layers.arguments import fraction
 from ..layers.value import Value
 
 where, cos, minimum, power = OPS["where"], OPS["cos"], OPS["minimum"], OPS["power"]
@@ -21,14 +22,24 @@ class Schedule(Value):
     """
 
     def factor(self, step: Tensor, total: Tensor) -> Tensor:
-        """0-d float32 factor; ``step`` counts from 0, ``total`` steps are planned."""
+        """0-d float64 factor; ``step`` counts from 0, ``total`` steps are planned, both float64."""
         raise NotImplementedError
 
     def table(self, total: int) -> list[float]:
-        """The factor at every step of a fit of ``total`` steps."""
+        """The factor at every step of a fit of ``total`` steps.
+
+        Parameters
+        ----------
+        total : int
+            How many steps are planned.
+
+        Returns
+        -------
+        list of float
+        """
         from ..backend import function, placeholder
-        step = placeholder((), "float32", "step", batch=False)
-        whole = placeholder((), "float32", "total", batch=False)
+        step = placeholder((), "float64", "step", batch=False)
+        whole = placeholder((), "float64", "total", batch=False)
         compute = function([step, whole], self.factor(step, whole), backend="reference")
         return [float(compute(i, total)) for i in range(total)]
 
@@ -53,7 +64,12 @@ class Exponential(Schedule):
     Parameters
     ----------
     final : float
-        Factor reached at the end.
+        Factor reached at the end, in (0, 1).
+
+    Raises
+    ------
+    ParameterError
+        If ``final`` is out of range.
 
     Examples
     --------
@@ -63,7 +79,7 @@ class Exponential(Schedule):
     """
 
     def __init__(self, final: float = 0.01):
-        self.final = _fraction("final", final)
+        self.final = fraction("final", final)
         if not self.final:
             raise ParameterError("final must be larger than 0: exponential decay never reaches 0",
                                  fix='use schedule="cosine"')
@@ -78,9 +94,14 @@ class Cosine(Schedule):
     Parameters
     ----------
     warmup : float
-        Share of all steps over which the rate rises from near 0.
+        Share of all steps over which the rate rises from near 0, in [0, 1).
     final : float
-        Factor at the end.
+        Factor at the end, in [0, 1).
+
+    Raises
+    ------
+    ParameterError
+        If one of them is out of range.
 
     Examples
     --------
@@ -90,7 +111,7 @@ class Cosine(Schedule):
     """
 
     def __init__(self, warmup: float = 0.0, final: float = 0.0):
-        self.warmup, self.final = _fraction("warmup", warmup), _fraction("final", final)
+        self.warmup, self.final = fraction("warmup", warmup), fraction("final", final)
 
     def factor(self, step, total):
         falling = minimum(1.0, (step - total * self.warmup) / (total * (1.0 - self.warmup)))
@@ -107,9 +128,14 @@ class OneCycle(Schedule):
     Parameters
     ----------
     peak : float
-        Share of all steps after which the rate is highest.
+        Share of all steps after which the rate is highest, in (0, 1).
     start, final : float
-        Factors at the beginning and at the end.
+        Factors at the beginning and at the end, in [0, 1).
+
+    Raises
+    ------
+    ParameterError
+        If one of them is out of range.
 
     Examples
     --------
@@ -119,8 +145,8 @@ class OneCycle(Schedule):
     """
 
     def __init__(self, peak: float = 0.3, start: float = 0.04, final: float = 1e-4):
-        self.peak, self.start = _fraction("peak", peak), _fraction("start", start)
-        self.final = _fraction("final", final)
+        self.peak, self.start = fraction("peak", peak), fraction("start", start)
+        self.final = fraction("final", final)
         if not self.peak:
             raise ParameterError("peak must be larger than 0", fix='use schedule="cosine"')
 
@@ -145,9 +171,3 @@ def schedule(name) -> Schedule:
     if isinstance(name, str):
         raise unknown_name("schedule", name, SCHEDULES)
     raise ParameterError(f"a schedule is a name or a Schedule, not {name!r}")
-
-
-def _fraction(name: str, value) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1:
-        return float(value)
-    raise ParameterError(f"{name} must be a number in [0, 1), not {value!r}")

@@ -1,17 +1,20 @@
 """Sources: samples in memory, handed to the loop as batches of few different shapes."""
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Sequence
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
-from ..backend.errors import DataError, ShapeError
+from ..backend.errors import DataError, ParameterError, ShapeError
 from ..datasets.batching import Batches, pad_sequences
 from ..datasets.buckets import length_buckets
 
+LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
+
 
 class Batch(NamedTuple):
-    """What one step is fed. Rows from ``valid`` on are padding and weigh zero."""
+    """What one step is fed. Rows from ``valid`` on are padding: the first row again, weighing zero.
+    """
     x: np.ndarray                       # (batch, ...)
     y: np.ndarray                       # (batch, ...)
     weights: np.ndarray                 # (batch,)
@@ -34,29 +37,49 @@ class Source:
         Rows per step; None takes all rows in every step, in the order given.
     dtype : str
         Element type of the weights.
+    x_dtype : str, optional
+        Element type the net takes; ``dtype`` by default.
     seed : int
         Decides the order of samples, with the number of the epoch.
     shuffle : bool
         Whether the order changes at all.
     multiple : int
         Batches have a multiple of so many rows, as replicas need.
+
+    Raises
+    ------
+    DataError
+        If there are no samples, or a weight is negative or no number.
+    ShapeError
+        If X, y and weights differ in length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.training.sources import Source
+    >>> source = Source(np.zeros((5, 2)), np.arange(5), batch_size=2, shuffle=False)
+    >>> [(b.y.tolist(), b.weights.tolist()) for b in source.epoch(0)][-1]
+    ([4, 4], [1.0, 0.0])
     """
 
     def __init__(self, X, y, weights=None, *, batch_size: int | None, dtype="float32",
-                 seed: int = 0, shuffle: bool = True, multiple: int = 1):
+                 x_dtype: str | None = None, seed: int = 0, shuffle: bool = True,
+                 multiple: int = 1):
         self.n = len(X)
         if self.n == 0:
-            raise DataError("there are no samples to train on")
-        if len(y) != self.n:
-            raise ShapeError(f"X has {self.n} samples and y has {len(y)}")
+            raise DataError("there are no samples", fix="pass at least one row")
+        if np.ndim(y) == 0 or len(y) != self.n:
+            raise ShapeError("X and y differ in their number of samples",
+                             got=f"{self.n} and {len(y) if np.ndim(y) else 'one number'}",
+                             fix="pass one row of y per sample")
+        if batch_size is not None and batch_size < 1:
+            raise ParameterError(f"batch_size must be a whole number from 1 on, not {batch_size!r}",
+                                 fix="pass None for all samples in every step")
         self.X, self.y = X, y
-        self.weights = np.ones(self.n, dtype) if weights is None else np.asarray(weights, dtype)
-        if self.weights.shape != (self.n,):
-            raise ShapeError("sample_weight must hold one number per sample",
-                             got=f"shape {self.weights.shape} for {self.n} samples")
+        self.weights = checked_weights(weights, self.n, dtype)
         self.sequences = isinstance(X, list)
         self.lengths = np.array([len(s) for s in X], np.int64) if self.sequences else None
-        self.dtype = dtype
+        self.x_dtype = x_dtype or dtype
         self.whole = batch_size is None
         rows = self.n if self.whole else min(batch_size, self.n)
         self.batch_size = -(-rows // multiple) * multiple
@@ -78,24 +101,22 @@ class Source:
             for rows, time in self._buckets(number):
                 yield self._gather(rows, time, self.batch_size)
         else:
+            large = self.X[0].nbytes * self.batch_size >= LARGE_BATCH
             batches = Batches((self.X, self.y, self.weights), self.batch_size,
-                              shuffle=self.shuffle, seed=self.seed, epoch=number)
+                              shuffle=self.shuffle, seed=self.seed, epoch=number,
+                              prefetch=int(large))
             for (x, y, weights), valid in batches:
-                if valid < len(weights):
-                    weights = np.where(np.arange(len(weights)) < valid, weights, 0).astype(
-                        weights.dtype)
-                yield Batch(x, y, weights, None, valid)
+                yield Batch(x, y, without_padding(weights, valid), None, valid)
 
     def _all(self) -> Batch:
         """Every row, once prepared and then handed over again and again."""
-        if self._whole is None:
-            if self.sequences:
-                self._whole = self._gather(np.arange(self.n), int(self.lengths.max()),
-                                           self.batch_size)
-            else:
-                arrays = (padded(np.asarray(a), self.batch_size)
-                          for a in (self.X, self.y, self.weights))
-                self._whole = Batch(*arrays, None, self.n)
+        if self._whole is None and self.sequences:
+            self._whole = self._gather(np.arange(self.n), int(self.lengths.max()), self.batch_size)
+        elif self._whole is None:
+            x, y, weights = (padded(np.asarray(a), self.batch_size)
+                             for a in (self.X, self.y, self.weights))
+            self._whole = Batch(x.astype(self.x_dtype, copy=False), y,
+                                without_padding(weights, self.n), None, self.n)
         return self._whole
 
     def _buckets(self, epoch: int) -> list[tuple[np.ndarray, int]]:
@@ -105,38 +126,69 @@ class Source:
 
     def _gather(self, rows: np.ndarray, time: int, size: int) -> Batch:
         """Pad some sequences to ``time`` steps, and the batch to ``size`` rows."""
-        x, lengths = pad_sequences(self.X, time, self.dtype, rows)
-        valid = len(rows)
-        return Batch(*(padded(a, size) for a in (x, self.y[rows], self.weights[rows], lengths)),
-                     valid)
+        x, lengths = stacked(self.X, time, self.x_dtype, rows)
+        x, y, weights, lengths = (padded(a, size) for a in (x, self.y[rows], self.weights[rows],
+                                                            lengths))
+        return Batch(x, y, without_padding(weights, len(rows)), lengths, len(rows))
+
+
+def checked_weights(weights, n: int, dtype: str) -> np.ndarray:
+    """One weight from 0 on per sample, 1 by default."""
+    if weights is None:
+        return np.ones(n, dtype)
+    weights = np.asarray(weights, dtype)
+    if weights.shape != (n,):
+        raise ShapeError("sample_weight must hold one number per sample",
+                         got=f"shape {list(weights.shape)} for {n} samples",
+                         fix="pass a 1-d array as long as X")
+    if not (weights >= 0).all() or not np.isfinite(weights).all():
+        raise DataError("sample_weight must hold finite numbers from 0 on",
+                        got=f"{weights.min()} to {weights.max()}")
+    return weights
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:
-    """The array with rows of zeros up to ``size`` rows."""
+    """The array with its first row again up to ``size`` rows, so that padding computes no NaN."""
     missing = size - len(array)
     if not missing:
         return array
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+    return np.concatenate([array, np.broadcast_to(array[:1], (missing, *array.shape[1:]))])
 
 
-def chunks(X, batch_size: int, dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray | None, slice]]:
-    """Rows in order for prediction: (x, lengths, where the rows belong).
+def without_padding(weights: np.ndarray, valid: int) -> np.ndarray:
+    """The weights with zeros from row ``valid`` on."""
+    if valid == len(weights):
+        return weights
+    weights = weights.copy()
+    weights[valid:] = 0
+    return weights
+
+
+def stacked(sequences: list, time: int, dtype: str, rows) -> tuple[np.ndarray, np.ndarray]:
+    """Some sequences as one array ``(rows, time, ...)``, and their lengths."""
+    x, lengths = pad_sequences(sequences, time, dtype, rows)
+    return x[..., 0] if sequences[0].ndim == 1 else x, lengths
+
+
+def chunks(X, largest: int, dtype: str) -> Iterator[tuple[np.ndarray, np.ndarray | None,
+                                                          np.ndarray]]:
+    """Batches for prediction: (x, lengths, which rows of X they are).
 
     The number of rows is one of few sizes, so that few programs exist: the last chunk is padded.
+    Sequences are taken in the order of their lengths, so that little time is padded.
     """
-    n = len(X)
     sequences = isinstance(X, list)
-    lengths = np.array([len(s) for s in X], np.int64) if sequences else None
+    order = np.argsort([len(s) for s in X], kind="stable") if sequences else np.arange(len(X))
     start = 0
-    while start < n:
-        size = fitting_size(n - start, batch_size)
-        rows = np.arange(start, min(start + size, n))
+    while start < len(X):
+        size = fitting_size(len(X) - start, largest)
+        rows = order[start:start + size]
         if sequences:
-            x, real = pad_sequences(X, fitting_time(int(lengths[rows].max())), dtype, rows)
+            x, lengths = stacked(X, fitting_time(len(X[rows[-1]])), dtype, rows)
+            lengths = padded(lengths, size)
         else:
-            x, real = np.asarray(X[start:start + size]), None
-        real = None if real is None else padded(real, size)
-        yield padded(x, size), real, slice(start, start + len(rows))
+            x, lengths = X[start:start + size].astype(dtype, copy=False), None
+        yield padded(x, size), lengths, rows
         start += len(rows)
 
 
@@ -154,16 +206,37 @@ def fitting_time(longest: int) -> int:
     return -(-longest // step) * step
 
 
-def as_samples(X, dtype) -> np.ndarray | list:
-    """Samples as an array, or as a list of ``(time, features)`` arrays of unequal length."""
-    if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) >= 1:
-        shapes = {np.shape(s) for s in X}
-        if len(shapes) > 1:
-            found = [np.asarray(s, dtype) for s in X]
+def as_samples(X, dtype: str, rank: int | None = None) -> np.ndarray | list:
+    """Samples as an array, or as a list of arrays of unequal length.
+
+    Parameters
+    ----------
+    X : array-like (n, ...) or list of array-like
+        Sequences in a list are ``(time, features)`` or ``(time,)``: token numbers where the net
+        takes whole numbers, and one feature otherwise.
+    dtype : str
+        Element type the net takes.
+    rank : int, optional
+        Axes of a sample the net was built for.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)
+    listed = isinstance(X, (list, tuple)) and len(X) > 0
+    if listed and len({np.shape(s) for s in X if np.ndim(s)}) > 1:
+        found = [np.asarray(s, dtype) for s in X]
+        if not dtype.startswith("int"):
             found = [s[:, None] if s.ndim == 1 else s for s in found]
-            widths: Sequence[int] = sorted({s.shape[1] for s in found})
-            if any(s.ndim != 2 for s in found) or len(widths) > 1:
-                raise ShapeError("sequences must be (time, features) with equal features",
-                                 got=f"features {widths}")
-            return found
-    return np.asarray(X)
+        shapes = sorted({s.shape[1:] for s in found if s.ndim})
+        if len(shapes) > 1 or any(not 1 <= s.ndim <= 2 for s in found):
+            raise ShapeError("sequences must be (time, features) with equal features",
+                             got=" ".join(f"(time, {', '.join(map(str, s))})" for s in shapes),
+                             fix="give every sequence the same features")
+        return found
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise DataError("X is neither an array nor a list of sequences", got=str(error)) from None
+    if array.dtype.kind not in "biuf":
+        raise DataError("X must hold numbers", got=f"dtype {array.dtype}",
+                        fix="encode texts and categories first")
+    return array[..., None] if listed and array.ndim == 2 == rank else array

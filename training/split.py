@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend.errors import DataError
+from ..backend.errors import DataError, ParameterError
 
 
 def split(X, y, weights, fraction: float, seed: int, labels=None):
@@ -14,31 +14,43 @@ def split(X, y, weights, fraction: float, seed: int, labels=None):
     X, y, weights : array or list (n, ...), weights may be None
         Samples.
     fraction : float
-        Share held out, at least one sample on either side.
+        Share held out, rounded to whole samples, with at least one sample on either side.
     seed : int
         Decides which.
     labels : array (n,), optional
-        Each label gets its share of the held-out part, to the nearest sample.
+        Each label gets its share of the held-out part: within one sample of ``fraction`` times
+        its count. A label with one sample stays in training as long as ``fraction`` is below 1/2.
+
+    Returns
+    -------
+    tuple, tuple
+        ``(X, y, weights)`` of the training part and of the held-out part, rows in their old order.
 
     Raises
     ------
     DataError
         If a single sample is to be split.
+    ParameterError
+        If ``fraction`` is not between 0 and 1.
 
     Examples
     --------
     >>> import numpy as np
     >>> from gradatim.training.split import split
-    >>> (_, y, _), (_, y_val, _) = split(np.arange(8), np.arange(8) % 2, None, 0.25, 0, np.arange(8) % 2)
+    >>> y = np.arange(8) % 2
+    >>> (_, y, _), (_, y_val, _) = split(np.arange(8), y, None, 0.25, seed=0, labels=y)
     >>> sorted(y_val.tolist())
     [0, 1]
     """
     n = len(X)
+    if not 0 < fraction < 1:
+        raise ParameterError(f"validation_fraction must be in (0, 1), not {fraction!r}",
+                             fix="pass X_val and y_val for validation data of your own")
     if n < 2:
         raise DataError("one sample cannot be split into training and validation",
-                        fix="pass more samples, or early_stopping=False")
+                        fix="pass more samples, or X_val and y_val")
     count = min(max(int(round(fraction * n)), 1), n - 1)
-    order = np.random.Generator(np.random.Philox(key=[seed % 2**64, n])).permutation(n)
+    order = np.random.Generator(np.random.Philox(key=np.array([seed, n], np.uint64))).permutation(n)
     if labels is not None:
         labels = np.asarray(labels)[order]
         _, codes = np.unique(labels, return_inverse=True)
@@ -52,6 +64,6 @@ def split(X, y, weights, fraction: float, seed: int, labels=None):
 
     def take(rows):
         samples = [X[i] for i in rows] if isinstance(X, list) else X[rows]
-        return samples, y[rows], None if weights is None else np.asarray(weights)[rows]
+        return samples, np.asarray(y)[rows], None if weights is None else np.asarray(weights)[rows]
 
     return take(kept), take(held)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..backend import OPS, Tensor, Variable, gradients, placeholder, variable
 from ..layers.base import Flow
+from ..layers.losses import CrossEntropy
 
 batch_sum, cast, maximum = OPS["batch_sum"], OPS["cast"], OPS["maximum"]
 
@@ -27,8 +28,8 @@ class Keys:
         self.seed = variable(np.int64(seed), name="training/seed", trainable=False)
         self.step = variable(np.int64(0), name="training/step", trainable=False)
         self.start = variable(np.int64(0), name="training/start", trainable=False)
-        self.total = variable(np.float32(1), name="training/total", trainable=False)
-        self.rate = variable(np.float32(rate), name="training/rate", trainable=False)
+        self.total = variable(np.float64(1), name="training/total", trainable=False)
+        self.rate = variable(np.float64(rate), name="training/rate", trainable=False)
 
     def variables(self) -> dict[str, Variable]:
         """By name, for checkpoints."""
@@ -45,20 +46,28 @@ def inputs_for(shapes: Shapes, dtype: str) -> tuple[list[Tensor], Tensor, Tensor
     return [t for t in (x, y, weights, lengths) if t is not None], x, y, weights, lengths
 
 
-def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean loss over the batch, and every sum that is counted."""
+def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, dict[tuple, Tensor]]:
+    """The mean loss over the batch, and every sum that is counted by (metric, part)."""
     masked = {"lengths": out.lengths} if out.lengths is not None else {}
     values = loss(y, out.x, **masked)                                  # (batch,)
     total, weight = batch_sum(values, weights), batch_sum(weights)
-    sums = {"loss/sum": total, "loss/weight": weight}
+    sums = {("loss", "sum"): total, ("loss", "weight"): weight}
     for metric in metrics:
-        for name, tensor in metric.sums(y, out.x, weights).items():
-            sums[f"{metric.name}/{name}"] = tensor
+        given = logits_of(loss, out.x) if metric.takes_logits else out.x
+        for part, tensor in metric.sums(y, given, weights, **masked).items():
+            sums[metric.name, part] = tensor
     tiny = float(np.finfo(total.dtype).tiny)
     return total / maximum(weight, tiny), sums
 
 
-def training_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], dict]:
+def logits_of(loss, y_pred: Tensor) -> Tensor:
+    """What labels are read off: the output before its last sigmoid or softmax."""
+    if isinstance(loss, CrossEntropy):
+        return loss.logits(y_pred)
+    return y_pred.node.inputs[0] if y_pred.node.op.name == "sigmoid" else y_pred
+
+
+def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:
     """Inputs, counted sums (with the rate), and updates of one optimizer step."""
     keys: Keys = trainer.keys
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
@@ -73,14 +82,14 @@ def training_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], dic
             if p.ndim >= 2:                                            # kernels, not biases
                 objective = objective + OPS["square"](p).sum() * (0.5 * trainer.alpha)
     slopes = dict(zip(parameters, gradients(objective, list(parameters.values()))))
-    since = cast(keys.step - keys.start, dtype="float32")
+    since = cast(keys.step - keys.start, dtype="float64")
     rate = keys.rate * trainer.schedule.factor(since, keys.total)
     updates = {**out.updates, keys.step: keys.step + 1}
     updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
-    return feeds, {**sums, "learning_rate": rate}, updates
+    return feeds, {**sums, ("learning_rate", ""): rate}, updates
 
 
-def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], dict]:
+def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:
     """Inputs and counted sums, with nothing changed."""
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
     out = trainer.model.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
@@ -88,12 +97,10 @@ def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[str, Tensor], d
     return feeds, sums, {}
 
 
-def prediction_step(trainer, shape, dtype: str, lengths: bool,
-                    head: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Inputs and the net's output, with ``head`` on top of it."""
-    x = placeholder(shape, dtype, "x")
-    feeds = [x]
-    if lengths:
-        feeds.append(placeholder((shape[0],), "int64", "lengths"))
-    flow = Flow(x, feeds[1] if lengths else None, dtype=trainer.dtype)
-    return feeds, head(trainer.model.run(flow, training=False).x)
+def prediction_step(trainer, shape, lengths: bool, head: Callable[[Tensor], Tensor]
+                    ) -> tuple[list[Tensor], Tensor, bool]:
+    """Inputs, the net's output with ``head`` on top of it, and whether it has a row per step."""
+    x = placeholder(shape, trainer.x_dtype, "x")
+    feeds = [x, placeholder((shape[0],), "int64", "lengths")] if lengths else [x]
+    out = trainer.model.run(Flow(*feeds, dtype=trainer.dtype), training=False)
+    return feeds, head(out.x), lengths and out.lengths is not None

@@ -5,13 +5,15 @@ from typing import Callable
 
 import numpy as np
 
-from ..backend import Tensor, get_backend, placeholder
+from ..backend import Tensor, function, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
-from ..backend.errors import ParameterError
+from ..backend.errors import DataError, ParameterError
+from ..layers.arguments import number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
 from .callbacks import callbacks_of
-from .loop import Run, feeds_of, fit_loop
+from .loop import Run, added, feeds_of, fit_loop
+from .metrics import Metric
 from .metrics import metric as find_metric
 from .optimizers import optimizer as find_optimizer
 from .schedules import schedule as find_schedule
@@ -44,7 +46,7 @@ class Trainer:
     dtype : {"float32", "float64"}
         Element type of weights and activations.
     seed : int
-        Decides first weights, order of samples and dropout: equal seeds give equal bits.
+        From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give equal bits.
     backend : str or Backend
         Where it runs.
     strategy : str or Strategy
@@ -53,7 +55,21 @@ class Trainer:
     Attributes
     ----------
     history : list of dict
-        The logs of every epoch of the last fit.
+        The logs of every epoch of the last fit, also of one that was interrupted or failed:
+        ``loss``, the metrics by name, both again with ``val_`` before them if there are
+        validation data, and ``learning_rate``.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range or two metrics have the same name.
+    UnknownNameError
+        If there is no loss, optimizer, schedule, metric, backend or strategy of that name.
+
+    Notes
+    -----
+    The loss of a step is ``sum(w * loss) / sum(w)`` over its samples, with their weights ``w``,
+    plus the penalties.
 
     Examples
     --------
@@ -72,17 +88,24 @@ class Trainer:
         if not isinstance(model, Layer):
             raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
                                  fix="pass a Sequential or a Model")
+        if model.takes_several:
+            raise ParameterError("a Trainer feeds one input, and this model has several",
+                                 fix="join the inputs in one array and slice it in the model")
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 63:
+            raise ParameterError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
         self.model, self.loss = model, find_loss(loss)
-        self.optimizer, self.schedule = find_optimizer(optimizer), find_schedule(schedule)
-        self.metrics = [find_metric(m) for m in metrics]
-        self.alpha, self.dtype, self.seed = alpha, dtype, int(seed)
+        self.optimizer, self.schedule = find_optimizer(optimizer), schedule
+        self.metrics = metrics_of(metrics)
+        self.alpha, self.seed = number("alpha", alpha, at_least=0.0), int(seed)
+        self.dtype = one_of("dtype", dtype, ("float32", "float64"))
         self.backend, self.strategy = get_backend(backend), find_strategy(strategy)
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
-        self.keys = Keys(self.seed, rate)
+        self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
         self.history: list[dict] = []
         self._functions: dict = {}
-        self._ready = False
+        self._sample: tuple[int, ...] | None = None    # the shape the model was built for
+        self._outputs = 0                              # how many numbers the last axis has
 
     def fit(self, X, y, sample_weight=None, *, epochs: int = 10, batch_size: int | None = 32,
             X_val=None, y_val=None, sample_weight_val=None, validation_fraction: float = 0.0,
@@ -92,12 +115,13 @@ class Trainer:
 
         Parameters
         ----------
-        X : array (n, ...) or list of arrays (time, features)
-            Samples.
+        X : array (n, ...) or list of array
+            Samples. In a list, sequences of unequal length: each ``(time, features)``, or
+            ``(time,)`` with token numbers if the model takes whole numbers.
         y : array (n, ...)
             Targets, one row per sample.
         sample_weight : array (n,), optional
-            Weights of the samples in the loss and in batch statistics.
+            Weights from 0 on of the samples in the loss and in batch statistics.
         epochs : int
             Passes over the samples.
         batch_size : int or None
@@ -105,45 +129,67 @@ class Trainer:
         X_val, y_val, sample_weight_val
             Validation data of your own.
         validation_fraction : float
-            Otherwise, the share of samples held out at random, stratified by label on request.
+            Otherwise, the share of samples held out at random, rounded to whole samples.
         stratify : bool
-            Whether the held-out part has the labels' proportions.
+            Whether each label has that share of the held-out part, to within one sample.
         shuffle : bool
-            Whether the order of samples changes from epoch to epoch.
+            Whether the order of samples changes from epoch to epoch. Sequences of unequal length
+            are grouped by length in any case.
         callbacks : Callback or sequence of Callback
             What happens at the ends of epochs.
         verbose : int
-            1 shows a bar.
+            1 shows a progress bar on the error stream.
         first_epoch : int
             Number of the first epoch, which decides the order of samples.
 
         Returns
         -------
         Run
-            With ``history``, ``best_epoch`` and ``interrupted``.
+            With ``history``, ``best_epoch`` and ``interrupted``. Ctrl-C ends training after the
+            step that is under way, and what has been learned stays.
+
+        Raises
+        ------
+        DataError, ShapeError
+            If the data cannot be used or do not fit the model.
         """
-        X, y = as_samples(X, self.dtype), np.asarray(y)
+        if not isinstance(epochs, (int, np.integer)) or epochs < 0:
+            raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
         callbacks = callbacks_of(callbacks)
+        X, y = self._samples(X), np.asarray(y)
         if X_val is None and validation_fraction:
             (X, y, sample_weight), (X_val, y_val, sample_weight_val) = split(
                 X, y, sample_weight, validation_fraction, self.seed, y if stratify else None)
+        if X_val is not None and y_val is None:
+            raise DataError("X_val needs y_val beside it")
         self.prepare(X)
-        y = self.targets(y)
-        source = Source(X, y, sample_weight, batch_size=batch_size, dtype=self.dtype,
-                        seed=self.seed, shuffle=shuffle, multiple=self.strategy.replicas)
+        source = self._source(X, y, sample_weight, batch_size, shuffle)
         validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val)
-        run = fit_loop(self, source, validation, epochs, callbacks, verbose, first_epoch)
+        run = Run(self, int(epochs))
         self.history = run.history
+        fit_loop(run, source, validation, callbacks, verbose, first_epoch)
         return run
 
     def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
         """Loss and metrics over all samples, counted exactly.
 
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
         Returns
         -------
         dict of str to float
+            ``loss``, and the metrics by name.
+
+        Raises
+        ------
+        DataError, ShapeError
+            If the data cannot be used or do not fit the model.
         """
-        self.prepare(as_samples(X, self.dtype))
+        X = self._samples(X)
+        self.prepare(X)
         return self.count(self._in_order(X, y, sample_weight))
 
     def predict(self, X, head: Callable[[Tensor], Tensor] = lambda x: x) -> np.ndarray:
@@ -151,44 +197,71 @@ class Trainer:
 
         Parameters
         ----------
-        X : array (n, ...) or list of arrays (time, features)
-            Samples.
+        X : array (n, ...) or list of array
+            As in `fit`; there may be none.
         head : callable ``Tensor -> Tensor``, optional
             Graph put on top of the model's output, such as a softmax.
 
         Returns
         -------
-        array (n, ...)
+        array (n, ...), or list of array
+            A list for sequences of unequal length if the model keeps their steps.
+
+        Raises
+        ------
+        DataError, ShapeError
+            If the samples cannot be used or do not fit the model.
         """
-        X = as_samples(X, self.dtype)
+        X = self._samples(X)
         self.prepare(X)
         result = None
-        for x, lengths, rows in chunks(X, LARGEST_CHUNK, self.dtype):
-            key = ("predict", x.shape, lengths is not None, head)
-            if key not in self._functions:
-                feeds, out = prediction_step(self, x.shape, self._x_dtype(x),
-                                             lengths is not None, head)
-                from ..backend import function
-                self._functions[key] = function(feeds, out, backend=self.backend)
-            out = self._functions[key](*(a for a in (x, lengths) if a is not None))
+        for x, lengths, rows in chunks(X, LARGEST_CHUNK, self.x_dtype):
+            compute, steps = self._predictor(x.shape, lengths is not None, head)
+            out = compute(*(a for a in (x, lengths) if a is not None))
             if result is None:
-                result = np.empty((len(X), *out.shape[1:]), out.dtype)
-            result[rows] = out[:rows.stop - rows.start]
+                result = [None] * len(X) if steps else np.empty((len(X), *out.shape[1:]), out.dtype)
+            if steps:
+                for row, part, length in zip(rows, out, lengths):
+                    result[row] = part[:length]
+            else:
+                result[rows] = out[:len(rows)]
+        if result is None:                                              # no samples
+            _, out, _ = prediction_step(self, (1, *self._sample), False, head)
+            result = np.empty((0, *out.shape[1:]), out.dtype)
         return result
 
     # ---- for the loop --------------------------------------------------------------------------
 
+    @property
+    def schedule(self):
+        """How the learning rate changes over a fit; it may be changed between fits."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, value) -> None:
+        self._schedule = find_schedule(value)
+        self._schedule_text = repr(self._schedule)     # part of the key of every step: made once
+
+    @property
+    def x_dtype(self) -> str:
+        """Whole numbers stay whole only for models that take them (Embedding first)."""
+        return "int64" if self.model.takes_integers else self.dtype
+
     def prepare(self, X) -> None:
         """Build the model for the samples' shape and draw its first weights, once."""
-        if self._ready:
+        if self._sample is not None:
             return
-        x = placeholder((2, *np.shape(X[0])), self._x_dtype(X), "x")
-        self.model.run(Flow(x, dtype=self.dtype), training=False)
+        if not isinstance(X, list) and X.ndim < 2 and not len(X):
+            raise DataError("the model is not built yet, and no sample says for which shape",
+                            fix="fit it first, or start with Input(shape)")
+        sample = X[0].shape if isinstance(X, list) else X.shape[1:]
+        x = placeholder((2, *sample), self.x_dtype, "x")
+        out = self.model.run(Flow(x, dtype=self.dtype), training=False).x
         for v in self.model.variables().values():
             if not v.drawn:
                 v.initialize(self.seed)
         self.slots = self.optimizer.state_for(self.model.trainable())
-        self._ready = True
+        self._sample, self._outputs = sample, out.shape[-1]
 
     def training_function(self, batch: Batch):
         """The compiled step for a batch's shape, and the names of what it returns."""
@@ -196,19 +269,17 @@ class Trainer:
 
     def count(self, source: Source) -> dict[str, float]:
         """Loss and metrics over the batches of a source."""
-        totals, names = None, []
+        totals: list = []
         for batch in source.epoch(0):
-            function, names = self._compiled("evaluate", evaluation_step, batch)
-            sums = function(*feeds_of(batch))
-            totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
+            compute, names = self._compiled("evaluate", evaluation_step, batch)
+            totals = added(totals, compute(*feeds_of(batch)))
         return self.logs(names, totals)
 
-    def logs(self, names: list[str], totals: list) -> dict[str, float]:
-        """Numbers to show from added-up sums."""
+    def logs(self, names: list[tuple], totals: list) -> dict[str, float]:
+        """Numbers to show from added-up sums, named (metric, part)."""
         sums: dict[str, dict] = {}
-        for name, total in zip(names, totals):
-            kind, _, part = name.partition("/")
-            sums.setdefault(kind, {})[part] = np.asarray(total, np.float64)
+        for (name, part), total in zip(names, totals):
+            sums.setdefault(name, {})[part] = total
         weight = float(sums["loss"]["weight"])
         found = {"loss": float(sums["loss"]["sum"]) / weight if weight else float("nan")}
         return found | {m.name: m.result(sums[m.name]) for m in self.metrics}
@@ -216,9 +287,20 @@ class Trainer:
     def targets(self, y) -> np.ndarray:
         """Targets in the element type the loss takes: class numbers stay whole."""
         y = np.asarray(y)
-        if getattr(self.loss, "integer_labels", False):
-            return y.astype(np.int64)
-        return y.astype(self.dtype)
+        if y.dtype.kind not in "biuf":
+            raise DataError("y must hold numbers", got=f"dtype {y.dtype}",
+                            fix="number the labels: np.unique(y, return_inverse=True)")
+        if not getattr(self.loss, "integer_labels", False):
+            return y.astype(self.dtype, copy=False)
+        numbers = y.astype(np.int64)
+        if not np.array_equal(numbers, y):
+            raise DataError("y must hold class numbers, and there are fractions among them",
+                            fix='use loss="categorical_crossentropy" for probabilities')
+        if numbers.size and numbers.max() >= self._outputs:
+            raise DataError("y holds a class number the model has no output for",
+                            got=f"class {numbers.max()}, {self._outputs} outputs",
+                            fix=f"give the last layer {numbers.max() + 1} units")
+        return numbers
 
     def variables(self) -> dict:
         """Everything training changes, by name: weights, optimizer slots, step and rate."""
@@ -226,22 +308,45 @@ class Trainer:
         return {**self.model.variables(), **slots, **self.keys.variables()}
 
     def _compiled(self, kind: str, build: Callable, batch: Batch):
-        shapes = Shapes(self.strategy.local(batch.x.shape), self._x_dtype(batch.x),
-                        self.strategy.local(batch.y.shape), str(batch.y.dtype),
-                        batch.lengths is not None)
-        key = (kind, shapes, repr(self.schedule))
+        x, y = batch.x, batch.y
+        key = (kind, x.shape, y.shape, y.dtype, batch.lengths is not None, self._schedule_text)
         if key not in self._functions:
+            local = self.strategy.local
+            shapes = Shapes(local(x.shape), self.x_dtype, local(y.shape), y.dtype.name,
+                            batch.lengths is not None)
             feeds, outputs, updates = build(self, shapes)
-            function = self.strategy.function(feeds, list(outputs.values()), updates,
-                                              self.backend)
-            self._functions[key] = function, list(outputs)
+            compute = self.strategy.function(feeds, list(outputs.values()), updates, self.backend)
+            self._functions[key] = compute, list(outputs)
         return self._functions[key]
 
-    def _x_dtype(self, x) -> str:
-        """Whole numbers stay whole only for models that take them (Embedding first)."""
-        return "int64" if self.model.takes_integers else self.dtype
+    def _predictor(self, shape, lengths: bool, head: Callable):
+        key = ("predict", shape, lengths, head)
+        if key not in self._functions:
+            feeds, out, steps = prediction_step(self, shape, lengths, head)
+            self._functions[key] = function(feeds, out, backend=self.backend), steps
+        return self._functions[key]
+
+    def _samples(self, X) -> np.ndarray | list:
+        return as_samples(X, self.x_dtype, None if self._sample is None else len(self._sample))
+
+    def _source(self, X, y, sample_weight, batch_size, shuffle: bool) -> Source:
+        return Source(X, self.targets(y), sample_weight, batch_size=batch_size, dtype=self.dtype,
+                      x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
+                      multiple=self.strategy.replicas)
 
     def _in_order(self, X, y, sample_weight) -> Source:
-        X, y = as_samples(X, self.dtype), self.targets(y)
-        return Source(X, y, sample_weight, batch_size=LARGEST_CHUNK, dtype=self.dtype,
-                      seed=self.seed, shuffle=False, multiple=self.strategy.replicas)
+        X = self._samples(X)
+        return self._source(X, y, sample_weight, LARGEST_CHUNK if len(X) > LARGEST_CHUNK else None,
+                            shuffle=False)
+
+
+def metrics_of(metrics) -> list[Metric]:
+    """A list of metrics from names and objects, each name once."""
+    given = [metrics] if isinstance(metrics, (str, Metric)) else metrics
+    found = [find_metric(m) for m in given]
+    names = ["loss", "learning_rate", *(m.name for m in found)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ParameterError(f'two numbers would be called "{twice[0]}" in the logs',
+                             fix="pass each metric once, or give one another name")
+    return found
