@@ -181,12 +181,15 @@ class Variable(Tensor):
         return np.array(self.storage)
 
     def assign(self, value) -> None:
-        """Set the value; shape and dtype stay."""
+        """Set the value; shape and dtype stay, and no fraction is cut off."""
         value = np.asarray(value)
+        if value.dtype.kind not in "biu" + "f" * self.spec.is_float:
+            raise DTypeError(f'variable "{self.name}": a value of another element type',
+                             got=f"{value.dtype}, not {self.dtype}")
         if value.shape != self.shape:
             raise ShapeError(f'variable "{self.name}": a value of another shape',
                              got=f"{list(value.shape)}, not {list(self.shape)}")
-        self._storage = value.astype(self.dtype, copy=True)
+        self._storage = np.array(converted(value, self.dtype))
 
     def __repr__(self) -> str:
         return f'<Variable "{self.name}" : {self.spec}>'

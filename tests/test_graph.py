@@ -172,7 +172,11 @@ PLAIN_MISUSES = [
     (lambda: gt.device("gpu"), ParameterError, "'gpu' is not a device"),
     (lambda: len(f32()), ShapeError, "a 0-d tensor has no length"),
     (lambda: gt.variable((2,)).assign(np.ones(3)), ShapeError,
-     'variable "variable": a value of another shape')]
+     'variable "variable": a value of another shape'),
+    (lambda: gt.variable(np.int64(1)).assign(1.5), DTypeError,
+     'variable "variable": a value of another element type'),
+    (lambda: gt.variable(np.uint8(1)).assign(256), DTypeError,
+     "256 is not a number of the type uint8")]
 
 
 @pytest.mark.parametrize("misuse, kind, what", PLAIN_MISUSES, ids=lambda v: None)
