@@ -110,7 +110,7 @@ class Optimizer(Value):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum (Polyak 1964; Nesterov as in Sutskever et al. 2013).
+    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
     Parameters
     ----------

@@ -46,7 +46,8 @@ class Trainer:
     dtype : {"float32", "float64"}
         Element type of weights and activations.
     seed : int
-        From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give equal bits.
+        From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give
+        equal bits.
     backend : str or Backend
         Where it runs.
     strategy : str or Strategy
