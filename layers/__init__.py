@@ -1,6 +1,7 @@
 """Layers, the networks made of them, their initializers and regularizers, and their files."""
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .base import Flow, Layer
+from .batch_normalization import BatchNormalization
 from .bidirectional import Bidirectional
 from .convolution import (
     Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
@@ -16,8 +17,7 @@ from .losses import (
     MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy)
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .model import Input, Model, Sequential
-from .normalization import (
-    BatchNormalization, GroupNormalization, LayerNormalization, Normalization)
+from .normalization import GroupNormalization, LayerNormalization, Normalization
 from .pooling import (
     AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalMaxPooling1D, GlobalMaxPooling2D, MaxPooling1D, MaxPooling2D)

@@ -1,7 +1,6 @@
 """Layer: builds a piece of graph; and Flow: what passes from layer to layer beside the tensor."""
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass, field, replace
 from typing import Mapping, Sequence
@@ -12,6 +11,8 @@ from ..backend import OPS, Spec, Tensor, Variable, constant, variable
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.tensor import stream_of
+from .arguments import flag
+from .value import arguments_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Layer:
         Layers inside this one by short name.
     keeps_time : bool
         Whether the time axis passes through, and lengths with it.
+    any_rank : bool
+        Whether the weights depend on the last axis alone, so that one layer takes ``(batch,
+        features)`` and ``(batch, time, features)``.
+    trainable : bool
+        Setting it to False freezes the layer and all in it: no optimizer changes the weights.
 
     Examples
     --------
@@ -79,10 +85,11 @@ class Layer:
     >>> print(Scale()(gt.placeholder((2, 3))).spec)
     float32[2, 3]
     """
-    keeps_time = False
+    keeps_time = any_rank = False
     takes_several = False          # whether it is called on a list of tensors
     takes_integers = False         # whether the input is whole numbers, as Embedding's is
     nested = False                 # whether it stands inside another layer
+    frozen = False                 # whether no optimizer may change its weights
 
     def __init__(self, name: str | None = None):
         if name is not None and not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", str(name)):
@@ -185,7 +192,8 @@ class Layer:
         built = self.built
         if isinstance(spec, list) or not self.weights or not built.shape:
             return
-        if spec.shape[-1:] != built.shape[-1:] or len(spec.shape) != len(built.shape):
+        if spec.shape[-1:] != built.shape[-1:] or \
+                len(spec.shape) != len(built.shape) and not self.any_rank:
             size = built.shape[-1]
             raise ShapeError(f"{self.label}: the input has another shape than it was built for",
                              got=f"{list(spec.shape)}, not {list(built.shape)} (without batch)",
@@ -210,20 +218,58 @@ class Layer:
         """The layer's random stream."""
         return stream_of(self.path)
 
+    @property
+    def root(self) -> str:
+        """The path of the layer where it stands alone."""
+        return self.name or snake_case(type(self).__name__)
+
+    def layers_by_path(self) -> dict[str, Layer]:
+        """The layer and every layer in it, each once, by the path it has in this one.
+
+        Paths follow from the tree of layers alone, wherever else a layer may stand: optimizer
+        slots, checkpoints and files know weights by them.
+        """
+        found: dict[Layer, str] = {}
+
+        def visit(layer: Layer, path: str) -> None:
+            if layer not in found:
+                found[layer] = path
+                for name, child in layer.children.items():
+                    visit(child, joined(path, name))
+        visit(self, self.root)
+        return {path: layer for layer, path in found.items()}
+
     def variables(self) -> dict[str, Variable]:
         """Every variable of the layer and its children by path, in a fixed order."""
-        found = {w.name: w for w in self.weights.values()}
-        for child in self.children.values():
-            found.update(child.variables())
-        return found
+        return {joined(path, name): v for path, layer in self.layers_by_path().items()
+                for name, v in layer.weights.items()}
 
-    def trainable(self) -> dict[str, Variable]:
-        """The variables an optimizer may change."""
-        return {name: v for name, v in self.variables().items() if v.trainable}
+    @property
+    def trainable(self) -> Switch:
+        """Whether an optimizer may change the weights; called, the variables it may change.
+
+        Examples
+        --------
+        >>> import gradatim as gt
+        >>> from gradatim import layers
+        >>> model = gt.Sequential([gt.Input((4,)), layers.Dense(3), layers.Dense(2)])
+        >>> model.layers[0].trainable = False
+        >>> list(model.trainable())
+        ['dense_1/kernel', 'dense_1/bias']
+        """
+        return Switch(self)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.frozen = not flag("trainable", value)
+        for child in self.children.values():
+            child.trainable = value
 
     def all_penalties(self) -> list[tuple]:
-        """(regularizer, variable) of the layer and its children."""
-        return [*self.penalties, *(p for c in self.children.values() for p in c.all_penalties())]
+        """(regularizer, variable) of everything that is trained; the rest adds no slope."""
+        trained = set(self.trainable().values())
+        return [(penalty, v) for layer in self.layers_by_path().values()
+                for penalty, v in layer.penalties if v in trained]
 
     def initialize(self, seed: int) -> None:
         """Draw every weight anew."""
@@ -262,19 +308,40 @@ class Layer:
 
     def config(self) -> dict:
         """Constructor arguments that differ from their defaults, by name."""
-        defaults = inspect.signature(type(self).__init__).parameters
-        found = {}
-        for name, parameter in defaults.items():
-            if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL,
-                                                    parameter.VAR_KEYWORD):
-                continue
-            value = getattr(self, name)
-            if value is not parameter.default and value != parameter.default:
-                found[name] = value
-        return found
+        return arguments_of(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+
+class Switch(int):
+    """What `Layer.trainable` reads as: True or False; called, the variables it stands for."""
+
+    def __new__(cls, layer: Layer):
+        switch = super().__new__(cls, not layer.frozen)
+        switch.layer = layer
+        return switch
+
+    def __call__(self) -> dict[str, Variable]:
+        """The variables an optimizer may change, by path: none of a frozen layer or in one."""
+        frozen: set[Layer] = set()
+        for layer in self.layer.layers_by_path().values():         # outer ones come first
+            if layer.frozen or layer in frozen:
+                frozen.update((layer, *layer.children.values()))
+        kept = {v for layer in self.layer.layers_by_path().values() if layer not in frozen
+                for v in layer.weights.values()}
+        return {path: v for path, v in self.layer.variables().items()
+                if v.trainable and v in kept}
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+    __str__ = __repr__
+
+
+def joined(path: str, name: str) -> str:
+    """A name below a path."""
+    return f"{path}/{name}" if path else name
 
 
 def as_flow(x) -> Flow:

@@ -54,7 +54,7 @@ class Bidirectional(Layer):
                                  fix="the copy that reads backwards is made from it")
         self.layer, self.merge_mode = layer, one_of("merge_mode", merge_mode, MERGES)
         backward = type(layer)(**{**layer.config(), "go_backwards": True, "name": None})
-        backward.aligned = True
+        backward.aligned, backward.frozen = True, layer.frozen
         self.forward_layer = self.add_child("forward_layer", layer)
         self.backward_layer = self.add_child("backward_layer", backward)
 

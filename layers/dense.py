@@ -38,7 +38,7 @@ class Dense(Layer):
     >>> print(layers.Dense(3)(gt.placeholder((2, 5, 4))).spec)
     float32[2, 5, 3]
     """
-    keeps_time = True
+    keeps_time = any_rank = True
 
     def __init__(self, units: int, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",

@@ -13,6 +13,8 @@ from .base import Flow, Layer, joined_updates
 class OpLayer(Layer):
     """One op with its settings; inputs that are constants are kept in it.
 
+    Lengths pass an elementwise op, since it leaves every step where it was; others end them.
+
     Parameters
     ----------
     op : str
@@ -70,7 +72,14 @@ class OpLayer(Layer):
                   for i in range(len(literals) + len(flow))]
         out = apply(find_op(self.op), *inputs, **(self.settings or {}))
         out = out[self.output] if isinstance(out, tuple) else out
-        return flow[0].to(out, lengths=None, updates=joined_updates(*flow))
+        return flow[0].to(out, lengths=self.kept_lengths(flow, out), updates=joined_updates(*flow))
+
+    def kept_lengths(self, flow: list[Flow], out: Tensor) -> Tensor | None:
+        """The first lengths of an input whose time axis is the output's."""
+        if find_op(self.op).code is None or out.ndim < 2:
+            return None
+        return next((f.lengths for f in flow if f.lengths is not None and f.x.ndim == out.ndim
+                     and f.x.shape[1] == out.shape[1]), None)
 
 
 def _fitting(value, dtype):

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 from typing import Callable
 
+import numpy as np
+
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, ShapeError, unknown_name
+from .arguments import number
 from .value import Value
 
 cast, square, abs_, log, clip = (OPS[n] for n in ("cast", "square", "abs", "log", "clip"))
@@ -16,6 +19,16 @@ SMALLEST_PROBABILITY = 1e-7    # Keras's epsilon
 class Loss(Value):
     """Base: ``values`` gives a loss per output; calling averages over everything but samples.
 
+    With ``lengths`` the mean is over a sample's valid steps; whatever stands beyond them, NaN
+    too, reaches neither the loss nor its gradient by the prediction.
+
+    Attributes
+    ----------
+    integer_labels : bool
+        Whether targets are class numbers.
+    class_axis : bool
+        Whether the prediction's last axis holds classes, for which there is one loss together.
+
     Examples
     --------
     >>> import gradatim as gt
@@ -24,7 +37,7 @@ class Loss(Value):
     >>> print(MeanSquaredError()(y, p).spec)
     float32[4]
     """
-    integer_labels = False     # whether targets are class numbers
+    integer_labels = class_axis = False
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of every output."""
@@ -32,15 +45,18 @@ class Loss(Value):
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``(batch,)``: the mean over a sample's outputs, and over its valid steps."""
-        values = self.values(self.aligned(y_true, y_pred), y_pred)
+        y_true = self.aligned(y_true, y_pred)
+        if lengths is not None and y_pred.ndim > 1 + self.class_axis \
+                and y_true.shape[:2] == y_pred.shape[:2]:
+            y_true = within(y_true, lengths)
+        values = self.values(y_true, y_pred)
         steps = lengths is not None and values.ndim > 1
         values = values.mean(axis=tuple(range(1 + steps, values.ndim))) \
             if values.ndim > 1 + steps else values
         if not steps:
             return values
-        mask = cast(OPS["sequence_mask"](values, lengths), dtype=values.dtype.name)
         count = maximum(cast(lengths, dtype=values.dtype.name), 1.0)
-        return (values * mask).sum(axis=1) / count
+        return within(values, lengths).sum(axis=1) / count
 
     def aligned(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Targets of the prediction's shape; ``(n,)`` beside ``(n, 1)`` is never broadcast."""
@@ -51,6 +67,13 @@ class Loss(Value):
                              got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
                              fix="the last layer needs one unit per target")
         return cast(y_true, dtype=y_pred.dtype.name)
+
+
+def within(x: Tensor, lengths: Tensor) -> Tensor:
+    """x on a row's valid steps, and 0 beyond them, whatever was there."""
+    mask = OPS["sequence_mask"](x, lengths)                          # (batch, time)
+    mask = OPS["expand_dims"](mask, axis=tuple(range(2, x.ndim))) if x.ndim > 2 else mask
+    return where(mask, x, np.zeros((), x.dtype))
 
 
 class MeanSquaredError(Loss):
@@ -73,11 +96,13 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float
-        Where ``e**2 / 2`` turns into ``delta * (|e| - delta / 2)``.
+        Where ``e**2 / 2`` turns into ``delta * (|e| - delta / 2)``; above 0.
     """
 
     def __init__(self, delta: float = 1.0):
-        self.delta = float(delta)
+        self.delta = number("delta", delta)
+        if self.delta <= 0:
+            raise ParameterError(f"delta must be above 0, not {delta!r}")
 
     def values(self, y_true, y_pred):
         error = abs_(y_true - y_pred)
@@ -160,6 +185,7 @@ class BinaryCrossentropy(CrossEntropy):
 
 class CategoricalCrossentropy(CrossEntropy):
     """``-sum(y log p)`` for targets that are probabilities of classes, such as one-hot rows."""
+    class_axis = True
 
     def values(self, y_true, y_pred):
         return OPS["softmax_cross_entropy"](self.logits(y_pred), y_true,
@@ -168,7 +194,7 @@ class CategoricalCrossentropy(CrossEntropy):
 
 class SparseCategoricalCrossentropy(CrossEntropy):
     """``-log p[y]`` for targets that are class numbers."""
-    integer_labels = True
+    integer_labels = class_axis = True
 
     def aligned(self, y_true, y_pred):
         if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Sequence
 
 from ..backend import Spec, Tensor, placeholder
+from ..backend.context import current
 from ..backend.errors import ParameterError
 from ..backend.graph import topological
 from ..backend.tensor import LEAVES, placeholder_op
@@ -44,6 +45,7 @@ def Input(shape, dtype="float32", name: str = "input") -> Tensor:
 
 class Network(Layer):
     """A layer made of layers: what Sequential and Model share."""
+    root = ""          # its own name is no part of its layers' paths
 
     def name_children(self, layers: Sequence[Layer]) -> None:
         """Adopt layers under unique names: ``dense``, ``dense_1``, ...
@@ -56,6 +58,7 @@ class Network(Layer):
         if twice:
             raise ParameterError(f'two layers are named "{twice[0]}"', fix="rename one")
         seen: Counter = Counter()
+        fresh = [layer for layer in layers if not layer.nested]
         for layer, name in zip(layers, names):
             unique = name
             while unique in self.children or not layer.name and unique in given:
@@ -63,13 +66,26 @@ class Network(Layer):
                 unique = f"{name}_{seen[name]}"
             self.children[unique] = layer
             layer.nested = True
-        self.set_path(self.path)
+            if layer in fresh:
+                layer.set_path(unique)
 
-    def set_path(self, path: str) -> None:
-        """A network's own name is no part of its layers' paths unless it stands in another."""
-        self.path = path
+    def name_parts(self) -> None:
+        """Give the layers the names they have in this network, where each has its own.
+
+        A layer may stand in several networks; random streams and first values follow the names
+        it has in the one that runs.
+        """
         for name, child in self.children.items():
-            child.set_path(f"{path}/{name}" if self.nested else name)
+            child.set_path(name)
+
+    def run(self, flow, training: bool) -> Flow:
+        if not current().layer:             # no other layer is around it
+            self.name_parts()
+        return super().run(flow, training)
+
+    def initialize(self, seed: int) -> None:
+        self.name_parts()
+        super().initialize(seed)
 
     def summary(self) -> str:
         """A table of layers, output shapes and parameters, as text.
@@ -169,6 +185,11 @@ class Model(Network):
         self.name_children(layers)
         specs = [Spec(t.shape[1:], t.dtype) for t in self.entries]
         self.built = specs if self.takes_several else specs[0]
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{t.dtype}{list(t.shape[1:])}" for t in self.entries)
+        layers = ", ".join(map(repr, self.children.values()))
+        return f"Model(inputs=[{inputs}], layers=[{layers}])"
 
     @property
     def takes_integers(self) -> bool:

@@ -1,4 +1,4 @@
-"""Layers that bring features to a common scale: by batch, by sample, or by fixed statistics."""
+"""Layers that bring features to a common scale: by sample, by group, or by fixed statistics."""
 from __future__ import annotations
 
 import math
@@ -7,111 +7,14 @@ import numpy as np
 
 from ..backend import Spec, Tensor
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..backend.ops.collective import batch_sum
-from ..backend.ops.elementwise import cast, maximum, ones_like, rsqrt, sqrt, square
+from ..backend.ops.elementwise import cast, maximum, rsqrt, sqrt, square
 from ..backend.ops.indexing import sequence_mask
-from ..backend.ops.normalization import batch_norm, layer_norm
+from ..backend.ops.normalization import layer_norm
 from ..backend.ops.shape import broadcast_like, transpose
-from .arguments import flag, fraction, number, positive_int
+from .arguments import flag, number, positive_int
 from .base import Flow, Layer
 from .initializers import Constant, initializer
 from .regularizers import regularizer
-
-
-class BatchNormalization(Layer):
-    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` for each entry of the last axis.
-
-    While training, mean and variance are the batch's: over all axes but the last, of the global
-    batch (all replicas), rows weighted, steps beyond a row's length left out. They also pull the
-    moving statistics along, ``moving = moving * momentum + batch * (1 - momentum)``, which are
-    used at inference. The variance is the population's. Ioffe and Szegedy, 2015.
-
-    Parameters
-    ----------
-    axis : int
-        The features' axis: the last, -1.
-    momentum : float
-        How much of the moving statistics stays in each step, in [0, 1).
-    epsilon : float
-        Added to the variance.
-    center, scale : bool
-        Whether there is a learned beta, a learned gamma.
-    beta_initializer, gamma_initializer : str or Initializer
-        How their first values are drawn.
-    moving_mean_initializer, moving_variance_initializer : str or Initializer
-        The statistics before the first step.
-    beta_regularizer, gamma_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    name : str, optional
-        The layer's name.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim import layers
-    >>> layer = layers.BatchNormalization(epsilon=0.0)
-    >>> y, updates = layer(gt.constant([[1.0], [3.0]]), training=True)
-    >>> gt.run(y).ravel(), [round(float(gt.run(u)[0]), 2) for u in updates.values()]
-    (array([-1.,  1.], dtype=float32), [0.02, 1.0])
-    """
-    keeps_time = True
-
-    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3,
-                 center: bool = True, scale: bool = True, beta_initializer="zeros",
-                 gamma_initializer="ones", moving_mean_initializer="zeros",
-                 moving_variance_initializer="ones", beta_regularizer=None,
-                 gamma_regularizer=None, name: str | None = None):
-        super().__init__(name)
-        self.axis = last_axis(axis)
-        self.momentum = fraction("momentum", momentum)
-        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
-                            beta_regularizer, gamma_regularizer)
-        self.moving_mean_initializer = moving_mean_initializer
-        self.moving_variance_initializer = moving_variance_initializer
-        initializer(moving_mean_initializer), initializer(moving_variance_initializer)
-
-    def build(self, spec: Spec) -> None:
-        self.gamma, self.beta = scale_and_shift(self, spec)
-        size = spec.shape[-1:]
-        self.moving_mean = self.add_weight("moving_mean", size, self.moving_mean_initializer,
-                                           trainable=False)
-        self.moving_variance = self.add_weight("moving_variance", size,
-                                               self.moving_variance_initializer, trainable=False)
-
-    def forward(self, flow: Flow, training: bool) -> Flow:
-        mean, variance, updates = self.moving_mean, self.moving_variance, flow.updates
-        if training:
-            mean, variance = batch_statistics(flow)
-            pulled = {self.moving_mean: mean, self.moving_variance: variance}
-            updates = {**updates, **{moving: moving * self.momentum + now * (1.0 - self.momentum)
-                                     for moving, now in pulled.items()}}
-        return flow.to(batch_norm(flow.x, mean, variance, self.gamma, self.beta,
-                                  epsilon=self.epsilon), updates=updates)
-
-
-def batch_statistics(flow: Flow) -> tuple[Tensor, Tensor]:
-    """Weighted mean and population variance of the global batch for each entry of the last axis."""
-    x, weights = flow.x, flow.weights
-    axes = tuple(range(x.ndim - 1))
-    if weights is not None and weights.dtype != x.dtype:
-        weights = cast(weights, dtype=x.dtype.name)
-    if flow.lengths is not None and x.ndim > 2:
-        mask = step_mask(x, flow.lengths)
-        rows = mask.reshape(-1, x.shape[1]).sum(axis=1) * float(math.prod(x.shape[2:-1]))
-        kept = lambda t: t * mask
-    else:
-        rows = ones_like(x[(slice(None), *(0,) * (x.ndim - 1))]) * float(math.prod(x.shape[1:-1]))
-        kept = lambda t: t
-    # A batch whose rows all weigh zero has no statistics; without a bound it would have NaN.
-    share = 1.0 / maximum(batch_sum(rows, weights), float(np.finfo(x.dtype).tiny))
-    mean = batch_sum(kept(x), weights, axes=axes) * share
-    return mean, batch_sum(kept(square(x - mean)), weights, axes=axes) * share
-
-
-def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """One on the steps a row has, zero on its padding: (batch, time, 1, ...)."""
-    mask = cast(sequence_mask(x, lengths), dtype=x.dtype.name)
-    return mask.reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
 
 
 class LayerNormalization(Layer):
@@ -142,7 +45,7 @@ class LayerNormalization(Layer):
     array([[-1.,  1.],
            [-1.,  1.]], dtype=float32)
     """
-    keeps_time = True
+    keeps_time = any_rank = True
 
     def __init__(self, axis: int = -1, epsilon: float = 1e-3, center: bool = True,
                  scale: bool = True, beta_initializer="zeros", gamma_initializer="ones",
@@ -190,7 +93,7 @@ class GroupNormalization(Layer):
     >>> gt.run(layers.GroupNormalization(groups=2, epsilon=0.0)(x))
     array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
-    keeps_time = True
+    keeps_time = any_rank = True
 
     def __init__(self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3,
                  center: bool = True, scale: bool = True, beta_initializer="zeros",
@@ -250,7 +153,7 @@ class Normalization(Layer):
     >>> gt.run(layers.Normalization(mean=[1.0, 2.0], variance=4.0)(gt.constant([[5.0, 0.0]])))
     array([[ 2., -1.]], dtype=float32)
     """
-    keeps_time = True
+    keeps_time = any_rank = True
     epsilon = 1e-7      # Keras's; keeps a constant feature finite
 
     def __init__(self, axis: int | None = -1, mean=None, variance=None, invert: bool = False,
@@ -371,6 +274,12 @@ def scale_and_shift(layer, spec: Spec) -> tuple:
     beta = layer.add_weight("beta", size, layer.beta_initializer, layer.beta_regularizer) \
         if layer.center else np.zeros(size, layer.dtype)
     return gamma, beta
+
+
+def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """One on the steps a row has, zero on its padding: (batch, time, 1, ...)."""
+    mask = cast(sequence_mask(x, lengths), dtype=x.dtype.name)
+    return mask.reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
 
 
 def as_plain(value):

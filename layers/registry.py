@@ -18,6 +18,7 @@ from .value import Value
 DEEPEST = 40        # layers in layers in layers: deeper trees are nobody's
 _ABSTRACT = {"Layer", "Initializer", "Regularizer", "Loss"}
 _PLAIN = (type(None), bool, int, float, str)
+TREE_KEYS = {"class", "settings", "name", "trainable"}
 
 
 @cache
@@ -43,7 +44,8 @@ def to_config(thing) -> dict:
     Returns
     -------
     dict
-        ``{"class": name, "settings": {...}}``, and ``"name"`` for a layer that was given one.
+        ``{"class": name, "settings": {...}}``, ``"name"`` for a layer that was given one, and
+        ``"trainable": False`` for a frozen one.
 
     Raises
     ------
@@ -99,7 +101,10 @@ def _tree(value, place: str):
         k: _tree(v, f'{name} "{k}"') for k, v in value.config().items()
         if k != "name" or isinstance(value, Value)}
     tree = {"class": name, "settings": settings}
-    return {**tree, "name": value.name} if isinstance(value, Layer) and value.name else tree
+    if isinstance(value, Layer):
+        tree |= {"name": value.name} if value.name else {}
+        tree |= {"trainable": False} if value.frozen else {}
+    return tree
 
 
 def _sequential_settings(network: Sequential) -> dict:
@@ -195,15 +200,15 @@ def _thing(tree, table, depth: int):
         return tree
     if type(tree) is list:
         return tuple(_thing(t, table, depth + 1) for t in tree)
-    require(type(tree) is dict and {"class", "settings"} <= set(tree) <= {"class", "settings",
-                                                                          "name"}
+    require(type(tree) is dict and {"class", "settings"} <= set(tree) <= TREE_KEYS
             and type(tree["class"]) is str and type(tree["settings"]) is dict
             and all(type(k) is str for k in tree["settings"])
-            and type(tree.get("name", "")) is str, "has an entry that is not as written", tree)
+            and type(tree.get("name", "")) is str and tree.get("trainable", False) is False,
+            "has an entry that is not as written", tree)
     name, settings = tree["class"], tree["settings"]
     named = {"name": tree["name"]} if "name" in tree else {}
     if name in _CONTAINERS:
-        require(not named, f"has a {name} with a name", tree)
+        require(set(tree) == {"class", "settings"}, f"has a {name} with a name", tree)
         return _CONTAINERS[name](settings, table, depth)
     if name not in table:
         error = unknown_name("layer class", name, table)
@@ -211,11 +216,16 @@ def _thing(tree, table, depth: int):
                                        f'custom={{"{name}": ...}}')
         raise error
     cls = table[name]
-    require(not named or issubclass(cls, Layer), f"has a {name} with a name", tree)
+    require(set(tree) == {"class", "settings"} or issubclass(cls, Layer),
+            f"has a {name} with a name", tree)
     with told(f"the architecture has a {name} that cannot be made", settings):
-        if cls in _SPECIAL:
-            return _SPECIAL[cls][1](settings, table, depth, named)
-        return cls(**named, **_checked(cls, settings, table, depth))
+        thing = _SPECIAL[cls][1](settings, table, depth, named) if cls in _SPECIAL else \
+            cls(**named, **_checked(cls, settings, table, depth))
+    if "trainable" in tree and cls in _SPECIAL:      # its layers' trees speak for themselves
+        thing.frozen = True
+    elif "trainable" in tree:
+        thing.trainable = False
+    return thing
 
 
 def _checked(cls: type, settings: dict, table, depth: int) -> dict:

@@ -9,8 +9,7 @@ from .. import __version__
 from ..backend import Spec, Variable
 from ..backend.errors import CorruptFileError
 from ..backend.model_file import read_model, write_model
-from .base import Flow, Layer, snake_case
-from .model import Network
+from .base import Flow, Layer
 from .registry import from_config, make_input, require, to_config, told
 
 
@@ -101,7 +100,7 @@ def network_to_manifest(network: Layer) -> tuple[dict, dict[str, np.ndarray]]:
     inputs, dtype = entries(network)
     manifest = {"architecture": to_config(network), "dtype": dtype,
                 "input": [{"shape": list(s.shape), "dtype": s.dtype.name} for s in inputs]}
-    return manifest, {name: v.numpy() for name, v in weights_by_path(network).items()}
+    return manifest, {name: v.numpy() for name, v in network.variables().items()}
 
 
 def entries(network: Layer) -> tuple[list[Spec], str]:
@@ -148,26 +147,11 @@ def network_from_manifest(manifest: dict, arrays: Mapping[str, np.ndarray],
     require(network.takes_several or len(flows) == 1, "has too many inputs", inputs)
     with told("the network does not take the input it was saved with", inputs):
         network.run(flows if network.takes_several else flows[0], training=False)
-    weights = weights_by_path(network)
+    weights = network.variables()
     _require_same(weights, arrays)
     for name, variable in weights.items():
         variable.assign(arrays[name])
     return network
-
-
-def weights_by_path(network: Layer) -> dict[str, Variable]:
-    """Every variable by the path it has when the network stands alone."""
-    alone = isinstance(network, Network)
-    return _weights(network, "" if alone else network.name or snake_case(type(network).__name__))
-
-
-def _weights(layer: Layer, path: str) -> dict[str, Variable]:
-    """The variables of a layer and its children below a path."""
-    start = f"{path}/" if path else ""
-    found = {start + name: v for name, v in layer.weights.items()}
-    for name, child in layer.children.items():
-        found.update(_weights(child, start + name))
-    return found
 
 
 def _require_same(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray]) -> None:

@@ -155,6 +155,35 @@ def test_lengths_mean_nothing_without_steps():
                                (Y[:, 0] - P[:, 0]) ** 2)
 
 
+@pytest.mark.parametrize("make, y, p", [
+    (layers.MeanSquaredError, (3, 4, 2), (3, 4, 2)), (layers.Huber, (3, 4), (3, 4)),
+    (layers.LogCosh, (3, 4, 1), (3, 4, 1)), (layers.BinaryCrossentropy, (3, 4), (3, 4)),
+    (lambda: layers.CategoricalCrossentropy(from_logits=True), (3, 4, 2), (3, 4, 2)),
+    (lambda: loss(lambda y, p: gt.square(y - p).mean(axis=2)), (3, 4, 2), (3, 4, 2))])
+def test_what_stands_beyond_the_length_reaches_neither_loss_nor_slope(make, y, p):
+    y, p, lengths = RNG.uniform(0.1, 0.9, y), RNG.uniform(0.1, 0.9, p), [4, 2, 0]
+    spoiled = y.copy()
+    for row, n in zip(spoiled, lengths):
+        row[n:] = np.nan
+    results = []
+    for targets in (y, spoiled):
+        prediction = gt.placeholder(p.shape, p.dtype)
+        values = make()(gt.constant(targets), prediction, gt.constant(np.array(lengths)))
+        (slopes,) = gt.gradients(values.sum(), [prediction])
+        results.append(gt.run([values, slopes], {prediction: p}))
+    for clean, dirty in zip(*results):
+        assert np.isfinite(clean).all()
+        np.testing.assert_array_equal(clean, dirty)
+
+
+def test_class_numbers_beyond_the_length_may_be_none_of_the_classes():
+    labels, p = np.array([[0, 1, 99], [-1, 99, 99]]), RNG.standard_normal((2, 3, 2))
+    got = value(layers.SparseCategoricalCrossentropy(from_logits=True), labels, p, [2, 1])
+    want = value(layers.SparseCategoricalCrossentropy(from_logits=True),
+                 np.where(labels == 99, 0, labels), p, [2, 1])
+    np.testing.assert_array_equal(got, want)
+
+
 # ---- numbers at their limits -------------------------------------------------------------------
 
 def slope(which, y, p):
@@ -241,6 +270,8 @@ def test_shapes_that_do_not_fit():
 
 
 @pytest.mark.parametrize("make, error, text", [
+    (lambda: layers.Huber(0.0), ParameterError, "delta must be above 0, not 0.0"),
+    (lambda: layers.Huber(np.nan), ParameterError, "delta must be a finite number, not nan"),
     (lambda: layers.Quantile(1.0), ParameterError, "quantile must be in (0, 1), not 1.0"),
     (lambda: layers.BinaryCrossentropy(label_smoothing=1.0), ParameterError,
      "label_smoothing must be in [0, 1), not 1.0"),
