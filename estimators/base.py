@@ -2,75 +2,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..backend import Spec
-from ..backend.base import Backend
-from ..backend.distribute import Strategy
-from ..backend.errors import BackendError, DataError
-from ..layers import (Layer, Normalization, Sequential, network_from_manifest,
-                      network_to_manifest)
-from ..layers.registry import classes
+from ..backend.errors import BackendError, DataError, ParameterError, ShapeError
+from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Optimizer, Schedule, Trainer
-from ..training.callbacks import Callback, callbacks_of
+from ..training.callbacks import callbacks_of
+from ..training.schedules import schedule
 from ..training.split import split
+from .fitted import Fitted
+from .parameters import CONSTRAINTS, SHARED_PARAMETERS
 from .saving import Saveable
+from .standardize import standardization, weighted_statistics
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
 AUTO_EPOCHS = 10           # and at least so many epochs
 
-SHARED_PARAMETERS = """epochs : int or "auto"
-        Passes over the samples; auto: enough for about 3,000 steps, at least 10.
-    batch_size : int or "auto"
-        Samples per step of the mini-batch solver.
-    learning_rate : float or "auto"
-        Step size before the schedule.
-    optimizer : {"adam", "adamw", "sgd", "rmsprop"} or Optimizer
-        How steps are made from gradients.
-    schedule : {"auto", "constant", "exponential", "cosine", "one_cycle"} or Schedule
-        How the learning rate changes over the fit.
-    solver : {"auto", "full_batch", "mini_batch"}
-        auto: every step sees all rows, in float64, up to 256 rows; mini-batches above.
-    loss : str, Loss or "auto"
-        What is made small.
-    alpha : float
-        L2 penalty: ``alpha / 2`` times the sum of squared kernels is added to the mean loss.
-    standardize : bool
-        Whether inputs (and regression targets) are brought to a common scale inside the graph,
-        by statistics of the first fit.
-    early_stopping : bool
-        Whether training stops when the validation loss stops falling; the best weights are kept.
-    validation_fraction : float
-        Share of samples held out for early stopping when no ``X_val`` is passed to `fit`.
-    patience : int
-        Epochs without improvement that early stopping allows.
-    warm_start : bool
-        Whether another `fit` goes on from the weights of the last one.
-    callbacks : Callback, list of Callback or None
-        What happens at the ends of epochs.
-    verbose : int
-        1 shows a progress bar.
-    backend : str or Backend
-        Where it runs; ``"auto"`` takes the fastest there is.
-    strategy : str or Strategy
-        Over which devices.
-    precision : {"auto", "float32", "float64"}
-        auto: float64 for full batches, float32 otherwise.
-    random_state : int, RandomState or None
-        Decides first weights, order of samples and dropout."""
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Estimator(Saveable, BaseEstimator):
-    """What all nets share. Constructor parameters are dataclass fields, stored as they are given."""
+    """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
     batch_size: Any = "auto"
@@ -92,29 +50,8 @@ class Estimator(Saveable, BaseEstimator):
     precision: str = "auto"
     random_state: Any = None
 
-    _parameter_constraints = {
-        "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "optimizer": [StrOptions({"adam", "adamw", "sgd", "rmsprop"}), Optimizer],
-        "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
-                     Schedule],
-        "solver": [StrOptions({"auto", "full_batch", "mini_batch"})],
-        "loss": [str, callable],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "standardize": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "patience": [Interval(Integral, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "callbacks": [None, list, tuple, Callback],
-        "verbose": ["verbose"],
-        "backend": [str, Backend],
-        "strategy": [str, Strategy],
-        "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
-        "random_state": ["random_state"],
-    }
-
+    _parameter_constraints = CONSTRAINTS
+    _fit_sets = ("history_", "n_epochs_", "best_epoch_")    # what files keep
     _own_parameters = ""      # the part of the docstring that one kind of net shares
 
     # Defaults of "auto", which differ from net to net.
@@ -139,36 +76,46 @@ class Estimator(Saveable, BaseEstimator):
         """Samples as arrays of numbers, by scikit-learn's own checks; with y if ``y=`` is given."""
         return validate_data(self, X, reset=reset, dtype="numeric", **with_y)
 
-    def _shaped(self, X):
-        """Samples in the form the net takes."""
+    def _shaped(self, X, reset: bool):
+        """Samples in the form the net takes; ``reset`` at a fit that decides the form."""
         return X
 
     def _statistics(self, X, weights) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and variance per feature, to standardise with."""
-        rows = X.reshape(-1, X.shape[-1]).astype(np.float64)
-        if weights is not None:
-            weights = np.repeat(weights, len(rows) // len(X))
-        return weighted_statistics(rows, weights)
+        return weighted_statistics(X, weights)
 
     # ---- fitting -------------------------------------------------------------------------------
 
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the net; what was fitted before is kept if anything goes wrong.
 
+        Ctrl-C ends training early and keeps what was learned until then.
+
         Parameters
         ----------
         X : array-like (n, ...)
-            Samples.
+            Samples, in the form the class describes.
         y : array-like (n,) or (n, n_targets)
-            Targets.
+            Labels of classes, or numbers.
         sample_weight : array-like (n,), optional
-            Weights: 2 is as good as repeating a sample, 0 as leaving it out.
+            Weights from 0 on: 2 is as good as repeating a sample, 0 as leaving it out.
         X_val, y_val, sample_weight_val : optional
-            Validation data for early stopping and the ``val_`` numbers of ``history_``.
+            Validation data, in the same forms, for early stopping and the ``val_`` numbers of
+            ``history_``.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the samples, targets or weights cannot be used; the text says what to
+            do. `InvalidParameterError`, `DataError`, `ShapeError` and `ParameterError` are such.
+        TypeError
+            If values are of a type that holds no numbers.
+        NonFiniteError
+            If training diverged.
         """
         again = self.warm_start and hasattr(self, "_fitted")
         return self._guarded(X, y, sample_weight, (X_val, y_val, sample_weight_val), again)
@@ -178,8 +125,6 @@ class Estimator(Saveable, BaseEstimator):
         saved = dict(vars(self))
         try:
             self._validate_params()
-            if not again:
-                vars(self).pop("_fitted", None)
             return self._fit(X, y, sample_weight, validation, again, **options)
         except BaseException:
             vars(self).clear()
@@ -188,45 +133,61 @@ class Estimator(Saveable, BaseEstimator):
 
     def _fit(self, X, y, sample_weight, validation, again: bool, one_pass: bool = False,
              classes=None):
-        X, y = self._validated(X, reset=not again, y=y, **self._y_options())
-        X = self._shaped(X)
-        targets = self._encoded(y, again, classes)
-        weights = self._weights(sample_weight, X, y)
-        X_val, y_val, weights_val = validation
-        if X_val is not None:
-            if y_val is None:
-                raise DataError("X_val needs y_val beside it")
-            X_val = self._shaped(self._validated(X_val, reset=False))
-            y_val = self._encoded_again(y_val)
-        seed = self._seed(again)
-        if self.early_stopping and X_val is None and not one_pass:
-            labels = targets if hasattr(self, "classes_") else None
-            (X, targets, weights), (X_val, y_val, weights_val) = split(
-                X, targets, weights, self.validation_fraction, seed, labels)
-        full = self._full_batch(len(X))
-        dtype = self._dtype(full)
-        if not again:
-            self._fitted = Fitted(self._new_network(X, weights), self._output_layer(targets, weights))
-            self._fitted.seed, self._fitted.sample_shape = seed, self._sample_shape(X)
-            self._fitted.trainer = self._new_trainer(self._fitted.network, seed, full, dtype)
-        trainer = self._fitted.live(self)
-        trainer.schedule = self._schedule(one_pass)
-        targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
-        steps = 1 if full else -(-len(X) // self._rows_per_step(len(X)))
-        epochs = 1 if one_pass else self._epochs(steps)
         callbacks = callbacks_of(self.callbacks)
+        X, y = self._validated(X, reset=not again, y=y, **self._y_options())
+        X = self._shaped(X, reset=not again)
+        targets = self._encoded(y, again, classes)
+        weights = self._weights(sample_weight, X, targets)
+        X, targets, weights = without_weightless(X, targets, weights)
+        X_val, y_val, weights_val = self._validation(*validation)
+        seed = self._seed(again)
         if self.early_stopping and not one_pass:
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
-        run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
-                          sample_weight_val=weights_val, callbacks=callbacks,
-                          batch_size=None if full else self._rows_per_step(len(X)),
-                          verbose=int(self.verbose), first_epoch=getattr(self, "n_epochs_", 0))
+            if X_val is None:
+                labels = targets if hasattr(self, "classes_") else None
+                (X, targets, weights), (X_val, y_val, weights_val) = split(
+                    X, targets, weights, self.validation_fraction, seed, labels)
+        full = self._full_batch(len(X))
+        rate, dtype = self._rate(full), self._dtype(full)
+        if not again:
+            network = self._new_network(X, weights)
+            self._fitted = Fitted(network, self._output_layer(targets, weights), seed, rate, dtype)
+        fitted = self._fitted
+        trainer = fitted.live(self)
+        trainer.schedule = self._schedule(one_pass)
+        trainer.prepare(X)
+        if not again:
+            self._check_outputs(fitted.outputs)
+        targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
+        rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
+        epochs = 1 if one_pass else self._epochs(1 if full else -(-len(X) // rows))
         before = self.history_ if again else []
+        with fitted.training(rate):
+            run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
+                              sample_weight_val=weights_val, callbacks=callbacks,
+                              batch_size=None if full else rows, verbose=int(self.verbose),
+                              first_epoch=len(before))
         self.history_ = [*before, *run.history]
         self.n_epochs_ = len(self.history_)
-        self.best_epoch_ = len(before) + (len(run.history) - 1 if run.best_epoch is None
-                                          else run.best_epoch)
+        best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
+        self.best_epoch_ = max(len(before) + best, 0)
         return self
+
+    def _validation(self, X, y, weights):
+        """Validation data in the form of the samples, or three times None."""
+        if X is None:
+            if y is not None or weights is not None:
+                raise DataError("y_val and sample_weight_val need X_val beside them",
+                                fix="pass X_val=, or leave them out")
+            return None, None, None
+        if y is None:
+            raise DataError("X_val needs y_val beside it", fix="pass y_val=")
+        X = self._shaped(self._validated(X, reset=False), reset=False)
+        y = self._encoded_again(y)
+        if len(X) != len(y):
+            raise ShapeError("X_val and y_val differ in their number of samples",
+                             got=f"{len(X)} and {len(y)}", fix="pass one target per sample")
+        return X, y, self._weights_of(weights, X)
 
     def _new_network(self, X, weights) -> Sequential:
         """Standardisation and the net, not yet built."""
@@ -234,8 +195,8 @@ class Estimator(Saveable, BaseEstimator):
         spec = Spec.of(sample.shape, "float32")
         net = self._network(spec, self._n_outputs)
         if not isinstance(net, Layer):
-            raise DataError(f"the architecture returned {type(net).__name__}, not a Layer",
-                            fix="return a layers.Sequential or a Model")
+            raise ParameterError(f"the architecture returned {type(net).__name__}, not a Layer",
+                                 fix="return a layers.Sequential or a Model")
         if not self.standardize or net.takes_integers:
             return Sequential([net])
         mean, variance = self._statistics(X, weights)
@@ -245,18 +206,41 @@ class Estimator(Saveable, BaseEstimator):
         """The layer that brings the net's outputs to the targets' scale, if any."""
         return None
 
-    def _sample_shape(self, X) -> tuple[int, ...] | None:
-        """The shape all samples must have, where there is one beyond the number of features."""
-        return None
+    def _check_outputs(self, shape: tuple[int, ...]) -> None:
+        """Refuse a net of the user's own with other outputs than there are classes or targets."""
+        if shape != (self._n_outputs,):
+            raise ShapeError("the architecture has other outputs than are needed",
+                             got=f"{list(shape)} per sample, not [{self._n_outputs}]",
+                             fix="end with Dense(n_outputs), after Flatten or pooling")
 
-    def _new_trainer(self, network: Layer, seed: int, full: bool, dtype: str) -> Trainer:
-        rate = self.learning_rate
-        if rate == "auto":
-            rate = self._auto_full_batch_rate if full else self._auto_learning_rate
-            rate = self.optimizer.learning_rate if isinstance(self.optimizer, Optimizer) else rate
+    def _sample_tail(self) -> tuple[int, ...]:
+        """The last axes of a sample as the net takes it."""
+        return (self.n_features_in_,)
+
+    def _check_fitted(self) -> None:
+        """Refuse a net from a file that does not fit the fitted attributes."""
+        self._fitted.live(self)
+        self._check_outputs(self._fitted.outputs)
+        shape, tail = self._fitted.network.built.shape, self._sample_tail()
+        if shape[len(shape) - len(tail):] != tail:
+            raise ShapeError("the net takes other samples than it was fitted on",
+                             got=f"{list(shape)}, not {list(tail)}")
+        output = self._fitted.output
+        if output is not None and output.built.shape != (self._n_outputs,):
+            raise ShapeError("the targets' scale is that of others", got=str(output.built))
+
+    def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
         return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
-                       schedule=self._schedule(), metrics=self._metrics(), alpha=self.alpha,
-                       dtype=dtype, seed=seed, backend=self.backend, strategy=self.strategy)
+                       metrics=self._metrics(), alpha=self.alpha, dtype=dtype, seed=seed,
+                       backend=self.backend, strategy=self.strategy)
+
+    def _rate(self, full: bool) -> float:
+        """The learning rate at the start of a fit."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer.learning_rate
+        return self._auto_full_batch_rate if full else self._auto_learning_rate
 
     def _seed(self, again: bool) -> int:
         if again:
@@ -274,30 +258,24 @@ class Estimator(Saveable, BaseEstimator):
                                fix='use precision="float32"')
         return self.precision
 
-    def _rows_per_step(self, n: int) -> int:
-        size = self._auto_batch_size if self.batch_size == "auto" else self.batch_size
-        return min(size, n)
-
     def _epochs(self, steps: int) -> int:
         if self.epochs != "auto":
             return self.epochs
         return max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
 
-    def _schedule(self, one_pass: bool = False):
-        from ..training.schedules import schedule
-        return schedule("constant" if one_pass else
-                        self._auto_schedule if self.schedule == "auto" else self.schedule)
+    def _schedule(self, one_pass: bool) -> Schedule:
+        named = self._auto_schedule if self.schedule == "auto" else self.schedule
+        return schedule("constant" if one_pass else named)
 
-    def _weights(self, sample_weight, X, y) -> np.ndarray | None:
+    def _weights(self, sample_weight, X, targets) -> np.ndarray | None:
         """Weights of samples, checked."""
+        return self._weights_of(sample_weight, X)
+
+    def _weights_of(self, sample_weight, X) -> np.ndarray | None:
+        """Weights as float64, by scikit-learn's own checks."""
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64,
-                                       ensure_non_negative=True)
-        if not np.any(weights):
-            raise DataError("Sample weights must contain at least one non-zero number: "
-                            "all are zero")
-        return weights
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
     # ---- what classifiers and regressors decide ------------------------------------------------
 
@@ -331,8 +309,13 @@ class Estimator(Saveable, BaseEstimator):
     def _apply(self, X, head):
         """The net's output with ``head`` on top, for samples that are checked first."""
         check_is_fitted(self)
-        X = self._shaped(self._validated(X, reset=False))
+        X = self._shaped(self._validated(X, reset=False), reset=False)
         return self._fitted.live(self).predict(X, head)
+
+    @property
+    def _net(self) -> Layer:
+        """The fitted net without what the estimator put around it."""
+        return next(n for n in self.network_.layers if n.name != "standardize")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -343,59 +326,14 @@ class Estimator(Saveable, BaseEstimator):
         check_is_fitted(self)
         return self._fitted.network
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.non_deterministic = False
-        return tags
 
-
-class Fitted:
-    """The fitted net and, while the process lives, its trainer; pickled as arrays and names only."""
-
-    def __init__(self, network: Layer, output: Layer | None):
-        self.network, self.output, self.trainer = network, output, None
-        self.seed = 0
-        self.sample_shape: tuple[int, ...] | None = None    # of images, which have one size
-
-    def live(self, estimator: Estimator) -> Trainer:
-        """The trainer; made again after unpickling or loading."""
-        if self.trainer is None:
-            self.trainer = estimator._new_trainer(self.network, self.seed, False,
-                                                  self.network.dtype)
-        return self.trainer
-
-    def __getstate__(self):
-        own = {type(layer).__name__: type(layer) for layer in _tree(self.network)
-               if type(layer) not in classes().values()}
-        parts = {name: network_to_manifest(layer) for name, layer in
-                 (("network", self.network), ("output", self.output)) if layer is not None}
-        return {"parts": parts, "custom": own, "seed": self.seed,
-                "sample_shape": self.sample_shape}
-
-    def __setstate__(self, state):
-        made = {name: network_from_manifest(manifest, arrays, state["custom"])
-                for name, (manifest, arrays) in state["parts"].items()}
-        self.network, self.output, self.trainer = made["network"], made.get("output"), None
-        self.seed, self.sample_shape = state["seed"], state["sample_shape"]
-
-
-def _tree(layer: Layer):
-    """A layer and everything in it."""
-    yield layer
-    for child in layer.children.values():
-        yield from _tree(child)
-
-
-def standardization(name: str, mean, variance, invert: bool = False) -> Normalization:
-    """A layer that standardises by given statistics, or brings back to their scale."""
-    return Normalization(axis=-1 if np.ndim(mean) else None, mean=mean, variance=variance,
-                         invert=invert, name=name)
-
-
-def weighted_statistics(rows: np.ndarray, weights: np.ndarray | None):
-    """Weighted mean and population variance of columns; a constant column has variance 1."""
-    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    total = weights.sum()
-    mean = weights @ rows / total
-    variance = weights @ (rows - mean) ** 2 / total
-    return mean, np.where(variance > 1e-24 * np.maximum(mean ** 2, 1e-300), variance, 1.0)
+def without_weightless(X, targets, weights):
+    """Samples of weight zero are left out, so that they change nothing, not even a batch."""
+    if weights is None or weights.all():
+        return X, targets, weights
+    if not weights.any():
+        raise DataError("Sample weights must contain at least one non-zero number: "
+                        "all are zero", fix="give at least one sample a weight")
+    keep = np.flatnonzero(weights)
+    X = [X[i] for i in keep] if isinstance(X, list) else X[keep]
+    return X, targets[keep], weights[keep]

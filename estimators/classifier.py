@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -38,6 +38,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     class_weight: Any = None
 
+    _fit_sets = ("classes_", "n_features_in_")
     _parameter_constraints = {**Estimator._parameter_constraints,
                               "class_weight": [StrOptions({"balanced"}), dict, None]}
 
@@ -59,9 +60,13 @@ class Classifier(ClassifierMixin, Estimator):
         -------
         self
         """
+        if isinstance(self.class_weight, str):
+            raise ParameterError('class_weight="balanced" cannot be used with partial_fit, which '
+                                 "sees a part of the samples only",
+                                 fix="pass a dict of weights by label")
         again = hasattr(self, "_fitted")
         return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True,
-                             classes=np.unique(y) if classes is None and not again else classes)
+                             classes=classes)
 
     def predict(self, X) -> np.ndarray:
         """The most probable label of each sample, ``(n,)``."""
@@ -88,9 +93,8 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _encoded(self, y, again, classes):
         check_classification_targets(y)
-        y = column_or_1d(y, warn=True)
         if not again:
-            self.classes_ = np.unique(y if classes is None else classes)
+            self.classes_ = np.unique(y if classes is None else column_or_1d(classes))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise DataError("`classes` is not the same as on the first call",
                             got=str(np.unique(classes)[:10]), fix="leave it out after that")
@@ -100,22 +104,33 @@ class Classifier(ClassifierMixin, Estimator):
         y = column_or_1d(y)
         known = np.isin(y, self.classes_)
         if not known.all():
-            raise DataError(f"the label {y[~known][0]!r} was not seen when classes were fixed",
-                            got=f"classes {self.classes_[:10]}",
+            raise DataError(f"the label {y[~known].tolist()[0]!r} was not seen when classes were "
+                            "fixed", got=f"classes {self.classes_[:10].tolist()}",
                             fix="pass all labels as classes= to the first partial_fit, or fit anew")
         return np.searchsorted(self.classes_, y)
 
-    def _weights(self, sample_weight, X, y):
-        weights = super()._weights(sample_weight, X, y)
+    def _weights(self, sample_weight, X, targets):
+        weights = super()._weights(sample_weight, X, targets)
         if self.class_weight is None:
             return weights
-        if isinstance(self.class_weight, dict):
-            strange = [c for c in self.class_weight if c not in list(self.classes_)]
-            if strange:
-                raise ParameterError(f"class_weight names a class that is not there: "
-                                     f"{strange[0]!r}", got=f"classes {self.classes_[:10]}")
-        factors = compute_sample_weight(self.class_weight, y)
+        factors = self._class_factors(targets, weights)[targets]
         return factors if weights is None else weights * factors
+
+    def _class_factors(self, targets, weights) -> np.ndarray:
+        """One factor per class; balanced: every class has the same weight in all."""
+        labels = self.classes_.tolist()
+        if self.class_weight == "balanced":
+            counts = np.bincount(targets, weights, len(labels))
+            return counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1.0)
+        strange = [c for c in self.class_weight if c not in labels]
+        if strange:
+            raise ParameterError(f"class_weight names a class that is not there: {strange[0]!r}",
+                                 got=f"classes {labels[:10]}", fix="use the labels of y as keys")
+        for label, factor in self.class_weight.items():
+            if not isinstance(factor, Real) or not 0 <= factor < np.inf:
+                raise ParameterError("class_weight must hold finite numbers from 0 on",
+                                     got=f"{factor!r} for class {label!r}")
+        return np.array([self.class_weight.get(label, 1.0) for label in labels], np.float64)
 
     @property
     def _n_outputs(self) -> int:

@@ -6,25 +6,28 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, check_X_y, validate_data
 
 from ..backend import Spec
-from ..backend.errors import ShapeError, ParameterError
+from ..backend.errors import ParameterError, ShapeError
 from .architectures import ARCHITECTURES
 from .classifier import Classifier
 from .regressor import Regressor
+from .standardize import weighted_statistics
 
 CONSTRAINTS = {"image_shape": [None, tuple, list],
                "architecture": [StrOptions(set(ARCHITECTURES)), callable]}
 
 PARAMETERS = """image_shape : tuple (h, w) or (h, w, c), optional
-        The images that flat rows hold; rows without it are signals of one channel.
+        The images that flat rows hold, in pixels; rows without it are signals of one channel.
     architecture : {"auto", "lenet", "resnet20"} or callable ``(spec, n_outputs) -> Layer``
         The net; ``spec`` is that of one image, and what is returned are logits."""
 
 
 class ImageSamples:
     """How both read samples: ``(n, h, w)``, ``(n, h, w, c)``, or rows ``(n, pixels)``."""
+
+    _fit_sets = ("_sample_shape",)
 
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):
@@ -36,52 +39,68 @@ class ImageSamples:
         return ARCHITECTURES[self.architecture](spec, n_outputs)
 
     def _validated(self, X, reset, **with_y):
-        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, **with_y)
+        options = {"dtype": "numeric", "allow_nd": True}
+        if reset or getattr(X, "ndim", 2) == 2:
+            checked = validate_data(self, X, reset=reset, **options, **with_y)
+        elif with_y:
+            checked = check_X_y(X, estimator=self, **options, **with_y)
+        else:
+            checked = check_array(X, estimator=self, input_name="X", **options)
+        shape = (checked[0] if isinstance(checked, tuple) else checked).shape
+        if not np.prod(shape):
+            raise ShapeError("images must have at least one pixel", got=f"{list(shape)}",
+                             fix="pass X of shape (n, h, w) or (n, h, w, channels)")
+        return checked
 
-    def _shaped(self, X):
-        X = np.asarray(X)
-        if X.ndim == 2 and self.image_shape is not None:
-            X = self._images(X)
-        elif X.ndim == 2:
-            X = X[:, :, None]                                   # (n, width, 1)
-        elif X.ndim == 3:
-            X = X[..., None]                                    # (n, h, w, 1)
-        elif X.ndim != 4:
+    def _shaped(self, X, reset):
+        if X.ndim > 4:
             raise ShapeError("images are (n, h, w) or (n, h, w, channels)",
-                             got=f"{X.dtype}{list(X.shape)}")
-        fitted = getattr(self, "_fitted", None)
-        if fitted is not None and fitted.sample_shape != X.shape[1:]:
+                             got=f"{X.dtype}{list(X.shape)}", fix="reshape X")
+        size = None if self.image_shape is None else self._image_size()
+        if X.ndim == 2 and size is not None:
+            X = self._images(X, size)
+        elif X.ndim < 4:
+            X = X[..., None]                    # (n, h, w, 1), and for signals (n, width, 1)
+        if size is not None and X.shape[1:] != size:
+            raise ShapeError("X does not hold images of image_shape",
+                             got=f"{list(X.shape[1:])} and image_shape={self.image_shape}",
+                             fix="leave image_shape out: it is needed for flat rows only")
+        if reset:
+            self._sample_shape = list(X.shape[1:])
+        elif self._sample_shape != list(X.shape[1:]):
             raise ShapeError(f"{type(self).__name__} was fitted on samples of another shape",
-                             got=f"{list(X.shape[1:])}, not {list(fitted.sample_shape)}")
+                             got=f"{list(X.shape[1:])}, not {self._sample_shape}",
+                             fix="bring the images to that size, or fit anew")
         return X
 
-    def _sample_shape(self, X):
-        return X.shape[1:]
+    def _sample_tail(self):
+        return tuple(self._sample_shape)
 
-    def _images(self, X):
+    def _image_size(self) -> tuple[int, int, int]:
+        """``image_shape`` as (height, width, channels)."""
         shape = tuple(self.image_shape)
         if len(shape) not in (2, 3) or any(not isinstance(n, (int, np.integer)) or n < 1
                                            for n in shape):
             raise ParameterError("image_shape must be (h, w) or (h, w, channels)",
-                                 got=repr(self.image_shape))
-        if np.prod(shape) != X.shape[1]:
+                                 got=repr(self.image_shape), fix="pass image_shape=(28, 28), say")
+        return shape if len(shape) == 3 else (*shape, 1)
+
+    def _images(self, X, size):
+        """Flat rows as images."""
+        if np.prod(size) != X.shape[1]:
             raise ShapeError("rows do not hold images of image_shape",
-                             got=f"{X.shape[1]} columns and image_shape={shape}",
+                             got=f"{X.shape[1]} columns and image_shape={self.image_shape}",
                              fix=f"image_shape must multiply to {X.shape[1]}")
-        return X.reshape(-1, *(shape if len(shape) == 3 else (*shape, 1)))
+        return X.reshape(-1, *size)
 
     def _statistics(self, X, weights):
         """Images go by their range, to [0, 1]; signals by one mean and variance."""
-        rows = X if weights is None else X[np.asarray(weights) > 0]
-        if X.ndim == 3:
-            means = rows.mean(axis=(1, 2), dtype=np.float64)
-            weights = None if weights is None else np.asarray(weights)[np.asarray(weights) > 0]
-            mean = np.average(means, weights=weights)
-            squares = np.square(rows - mean, dtype=np.float64).mean(axis=(1, 2))
-            variance = np.average(squares, weights=weights)
-            return np.float64(mean), np.float64(variance if variance > 0 else 1.0)
-        low, high = float(rows.min()), float(rows.max())
-        return np.float64(low), np.float64((high - low) ** 2 or 1.0)
+        if X.ndim == 4:
+            low, high = float(X.min()), float(X.max())
+            return np.float64(low), np.float64((high - low) ** 2 or 1.0)
+        weights = None if weights is None else np.repeat(weights, X[0].size)
+        mean, variance = weighted_statistics(X.reshape(-1, 1), weights)
+        return mean[0], variance[0]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,8 +14,6 @@ from .classifier import Classifier
 class LinearClassifier(Classifier):
     """Multinomial logistic regression: one linear score per class, then the softmax.
 
-    Images and other samples with more axes are taken as rows of features.
-
     Parameters
     ----------
     class_weight : dict, "balanced" or None
@@ -50,9 +48,9 @@ class LinearClassifier(Classifier):
     @property
     def coef_(self) -> np.ndarray:
         """Weights, one row per class."""
-        return self.network_.layers[-1].layers[-1].kernel.numpy().T
+        return self._net.layers[-1].kernel.numpy().T
 
     @property
     def intercept_(self) -> np.ndarray:
         """Intercepts, one per class."""
-        return self.network_.layers[-1].layers[-1].bias.numpy()
+        return self._net.layers[-1].bias.numpy()

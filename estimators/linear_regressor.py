@@ -85,6 +85,10 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
     [10.] [0.6124]
     """
 
+    _fit_sets = ("coef_", "intercept_", "standard_errors_", "intercept_standard_error_",
+                 "residual_std_", "degrees_of_freedom_", "rank_", "condition_", "r_factor_",
+                 "n_samples_seen_", "n_features_in_", "_r_factor_low_", "_mean_",
+                 "_covariance_root_", "_mean_variance_")
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="left")], "fit_intercept": ["boolean"]}
 
@@ -207,6 +211,20 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
             self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
             self._publish(solve(factor, X.shape[1], float(self.alpha), ones), ones, y.ndim == 1)
         return self
+
+    def _check_fitted(self):
+        """Refuse attributes from a file whose shapes do not fit together."""
+        features, targets = (self.n_features_in_,), np.shape(self.intercept_)
+        shapes = {"coef_": targets + features, "standard_errors_": targets + features,
+                  "intercept_standard_error_": targets, "residual_std_": targets,
+                  "_mean_": features, "_mean_variance_": (), "degrees_of_freedom_": (),
+                  "condition_": ()}
+        columns = int(self.fit_intercept) + features[0] + int(np.prod(targets))
+        fits = all(np.shape(getattr(self, name)) == shape for name, shape in shapes.items())
+        if not fits or len(targets) > 1 or np.shape(self.r_factor_)[1:] != (columns,) or \
+                np.shape(self._r_factor_low_) != np.shape(self.r_factor_) or \
+                np.shape(self._covariance_root_)[:1] != features:
+            raise ShapeError("the attributes of the regression do not fit together")
 
     def _check_same_model(self, y, columns):
         """Refuse a block whose targets or intercept do not fit the factor kept so far."""

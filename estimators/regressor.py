@@ -7,15 +7,20 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array
 
-from ..backend import Tensor
+from ..backend import OPS, Tensor, placeholder
+from ..backend.errors import DataError, ParameterError, ShapeError
+from ..layers import Activation, Sequential
 from ..layers.base import Flow
-from ..layers.losses import loss as find_loss
-from .base import Estimator, standardization, weighted_statistics
+from ..layers.losses import Loss, Poisson, loss as find_loss
+from .base import Estimator
+from .standardize import standardization, weighted_statistics
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
     """A net that predicts one or several numbers."""
+
+    _fit_sets = ("n_features_in_", "_flat_targets", "_targets")
 
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over some samples at a constant rate.
@@ -46,31 +51,45 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
     def _in_units(self, x: Tensor) -> Tensor:
         """The net's output brought to the scale of the targets."""
         output = self._fitted.output
-        return x if output is None else output.run(Flow(x, dtype=str(x.dtype)), False).x
+        if output is None:
+            return x
+        return output.run(Flow(OPS["cast"](x, dtype=output.dtype)), training=False).x
 
     def _y_options(self) -> dict:
         return {"multi_output": True, "y_numeric": True}
 
     def _encoded(self, y, again, classes):
-        y = np.asarray(y)
-        flat = y.ndim == 1
         targets = y.reshape(len(y), -1).astype(np.float64)
         if not again:
-            self._flat_targets, self._targets = flat, targets.shape[1]
+            self._flat_targets, self._targets = y.ndim == 1, targets.shape[1]
         elif targets.shape[1] != self._targets:
-            raise ValueError(f"y has {targets.shape[1]} targets, but {type(self).__name__} was "
-                             f"fitted with {self._targets}")
+            raise ShapeError(f"y has {targets.shape[1]} targets, but {type(self).__name__} was "
+                             f"fitted with {self._targets}", fix="pass the same targets as before")
+        if self._counts and targets.min() < 0:
+            raise DataError("the Poisson loss takes counts from 0 on", got=f"{targets.min()} in y",
+                            fix='use loss="mean_squared_error" for numbers of either sign')
         return targets
 
     def _encoded_again(self, y):
-        y = check_array(y, ensure_2d=False, dtype="numeric")
-        return self._encoded(y, True, None)
+        return self._encoded(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"),
+                             True, None)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the net predicts rates of counts: they are exponentials of its outputs."""
+        return isinstance(self._loss(), Poisson)
+
+    def _new_network(self, X, weights) -> Sequential:
+        network = super()._new_network(X, weights)
+        return Sequential([*network.layers, Activation("exponential")]) if self._counts else network
 
     def _output_layer(self, targets, weights):
-        if not self.standardize or self.loss == "poisson":
+        if not self.standardize or self._counts:
             return None
         mean, variance = weighted_statistics(targets, weights)
-        return standardization("targets", mean, variance, invert=True)
+        layer = standardization("targets", mean, variance, invert=True)
+        layer.run(Flow(placeholder((2, self._targets), "float64")), training=False)
+        return layer
 
     def _scaled(self, targets):
         output = self._fitted.output
@@ -82,8 +101,12 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
     def _n_outputs(self) -> int:
         return self._targets
 
-    def _loss(self):
-        return find_loss("mean_squared_error" if self.loss == "auto" else self.loss)
+    def _loss(self) -> Loss:
+        found = find_loss("mean_squared_error" if self.loss == "auto" else self.loss)
+        if found.integer_labels:
+            raise ParameterError(f"{found} takes class numbers, not targets of a regression",
+                                 fix='use loss="mean_squared_error", or a classifier')
+        return found
 
     def _metrics(self):
         return ["r2"]

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (_check_y, _num_samples, check_array, check_consistent_length,
+from sklearn.utils.validation import (_check_y, check_array, check_consistent_length,
                                       validate_data)
 
 from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
 from ..layers import GRU, LSTM, Bidirectional, Dense, Dropout, Sequential, SimpleRNN
-from .base import weighted_statistics
 from .classifier import Classifier
 from .regressor import Regressor
+from .standardize import weighted_statistics
+
+ABSENT = "no_validation"      # scikit-learn's word for a y that is not passed at all
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
@@ -42,6 +44,7 @@ PARAMETERS = """cell : {"lstm", "gru", "rnn"}
 class SequenceSamples:
     """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
 
+    _fit_sets = ("_rows",)
     _auto_batch_size = 32
     _auto_learning_rate = 3e-3
     _auto_full_batch_rate = 1e-2
@@ -58,40 +61,46 @@ class SequenceSamples:
                 net.append(Dropout(self.dropout))
         return Sequential([*net, Dense(n_outputs)])
 
-    def _validated(self, X, reset, y="no_validation", **options):
-        if not is_list_of_sequences(X) and np.ndim(X) != 3:
-            if y is None or not isinstance(y, str):
-                options["y"] = y
-            return validate_data(self, X, reset=reset, dtype="numeric", **options)
+    def _validated(self, X, reset, y=ABSENT, **options):
+        X = listed(X)
+        sequences = has_sequences(X) if reset or self._rows else True
+        if reset:
+            self._rows = not sequences
+        elif self._rows and sequences:
+            raise ShapeError(f"{type(self).__name__} was fitted on rows of {self.n_features_in_} "
+                             "time steps", got="sequences", fix="pass a 2-D array of such rows")
+        if not sequences:
+            given = {} if y is ABSENT else {"y": y}
+            return validate_data(self, X, reset=reset, dtype="numeric", **given, **options)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y "
                              "is None")
-        X = [one_sequence(s, i) for i, s in enumerate(X)] if is_list_of_sequences(X) else \
-            check_array(X, dtype="numeric", allow_nd=True)
+        X = checked_sequences(X)
         features = X[0].shape[-1]
-        strange = next((i for i, s in enumerate(X) if s.shape[-1] != features), None)
-        if strange is not None:
-            raise ShapeError(f"sequence {strange} has {X[strange].shape[-1]} features and "
-                             f"sequence 0 has {features}")
         if reset:
             self.n_features_in_ = features
+            vars(self).pop("feature_names_in_", None)
         elif features != self.n_features_in_:
             raise ShapeError(f"X has {features} features, but {type(self).__name__} is expecting "
-                             f"{self.n_features_in_} features as input")
-        if isinstance(y, str):
+                             f"{self.n_features_in_} features as input",
+                             fix="pass sequences of shape (time, features)")
+        if y is ABSENT:
             return X
         y = _check_y(y, multi_output=options.get("multi_output", False),
                      y_numeric=options.get("y_numeric", False), estimator=self)
         check_consistent_length(X, y)
         return X, y
 
-    def _shaped(self, X):
+    def _shaped(self, X, reset):
         if isinstance(X, list):
             return X
         return X[:, :, None] if X.ndim == 2 else X              # (n, time, features)
 
+    def _sample_tail(self):
+        return (1 if self._rows else self.n_features_in_,)
+
     def _statistics(self, X, weights):
-        rows = np.concatenate(list(X)).astype(np.float64)       # (all steps, features)
+        rows = np.concatenate(list(X))                          # (all steps, features)
         if weights is not None:
             weights = np.repeat(weights, [len(s) for s in X])
         return weighted_statistics(rows, weights)
@@ -102,14 +111,48 @@ class SequenceSamples:
         return tags
 
 
-def is_list_of_sequences(X) -> bool:
-    """A list or tuple of 2-D arrays, or of rows of unequal length."""
-    if not isinstance(X, (list, tuple)) or not _num_samples(X):
-        return False
-    ranks = {np.ndim(s) if isinstance(s, np.ndarray) else 1 + (
-        isinstance(s, (list, tuple)) and len(s) > 0 and np.ndim(s[0]) > 0) for s in X}
-    return ranks == {2} or ranks == {1} and len({np.size(s) for s in X}) > 1 and not any(
-        np.isscalar(s) for s in X)
+def listed(X):
+    """A list of sequences that came as an array or Series of objects, or as a tuple, as a list."""
+    objects = getattr(X, "ndim", 0) == 1 and getattr(X, "dtype", None) == object
+    return list(X) if objects or isinstance(X, tuple) else X
+
+
+def has_sequences(X) -> bool:
+    """Whether these are sequences: ``(n, time, features)``, or a list of unequal rows."""
+    if not isinstance(X, list):
+        return getattr(X, "ndim", 2) == 3
+    ranks = {rank_of(s) for s in X}
+    return ranks == {2} or ranks == {1} and len({len(s) for s in X}) > 1
+
+
+def rank_of(sequence) -> int:
+    """Axes of an array or of nested lists, which may be ragged."""
+    if hasattr(sequence, "ndim"):
+        return sequence.ndim
+    if not isinstance(sequence, (list, tuple)):
+        return 0
+    return 1 + max((rank_of(s) for s in sequence[:1]), default=0)
+
+
+def checked_sequences(X) -> np.ndarray | list[np.ndarray]:
+    """An array ``(n, time, features)``, or a list where lengths differ."""
+    if not isinstance(X, list):
+        X = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+        X = X[:, :, None] if X.ndim == 2 else X
+        if X.ndim != 3 or not X[0].size:
+            raise ShapeError("sequences are (n, time, features) with at least one step",
+                             got=f"{X.dtype}{list(X.shape)}", fix="reshape X")
+        return X
+    X = [one_sequence(s, i) for i, s in enumerate(X)]
+    if not X:
+        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.",
+                        fix="pass at least one sequence")
+    features = X[0].shape[1]
+    strange = next((i for i, s in enumerate(X) if s.shape[1] != features), None)
+    if strange is not None:
+        raise ShapeError(f"sequence {strange} has {X[strange].shape[1]} features and "
+                         f"sequence 0 has {features}", fix="give all the same features")
+    return np.stack(X) if len({len(s) for s in X}) == 1 else X
 
 
 def one_sequence(sequence, number: int) -> np.ndarray:
@@ -117,11 +160,13 @@ def one_sequence(sequence, number: int) -> np.ndarray:
     try:
         array = np.asarray(sequence, np.float64 if np.asarray(sequence).dtype == object else None)
     except (TypeError, ValueError):
-        raise DataError(f"sequence {number} does not hold numbers") from None
+        raise DataError(f"sequence {number} does not hold numbers",
+                        fix="pass arrays of shape (time, features)") from None
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         raise ShapeError(f"sequence {number} must be (time, features) with at least one step",
-                         got=f"{array.dtype}{list(array.shape)}")
+                         got=f"{array.dtype}{list(array.shape)}",
+                         fix="leave empty sequences out, and encode texts as numbers first")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "infinity"
         raise DataError(f"Input X contains {kind}.", got=f"in sequence {number}",

@@ -1,32 +1,32 @@
 """Estimators in files: class and parameters by name, fitted attributes, the net; no pickle."""
 from __future__ import annotations
 
-import re
 from typing import Mapping
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
-from ..backend.errors import CorruptFileError, ParameterError, unknown_name
+from ..backend.errors import (CorruptFileError, Error, ParameterError, UnknownNameError,
+                              unknown_name)
 from ..backend.model_file import read_model, write_model
 from ..layers import Layer, load_network, network_from_manifest, network_to_manifest
-from ..layers.registry import classes, from_config, to_config
+from ..layers.registry import classes, from_config, to_config, told
 from ..layers.value import Value
 
-NOT_SAVED = {"callbacks": None, "random_state": None, "backend": "auto", "strategy": "auto"}
-_PRIVATE = {"_flat_targets", "_targets", "_mean_", "_mean_variance_", "_covariance_root_",
-            "_r_factor_low_"}
-_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+# Parameters that belong to a process or a machine, not to a model.
+NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto"}
 
 
-class StoredArchitecture(Value):
+class StoredArchitecture:
     """An architecture that came from a file: builds the same net anew.
 
     Parameters
     ----------
     tree : dict
         As `gradatim.layers.to_config` writes nets.
+    custom : dict of str to class, optional
+        Layers of your own in it, by class name.
 
     Examples
     --------
@@ -36,11 +36,14 @@ class StoredArchitecture(Value):
     Sequential(layers=[Dense(units=3)])
     """
 
-    def __init__(self, tree: dict):
-        self.tree = tree
+    def __init__(self, tree: dict, custom: Mapping[str, type] | None = None):
+        self.tree, self.custom = tree, custom
 
     def __call__(self, spec, n_outputs: int) -> Layer:
-        return from_config(self.tree)
+        return from_config(self.tree, self.custom)
+
+    def __repr__(self) -> str:
+        return "StoredArchitecture(...)"
 
 
 class Saveable:
@@ -76,36 +79,42 @@ def value_classes() -> dict[str, type]:
     """The objects besides layers that a parameter may be: optimizers, schedules, losses."""
     from .. import training
     from ..layers import losses
-    found = {**vars(training), **vars(losses), "StoredArchitecture": StoredArchitecture}
+    found = {**vars(training), **vars(losses)}
     return {name: thing for name, thing in found.items()
             if isinstance(thing, type) and issubclass(thing, Value)
             and name not in classes() and not name.startswith("_")}
 
 
+def fit_sets(cls: type) -> set[str]:
+    """The attributes that a fit sets, as the class and its bases declare them."""
+    return {name for c in cls.__mro__ for name in vars(c).get("_fit_sets", ())}
+
+
 def save_estimator(estimator, path) -> None:
     """Write a fitted estimator to one file; the old file stays whole until the new one is."""
-    parameters = {}
+    cls, parameters = type(estimator), {}
     for name, value in estimator.get_params(deep=False).items():
-        if name in NOT_SAVED and not isinstance(value, (str, int, type(None))):
+        if name in NOT_SAVED:
             value = NOT_SAVED[name]
-        if name == "architecture" and callable(value) and not isinstance(value, Value):
-            value = StoredArchitecture(to_config(estimator.network_.layers[-1]))
-        parameters[name] = _parameter(type(estimator).__name__, name, value)
-    plain, arrays = {}, {}
-    for name, value in vars(estimator).items():
-        if name in parameters or name == "_fitted":
-            continue
+        elif name == "random_state" and not isinstance(value, (int, np.integer)):
+            value = None
+        if name == "architecture" and callable(value):
+            parameters[name] = {"net": to_config(estimator._net)}
+        else:
+            parameters[name] = _parameter(cls.__name__, name, value)
+    plain, arrays, objects = {}, {}, []
+    for name in sorted({*fit_sets(cls), "feature_names_in_"} & set(vars(estimator))):
+        value = vars(estimator)[name]
         if isinstance(value, (np.ndarray, np.generic)):
             arrays[f"fitted/{name}"] = _storable(name, value)
-            if np.asarray(value).dtype == object:
-                plain.setdefault("object", []).append(name)
+            objects += [name] * (np.asarray(value).dtype == object)
         else:
             plain[name] = value
-    manifest = {"kind": "estimator", "library_version": __version__,
-                "class": type(estimator).__name__, "parameters": parameters, "fitted": plain}
+    manifest = {"kind": "estimator", "library_version": __version__, "class": cls.__name__,
+                "parameters": parameters, "fitted": plain, "objects": objects}
     fitted = getattr(estimator, "_fitted", None)
     if fitted is not None:
-        manifest["net"] = {"sample_shape": fitted.sample_shape, "seed": fitted.seed}
+        manifest["net"] = {"seed": fitted.seed, "rate": float(fitted.rate)}
         for part, layer in (("network", fitted.network), ("output", fitted.output)):
             if layer is not None:
                 manifest["net"][part], weights = network_to_manifest(layer)
@@ -115,6 +124,9 @@ def save_estimator(estimator, path) -> None:
 
 def load(path, custom: Mapping[str, type] | None = None):
     """Read an estimator or a network from a file; nothing in the file is ever executed.
+
+    What belongs to a process or a machine is not in a file: callbacks, backend, strategy, a
+    random generator, and optimizer state, so that `partial_fit` starts with a fresh one.
 
     Parameters
     ----------
@@ -131,7 +143,9 @@ def load(path, custom: Mapping[str, type] | None = None):
     Raises
     ------
     CorruptFileError
-        If any byte is damaged, or the file is not ours.
+        If any byte is damaged, or the file is not ours or does not fit together.
+    UnknownNameError
+        If it names a class that is neither gradatim's nor in ``custom``.
     DataNotFoundError
         If there is no such file.
 
@@ -149,42 +163,58 @@ def load(path, custom: Mapping[str, type] | None = None):
         return load_network(path, custom)
     _require(manifest.get("kind") == "estimator", "is neither an estimator nor a network",
              manifest.get("kind"))
-    known = estimator_classes()
-    name = manifest.get("class")
-    if name not in known:
+    known, name = estimator_classes(), manifest.get("class")
+    if not isinstance(name, str) or name not in known:
         raise unknown_name("estimator", name, known)
-    cls = known[name]
+    try:
+        with told("the file holds no estimator that can be made", name):
+            return _estimator(known[name], manifest, arrays, custom)
+    except (CorruptFileError, UnknownNameError):
+        raise
+    except Error as error:
+        raise CorruptFileError("the file holds an estimator that cannot be made",
+                               got=error.what, at=str(path)) from error
+
+
+def _estimator(cls: type, manifest: dict, arrays: dict, custom):
+    """The estimator, with every part checked against the others: a file may say anything."""
+    from .base import Estimator
     stored = manifest.get("parameters")
     _require(type(stored) is dict and set(stored) <= set(cls._get_param_names()),
              "has parameters that its class has not", stored)
     objects = {**value_classes(), **(custom or {})}
-    estimator = cls(**{k: _from_tree(v, objects) for k, v in stored.items()})
-    state = _fitted_attributes(cls, stored, manifest.get("fitted"), arrays)
-    if "net" in manifest:
-        state["_fitted"] = _fitted_net(manifest["net"], arrays, custom)
-    vars(estimator).update(state)
+    estimator = cls(**{k: _from_tree(v, objects, custom) for k, v in stored.items()})
+    estimator._validate_params()
+    vars(estimator).update(_fitted_attributes(cls, manifest, arrays))
+    if issubclass(cls, Estimator):
+        estimator._fitted = _fitted_net(manifest.get("net"), arrays, custom)
+    estimator._check_fitted()
     return estimator
 
 
-def _fitted_attributes(cls, parameters, plain, arrays) -> dict:
-    """Attributes that a fit sets; nothing else may be set by a file."""
-    _require(type(plain) is dict, "has no fitted attributes", plain)
-    plain = dict(plain)
-    objects = plain.pop("object", [])
+def _fitted_attributes(cls: type, manifest: dict, arrays: dict) -> dict:
+    """The attributes that a fit sets, all of them and nothing else."""
+    plain, objects = manifest.get("fitted"), manifest.get("objects")
+    _require(type(plain) is dict and type(objects) is list, "has no fitted attributes", plain)
     found = {**plain, **{k.removeprefix("fitted/"): v for k, v in arrays.items()
                          if k.startswith("fitted/")}}
+    names = fit_sets(cls)
+    strange = set(found) - {"feature_names_in_"} ^ names
+    _require(not strange, "has other attributes than a fit sets", sorted(strange))
     for name, value in found.items():
-        ours = name.endswith("_") and not name.startswith("__") or name in _PRIVATE
-        _require(bool(_NAME.fullmatch(name)) and ours and name not in parameters
-                 and not hasattr(cls, name), "sets an attribute that no fit sets", name)
         if isinstance(value, np.ndarray):
-            found[name] = value.astype(object) if name in objects else \
+            found[name] = value = value.astype(object) if name in objects else \
                 value if value.ndim else value[()]
+        _require(_KINDS.get(name, _numbers)(value), f"has a {name} that no fit sets", value)
+    names = found.get("feature_names_in_")
+    _require(names is None or len(names) == found["n_features_in_"],
+             "has other names than features", names)
     return found
 
 
 def _fitted_net(entry, arrays, custom):
-    from .base import Fitted
+    """The net of a file, with its seed and learning rate."""
+    from .fitted import Fitted
 
     def part(name):
         if name not in entry:
@@ -194,11 +224,50 @@ def _fitted_net(entry, arrays, custom):
         return network_from_manifest(entry[name], weights, custom)
 
     _require(type(entry) is dict and "network" in entry, "has no net", entry)
-    fitted = Fitted(part("network"), part("output"))
-    shape = entry.get("sample_shape")
-    fitted.sample_shape = None if shape is None else tuple(shape)
-    fitted.seed = entry.get("seed", 0)
-    return fitted
+    seed, rate = entry.get("seed"), entry.get("rate")
+    _require(_whole(seed) and type(rate) is float and 0 < rate < np.inf,
+             "has a net without seed or learning rate", [seed, rate])
+    network = part("network")
+    return Fitted(network, part("output"), seed, rate, entry["network"]["dtype"])
+
+
+def _whole(value) -> bool:
+    """A whole number from 0 on."""
+    return type(value) is int and value >= 0
+
+
+def _numbers(value) -> bool:
+    """Numbers, as least squares leaves them."""
+    return value is None or isinstance(value, (int, float, np.number)) or (
+        isinstance(value, np.ndarray) and value.dtype.kind == "f")
+
+
+def _names(value) -> bool:
+    """A list of text."""
+    return all(isinstance(v, str) for v in value)
+
+
+def _distinct(value) -> bool:
+    """Labels, sorted, each once."""
+    return isinstance(value, np.ndarray) and value.ndim == 1 and len(value) > 0 and \
+        np.array_equal(np.unique(value), value)
+
+
+# What an attribute that a fit sets may be; the others hold numbers.
+_KINDS = {
+    **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
+                     "n_samples_seen_"), _whole),
+    **dict.fromkeys(("_flat_targets", "_rows"), lambda value: type(value) is bool),
+    "_sample_shape": lambda value: type(value) is list and all(map(_whole, value)),
+    "vocabulary_": lambda value: type(value) is list and _names(value)
+        and len(set(value)) == len(value) > 0,
+    "feature_names_in_": lambda value: isinstance(value, np.ndarray) and value.ndim == 1
+        and value.dtype == object and _names(value),
+    "classes_": _distinct,
+    "history_": lambda value: type(value) is list and all(
+        type(logs) is dict and all(isinstance(v, (int, float)) for v in logs.values())
+        for logs in value),
+}
 
 
 def _parameter(owner: str, name: str, value):
@@ -221,19 +290,24 @@ def _parameter(owner: str, name: str, value):
                          fix="use a name, a number, or one of gradatim's own objects")
 
 
-def _from_tree(tree, objects):
+def _from_tree(tree, objects, custom):
+    """A constructor parameter from its JSON tree."""
     if isinstance(tree, list):
-        return [_from_tree(v, objects) for v in tree]
+        return [_from_tree(v, objects, custom) for v in tree]
     if not isinstance(tree, dict):
         return tree
     _require(len(tree) == 1, "has a parameter of no known form", tree)
     (form, value), = tree.items()
     if form == "object":
         return from_config(value, objects)
+    if form == "net":
+        from_config(value, custom)                        # so that it is refused now, not later
+        return StoredArchitecture(value, custom)
+    _require(form in ("tuple", "pairs") and type(value) is list,
+             "has a parameter of no known form", tree)
     if form == "tuple":
-        return tuple(_from_tree(v, objects) for v in value)
-    _require(form == "pairs", "has a parameter of no known form", tree)
-    return {_from_tree(k, objects): _from_tree(v, objects) for k, v in value}
+        return tuple(_from_tree(v, objects, custom) for v in value)
+    return {_from_tree(k, objects, custom): _from_tree(v, objects, custom) for k, v in value}
 
 
 def _storable(name: str, value) -> np.ndarray:

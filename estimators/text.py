@@ -16,8 +16,9 @@ from ..backend.errors import DataError, ParameterError
 from ..layers import Dense, Dropout, Embedding, Flow, Sequential
 from ..layers.losses import SparseCategoricalCrossentropy
 from ..layers.recurrent import Recurrent
-from .base import Estimator, Fitted
+from .base import Estimator
 from .classifier import log_probabilities
+from .fitted import Fitted
 from .rnn import CELLS
 
 UNKNOWN = "\0"     # what a token stands for that the training text does not have
@@ -83,6 +84,7 @@ class TextGenerator(Estimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
+    _fit_sets = ("vocabulary_",)
     _auto_batch_size = 32
     _auto_learning_rate = 4e-3
     _auto_full_batch_rate = 4e-3
@@ -134,7 +136,7 @@ class TextGenerator(Estimator):
     def _fit(self, text, y, sample_weight, text_val, again, one_pass=False):
         tokens = self._tokens(joined(text))
         if not again:
-            self.vocabulary_ = [UNKNOWN, *sorted(set(tokens))]
+            self.vocabulary_ = [UNKNOWN, *sorted(set(tokens) - {UNKNOWN})]
         X, targets = self._windows(self._ids(tokens))
         validation = (None, None, None)
         if text_val is not None:
@@ -144,6 +146,12 @@ class TextGenerator(Estimator):
     # The windows are made here and need no scikit-learn checks.
     def _validated(self, X, reset, y=None, **_):
         return X if y is None else (X, y)
+
+    def _check_outputs(self, shape):
+        super()._check_outputs(shape[1:])                       # (time, n_outputs)
+
+    def _sample_tail(self):
+        return ()
 
     def _encoded(self, y, again, classes):
         return y
@@ -180,7 +188,7 @@ class TextGenerator(Estimator):
         """Windows side by side, and the same shifted by one: ``(n, sequence_length)`` each."""
         length = min(self.sequence_length, len(ids) - 1)
         if length < 1:
-            raise DataError("the text is too short to learn from",
+            raise DataError("the text is too short: there is no token to predict",
                             got=f"{len(ids)} tokens", fix="pass at least two tokens")
         count = (len(ids) - 1) // length
         cut = count * length
@@ -202,8 +210,14 @@ class TextGenerator(Estimator):
             Higher is better; 0 would be certainty.
         """
         check_is_fitted(self)
-        X, y = self._windows(self._ids(self._tokens(joined(text))))
-        return -self._fitted.live(self).evaluate(X, y)["loss"]
+        ids = self._ids(self._tokens(joined(text)))
+        parts = [self._windows(ids)]
+        rest = ids[parts[0][0].size:]              # what is too short for a window counts as well
+        if len(rest) > 1:
+            parts.append((rest[None, :-1], rest[None, 1:]))
+        trainer = self._fitted.live(self)
+        total = sum(trainer.evaluate(X, y)["loss"] * y.size for X, y in parts)
+        return -total / (len(ids) - 1)
 
     def perplexity(self, text) -> float:
         """``exp(-score)``: between how many equally likely tokens the model hesitates."""
@@ -229,29 +243,35 @@ class TextGenerator(Estimator):
         str
         """
         check_is_fitted(self)
+        if not isinstance(prompt, str):
+            raise ParameterError(f"prompt must be a str, not {type(prompt).__name__}")
         if not isinstance(n, Integral) or n < 0:
             raise ParameterError(f"n must be a whole number from 0 on, not {n!r}")
-        if not isinstance(temperature, Real) or temperature < 0:
+        if not isinstance(temperature, Real) or not 0 <= temperature < np.inf:
             raise ParameterError(f"temperature must be a number from 0 on, not {temperature!r}")
         random = check_random_state(random_state)
         stepper = Stepper(self._fitted)
-        ids = list(self._ids(self._tokens(prompt))) or [int(random.randint(
-            1, len(self.vocabulary_)))] * bool(n)
+        read, drawn = list(self._ids(self._tokens(prompt))), []
+        if not read and n:                                     # any token may begin a text
+            drawn = [int(random.randint(1, len(self.vocabulary_)))]
         scores = None
-        for token in ids:
+        for token in read or drawn:
             scores = stepper(token)
-        drawn = [] if prompt else [self.vocabulary_[i] for i in ids]
         while len(drawn) < n:
-            scores[0] = -np.inf                                # the unknown token says nothing
-            if temperature:
-                p = np.exp((scores - scores.max()) / temperature)
-                token = int(random.choice(len(p), p=p / p.sum()))
-            else:
-                token = int(scores.argmax())
-            drawn.append(self.vocabulary_[token])
+            drawn.append(likely(scores[1:], temperature, random) + 1)
             if len(drawn) < n:
-                scores = stepper(token)
-        return prompt + "".join(drawn)
+                scores = stepper(drawn[-1])
+        return prompt + "".join(self.vocabulary_[token] for token in drawn)
+
+
+def likely(scores: np.ndarray, temperature: float, random) -> int:
+    """A token drawn by log-probabilities; the unknown token, which says nothing, is not among them.
+    """
+    if not temperature:
+        return int(scores.argmax())
+    with np.errstate(over="ignore"):                           # of temperatures near 0
+        p = np.exp((scores - scores.max()) / temperature)
+    return int(random.choice(len(p), p=p / p.sum()))
 
 
 class Stepper:

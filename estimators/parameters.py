@@ -1,0 +1,74 @@
+"""The parameters all nets share: what they mean and what they may be."""
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..backend.base import Backend
+from ..backend.distribute import Strategy
+from ..training import Optimizer, Schedule
+from ..training.callbacks import Callback
+
+SHARED_PARAMETERS = """epochs : int or "auto"
+        Passes over the samples; auto: enough for about 3,000 steps, at least 10.
+    batch_size : int or "auto"
+        Samples per step of the mini-batch solver.
+    learning_rate : float or "auto"
+        Step size before the schedule.
+    optimizer : {"adam", "adamw", "sgd", "rmsprop"} or Optimizer
+        How steps are made from gradients.
+    schedule : {"auto", "constant", "exponential", "cosine", "one_cycle"} or Schedule
+        How the learning rate changes over the fit.
+    solver : {"auto", "full_batch", "mini_batch"}
+        auto: every step sees all rows, in float64, up to 256 rows; mini-batches above.
+    loss : str, Loss or "auto"
+        What is made small.
+    alpha : float
+        L2 penalty: ``alpha / 2`` times the sum of squared kernels is added to the mean loss.
+    standardize : bool
+        Whether inputs (and regression targets) are brought to a common scale inside the graph,
+        by statistics of the first fit.
+    early_stopping : bool
+        Whether training stops when the validation loss stops falling; the best weights are kept.
+    validation_fraction : float
+        Share of samples held out for early stopping when no ``X_val`` is passed to `fit`.
+    patience : int
+        Epochs without improvement that early stopping allows.
+    warm_start : bool
+        Whether another `fit` goes on from the weights of the last one.
+    callbacks : Callback, list of Callback or None
+        What happens at the ends of epochs.
+    verbose : int
+        1 shows a progress bar.
+    backend : str or Backend
+        Where it runs; ``"auto"`` takes the fastest there is.
+    strategy : str or Strategy
+        Over which devices.
+    precision : {"auto", "float32", "float64"}
+        auto: float64 for full batches, float32 otherwise.
+    random_state : int, RandomState or None
+        Decides first weights, order of samples and dropout."""
+
+CONSTRAINTS = {
+    "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+    "optimizer": [StrOptions({"adam", "adamw", "sgd", "rmsprop"}), Optimizer],
+    "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
+                 Schedule],
+    "solver": [StrOptions({"auto", "full_batch", "mini_batch"})],
+    "loss": [str, callable],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "standardize": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "patience": [Interval(Integral, 0, None, closed="left")],
+    "warm_start": ["boolean"],
+    "callbacks": [None, list, tuple, Callback],
+    "verbose": ["verbose"],
+    "backend": [str, Backend],
+    "strategy": [str, Strategy],
+    "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
+    "random_state": ["random_state"],
+}
