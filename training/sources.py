@@ -201,8 +201,8 @@ def fitting_size(n: int, largest: int) -> int:
 
 
 def fitting_time(longest: int) -> int:
-    """A padded time from a bounded set: steps of an eighth of the next power of two."""
-    step = max(1, 1 << max(longest - 1, 1).bit_length() - 4)
+    """A padded time from a bounded set: steps of a sixteenth of the next power of two."""
+    step = 1 << max(max(longest - 1, 1).bit_length() - 4, 0)
     return -(-longest // step) * step
 
 
