@@ -1,0 +1,108 @@
+"""The command line, run as a user runs it: a process of its own, its text and its exit code."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import pytest
+
+import gradatim
+
+# One thread for the linear algebra library: two of them in each of several test processes that
+# share two cores wait for each other most of the time.
+ENVIRONMENT = os.environ | {"PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1",
+                            "OMP_NUM_THREADS": "1"}
+PROGRAM = [sys.executable, "-u", "-m", "gradatim"]
+
+
+def command(*arguments, **environment):
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=300,
+                          encoding="utf-8", env=ENVIRONMENT | environment)
+
+
+def test_version():
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"gradatim {gradatim.__version__}\n",
+                                                           "")
+
+
+def test_help_names_every_verb():
+    done = command("--help")
+    assert done.returncode == 0
+    for verb in ("quickstart", "info"):
+        assert re.search(rf"^ +{verb}\b", done.stdout, flags=re.MULTILINE)
+
+
+def test_info():
+    done = command("info", GRADATIM_DATA="a/folder")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    rows: dict[str, list[str]] = {}
+    for line in lines:
+        label, rest = line.split(maxsplit=1)
+        assert line.index(rest) == 14, "the second column is aligned"
+        rows.setdefault(label, []).append(rest)
+    assert rows["gradatim"] == [gradatim.__version__]
+    assert rows["Python"][0].startswith(sys.version.split()[0])
+    for package in ("numpy", "scikit-learn", "h5py", "tqdm"):
+        assert rows[package] == [version(package)]
+    assert any(row.startswith("reference: cpu:0") for row in rows["backend"])
+    assert sum('(backend="auto" takes it)' in row for row in rows["backend"]) == 1
+    assert re.fullmatch(r"\d+ processors; .+", rows["threads"][0])
+    assert rows["data"] == ["a/folder"]
+
+
+def test_info_says_that_no_folder_of_data_is_named():
+    assert command("info", GRADATIM_DATA="").stdout.endswith("GRADATIM_DATA is not set\n")
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["dance"], "invalid choice: 'dance'"),
+    ([], "the following arguments are required: verb"),
+    (["info", "--loud"], "unrecognized arguments: --loud"),
+])
+def test_wrong_arguments(arguments, complaint):
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr and done.stderr.startswith("usage: gradatim")
+
+
+def test_quickstart():
+    done = command("quickstart", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    pattern = r"^   ([^\d]+) (\d\.\d{3})   \(.*: (\d\.\d{3})\)$"
+    found = re.findall(pattern, done.stdout, flags=re.MULTILINE)
+    scores = {what: (float(score), float(naive)) for what, score, naive in found}
+    assert set(scores) == {"R²", "test accuracy", "nats per character"}
+    assert scores["R²"][0] > 0.5 > scores["R²"][1]
+    assert scores["test accuracy"][0] > 0.9 > 0.2 > scores["test accuracy"][1]
+    assert scores["nats per character"][0] < 0.85 * scores["nats per character"][1]
+    assert "the same predictions, bit for bit" in done.stdout
+    assert re.search(r"^   it writes: The \S.{60,}$", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^All of it took \d+ s\.", done.stdout, flags=re.MULTILINE)
+
+
+def test_ctrl_c_ends_the_quickstart_in_the_middle_of_a_fit():
+    with subprocess.Popen([*PROGRAM, "quickstart", "--quiet"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, encoding="utf-8",
+                          env=ENVIRONMENT) as process:
+        for line in process.stdout:
+            if line.startswith("2. "):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        rest, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint == "stopped\n"
+    assert "3. " not in rest and "accuracy" not in rest
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    with subprocess.Popen([*PROGRAM, "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env=ENVIRONMENT) as process:
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert process.returncode == 1 and "Traceback" not in complaint
