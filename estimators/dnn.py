@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ..backend import Spec
-from ..backend.errors import ParameterError
 from ..backend.ops.activations import activation as find_activation
 from ..layers import Activation, BatchNormalization, Dense, Dropout, Sequential
 from .classifier import Classifier
+from .parameters import layer_sizes
 from .regressor import Regressor
 
 CONSTRAINTS = {
@@ -34,14 +33,10 @@ PARAMETERS = """hidden_layer_sizes : tuple of int
 
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
     """Hidden layers and a linear last one."""
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if any(not isinstance(n, (Integral, np.integer)) or n < 1 for n in sizes):
-        raise ParameterError("hidden_layer_sizes must hold whole numbers from 1 on",
-                             got=repr(sizes), fix="pass hidden_layer_sizes=(128, 64), say")
     find_activation(activation)
     net = []
-    for units in sizes:
-        net.append(Dense(int(units), None if batch_norm else activation,
+    for units in layer_sizes("hidden_layer_sizes", sizes, least=0):
+        net.append(Dense(units, None if batch_norm else activation,
                          kernel_initializer="he_normal" if activation == "relu"
                          else "glorot_uniform"))
         if batch_norm:

@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..backend.base import Backend
 from ..backend.distribute import Strategy
+from ..backend.errors import ParameterError
 from ..training import Optimizer, Schedule
 from ..training.callbacks import Callback
 
@@ -72,3 +73,12 @@ CONSTRAINTS = {
     "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
     "random_state": ["random_state"],
 }
+
+
+def layer_sizes(name: str, sizes, least: int) -> tuple[int, ...]:
+    """The sizes of a stack of at least so many layers, from a number or several."""
+    found = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if len(found) < least or any(not isinstance(n, Integral) or n < 1 for n in found):
+        raise ParameterError(f"{name} must hold whole numbers from 1 on", got=repr(sizes),
+                             fix=f"pass {name}=(128, 64), say")
+    return tuple(int(n) for n in found)

@@ -14,6 +14,7 @@ from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
 from ..layers import GRU, LSTM, Bidirectional, Dense, Dropout, Sequential, SimpleRNN
 from .classifier import Classifier
+from .parameters import layer_sizes
 from .regressor import Regressor
 from .standardize import weighted_statistics
 
@@ -46,16 +47,16 @@ class SequenceSamples:
 
     _fit_sets = ("_rows",)
     _auto_batch_size = 32
-    _auto_learning_rate = 3e-3
+    _auto_learning_rate = 1e-2
     _auto_full_batch_rate = 1e-2
 
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):
             return self.architecture(spec, n_outputs)
-        sizes = [self.units] if isinstance(self.units, Integral) else list(self.units)
+        sizes = layer_sizes("units", self.units, least=1)
         net = []
         for i, size in enumerate(sizes):
-            layer = CELLS[self.cell](int(size), return_sequences=i < len(sizes) - 1)
+            layer = CELLS[self.cell](size, return_sequences=i < len(sizes) - 1)
             net.append(Bidirectional(layer) if self.bidirectional else layer)
             if self.dropout:
                 net.append(Dropout(self.dropout))
@@ -204,9 +205,10 @@ class RNNClassifier(SequenceSamples, Classifier):
     >>> bool(model.score(X, [k % 2 for k in range(60)]) > 0.9)
     True
     """
+    alpha: float = 1e-3
     cell: str = "lstm"
     units: Any = 64
-    bidirectional: bool = False
+    bidirectional: bool = True
     dropout: float = 0.0
     architecture: Any = "auto"
 
@@ -239,9 +241,10 @@ class RNNRegressor(SequenceSamples, Regressor):
     >>> bool(RNNRegressor(units=8, epochs=100, random_state=0).fit(X, y).score(X, y) > 0.8)
     True
     """
+    alpha: float = 1e-3
     cell: str = "lstm"
     units: Any = 64
-    bidirectional: bool = False
+    bidirectional: bool = True
     dropout: float = 0.0
     architecture: Any = "auto"
 

@@ -19,6 +19,7 @@ from ..layers.recurrent import Recurrent
 from .base import Estimator
 from .classifier import log_probabilities
 from .fitted import Fitted
+from .parameters import layer_sizes
 from .rnn import CELLS
 
 UNKNOWN = "\0"     # what a token stands for that the training text does not have
@@ -90,10 +91,10 @@ class TextGenerator(Estimator):
     _auto_full_batch_rate = 4e-3
 
     def _network(self, spec: Spec, n_outputs: int):
-        sizes = [self.units] if isinstance(self.units, Integral) else list(self.units)
+        sizes = layer_sizes("units", self.units, least=1)
         net = [Embedding(n_outputs, self.embedding)]
         for size in sizes:
-            net.append(CELLS[self.cell](int(size), return_sequences=True))
+            net.append(CELLS[self.cell](size, return_sequences=True))
             if self.dropout:
                 net.append(Dropout(self.dropout))
         return Sequential([*net, Dense(n_outputs)])
