@@ -49,7 +49,13 @@ class Op:
     flops : callable ``(*specs, **settings) -> int``, optional
         Floating-point operations; without it one per output element.
     onnx : str or callable, optional
-        The ONNX operator when the mapping is one to one, else a function that emits nodes.
+        The ONNX operator, of operator set 17, when data, settings and their meaning are the same.
+        Else a function ``(emit, *inputs, **settings) -> name or names``: each input is an `Edge`
+        with name, shape and dtype; ``emit("Conv", x, kernel, group=2)`` adds a node and returns
+        the name of its output, ``emit.constant([0, 1])`` that of a constant. An output that only
+        gradients use may be None, and None for the whole means that ONNX has no operator for
+        these types or settings. An op with ``code`` can do without. `Emitter` in
+        ``backend/ops/emission.py`` is what ``emit`` is.
     kernels : dict, optional
         Names of hand-written kernels per backend.
     samples : callable ``(rng) -> [(arrays, settings), ...]``

@@ -27,6 +27,11 @@ def _settings(at_least: float = -inf, above: float = -inf, fix: str = "") -> Cal
     return spec
 
 
+def _clipped(emit, x, low, high):
+    """ONNX's Clip between two numbers."""
+    return emit("Clip", x, emit.constant(low, x.dtype), emit.constant(high, x.dtype))
+
+
 def _within(low, high, out, g):
     """The gradient where the output is strictly inside its bounds."""
     return where(logical_and(greater(out, low), less(out, high)), g, 0.0)
@@ -38,21 +43,25 @@ relu = op("relu", forward=lambda xp, x: xp.where(x < 0, 0, x), spec=same, onnx="
           code="{0} < 0 ? 0 : {0}", grad=lambda g, out, x: (where(greater(out, 0.0), g, 0.0),),
           samples=cases(normal((5, 3)), lambda rng: [([rng.integers(-9, 9, (3, 4))], {})]))
 relu6 = op("relu6", forward=lambda xp, x: xp.where(x < 0, 0, xp.where(x > 6, 6, x)), spec=same,
+           onnx=lambda emit, x: _clipped(emit, x, 0, 6),
            code="{0} < 0 ? 0 : {0} > 6 ? 6 : {0}",
            grad=lambda g, out, x: (_within(0.0, 6.0, out, g),),
            samples=lambda rng: [([rng.normal(3.0, 4.0, (5, 3))], {})])
 leaky_relu = op(
     "leaky_relu", spec=_settings(), code="{0} < 0 ? {negative_slope} * {0} : {0}",
+    onnx=lambda emit, x, *, negative_slope: emit("LeakyRelu", x, alpha=float(negative_slope)),
     forward=lambda xp, x, *, negative_slope=0.2: xp.where(x < 0, negative_slope * x, x),
     grad=lambda g, out, x, *, negative_slope: (
         where(less_equal(x, 0.0), g * negative_slope, g),),
     samples=cases(normal((5, 3)), normal((4,), negative_slope=0.0)))
 hard_tanh = op("hard_tanh", spec=same_float, code="{0} < -1 ? -1 : {0} > 1 ? 1 : {0}",
                forward=lambda xp, x: xp.clip(x, -1, 1),
+               onnx=lambda emit, x: _clipped(emit, x, -1, 1),
                grad=lambda g, out, x: (_within(-1.0, 1.0, out, g),), samples=normal((5, 3)))
 hard_sigmoid = op("hard_sigmoid", spec=same_float,
                   code="{0} < -3 ? 0 : {0} > 3 ? 1 : {0} / 6 + 0.5",
                   forward=lambda xp, x: xp.clip(x / 6 + 0.5, 0, 1),
+                  onnx=lambda emit, x: emit("HardSigmoid", x, alpha=1 / 6, beta=0.5),
                   grad=lambda g, out, x: (_within(0.0, 1.0, out, g / 6.0),),
                   samples=lambda rng: [([rng.normal(0.0, 3.0, (5, 3))], {})])
 sparse_sigmoid = op("sparse_sigmoid", spec=same_float,
@@ -65,11 +74,14 @@ soft_shrink = op(
     code="{0} > {threshold} ? {0} - {threshold} : {0} + {threshold} < 0 ? {0} + {threshold} : "
          "{0} != {0} ? {0} : 0",
     forward=lambda xp, x, *, threshold=0.5: x - xp.clip(x, -threshold, threshold),
+    onnx=lambda emit, x, *, threshold: emit("Shrink", x, lambd=float(threshold),
+                                            bias=float(threshold)),
     grad=lambda g, out, x, *, threshold: (where(not_equal(out, 0.0), g, 0.0),),
     samples=cases(normal((5, 3)), normal((4,), threshold=0.1)))
 hard_shrink = op(
     "hard_shrink", spec=_settings(at_least=0.0), code="abs({0}) <= {threshold} ? 0 : {0}",
     forward=lambda xp, x, *, threshold=0.5: xp.where(xp.abs(x) <= threshold, 0, x),
+    onnx=lambda emit, x, *, threshold: emit("Shrink", x, lambd=float(threshold), bias=0.0),
     grad=lambda g, out, x, *, threshold: (where(less_equal(abs_(x), threshold), 0.0, g),),
     samples=cases(normal((5, 3)), normal((4,), threshold=0.1)))
 threshold = op(
@@ -113,15 +125,17 @@ sigmoid = op("sigmoid", forward=_sigmoid, spec=same_float, code=_SIGMOID, onnx="
              grad=lambda g, out, x: (g * out * (1.0 - out),), samples=normal((5, 3)))
 log_sigmoid = op("log_sigmoid", spec=same_float, code=f"({{0}} < 0 ? {{0}} : 0) - log1p({_DECAY})",
                  forward=lambda xp, x: xp.where(x < 0, x, 0) - xp.log1p(xp.exp(-xp.abs(x))),
+                 onnx=lambda emit, x: emit("Neg", emit("Softplus", emit("Neg", x))),
                  grad=lambda g, out, x: (g * sigmoid(-x),), samples=normal((5, 3)))
 softplus = op("softplus", forward=_softplus, spec=same_float, code=_SOFTPLUS, onnx="Softplus",
               grad=lambda g, out, x: (g * sigmoid(x),), samples=normal((5, 3)))
 silu = op("silu", forward=lambda xp, x: x * _sigmoid(xp, x), spec=same_float,
+          onnx=lambda emit, x: emit("Mul", x, emit("Sigmoid", x)),
           code=f"{{0}} * {_SIGMOID}", grad=_silu_gradient, samples=normal((5, 3)))
 # Misra, "Mish: a self regularized non-monotonic activation function", 2020.
 mish = op("mish", forward=lambda xp, x: x * xp.tanh(_softplus(xp, x)), spec=same_float,
-          code=f"{{0}} * tanh({_SOFTPLUS})", onnx="Mish", grad=_mish_gradient,
-          samples=normal((5, 3)))
+          onnx=lambda emit, x: emit("Mul", x, emit("Tanh", emit("Softplus", x))),
+          code=f"{{0}} * tanh({_SOFTPLUS})", grad=_mish_gradient, samples=normal((5, 3)))
 # Howard et al., "Searching for MobileNetV3", 2019: x * hard_sigmoid(x).
 hard_silu = op("hard_silu", spec=same_float, onnx="HardSwish",
                code="{0} < -3 ? 0 : {0} > 3 ? {0} : {0} * ({0} / 6 + 0.5)",
@@ -249,7 +263,13 @@ def _glu_gradient(g, out, x, *, axis):
 
 # Dauphin et al., "Language modeling with gated convolutional networks", 2017: the first half of
 # the axis times the sigmoid of the second.
-glu = op("glu", forward=_glu, spec=_glu_spec, grad=_glu_gradient,
+def _emit_glu(emit, x, *, axis):
+    """Values times the sigmoid of gates."""
+    values, gates = emit("Split", x, outputs=2, axis=axis)
+    return emit("Mul", values, emit("Sigmoid", gates))
+
+
+glu = op("glu", forward=_glu, spec=_glu_spec, grad=_glu_gradient, onnx=_emit_glu,
          samples=cases(normal((5, 4)), normal((2, 4, 3), axis=1), normal((0, 2))))
 
 

@@ -6,6 +6,7 @@ import math
 from ..errors import DTypeError, GradientError, ParameterError, ShapeError
 from ..op import OPS, cases, normal, op
 from ..spec import axes_of, one_axis, one_dtype
+from .emission import along, identity
 
 # ---- batch_sum ---------------------------------------------------------------------------------
 # Whatever sums over samples is this op, weighted by the rows' weights: padding rows weigh zero and
@@ -59,7 +60,18 @@ def batch_sum_grad(g, out, x, weights=None, *, axes, keepdims):
             share.sum(axis=further) if further else share)
 
 
+def emit_batch_sum(emit, x, weights=None, *, axes, keepdims):
+    """ReduceSum, after each row is multiplied by its weight."""
+    further = tuple(range(1, len(x.shape)))
+    if weights is not None:
+        x = x._replace(name=emit("Mul", x, along(emit, "Unsqueeze", weights, *further)
+                                 if further else weights))
+    return emit("ReduceSum", x, emit.constant(axes_of(axes, len(x.shape))),
+                keepdims=int(keepdims))
+
+
 batch_sum = op("batch_sum", forward=batch_sum_forward, spec=batch_sum_spec, grad=batch_sum_grad,
+               onnx=emit_batch_sum,
                flops=lambda x, weights=None, **_: x.size * (1 if weights is None else 2),
                samples=cases(normal((4, 3)), normal((4,)), normal((4, 3), (4,)),
                              normal((4,), (4,)), normal((3, 2, 4), (3,), axes=(0, 1)),
@@ -104,9 +116,9 @@ def broadcast_from_spec(x, *, root):
 
 
 all_reduce = op("all_reduce", forward=lambda xp, x, *, operation="sum": x, spec=all_reduce_spec,
-                grad=all_reduce_grad, samples=normal((3, 4)))
+                grad=all_reduce_grad, onnx=identity, samples=normal((3, 4)))
 all_gather = op("all_gather", forward=lambda xp, x, *, axis=0: x, spec=all_gather_spec,
-                grad=lambda g, out, x, *, axis: (g,), samples=normal((3, 4)))
+                grad=lambda g, out, x, *, axis: (g,), onnx=identity, samples=normal((3, 4)))
 broadcast_from = op("broadcast_from", forward=lambda xp, x, *, root=0: x,
-                    spec=broadcast_from_spec, grad=lambda g, out, x, *, root: (g,),
+                    spec=broadcast_from_spec, grad=lambda g, out, x, *, root: (g,), onnx=identity,
                     samples=normal((3, 4)))

@@ -19,6 +19,7 @@ from ..errors import ParameterError, ShapeError
 from ..op import op
 from ..spec import Spec, floating, one_dtype
 from . import depthwise
+from .emission import channels_first, channels_last
 from .sliding import blocks, cropped, padded, sliding, window_elements
 
 BLOCK = 1 << 22      # bytes of columns made at a time: between 2 and 4 MB was fastest
@@ -190,6 +191,16 @@ def _kernel_gradient(xp, x, g, *, window, strides=1, padding="valid", dilation=1
     return xp.ascontiguousarray(total.swapaxes(0, 1)).reshape(shape)
 
 
+def _emit_convolution(emit, x, kernel, *, groups, **sliding_settings):
+    """Conv between transposes: ONNX has channels second, and filters first in the kernel."""
+    ndim, axes = len(x.shape), sliding(x.shape[1:-1], kernel.shape[:-2], **sliding_settings)
+    turned = emit("Transpose", kernel, perm=(ndim - 1, ndim - 2, *range(ndim - 2)))
+    y = emit("Conv", channels_first(emit, x), turned, group=groups,
+             strides=[a.stride for a in axes], dilations=[a.dilation for a in axes],
+             pads=[*(a.low for a in axes), *(a.high for a in axes)])
+    return channels_last(emit, y, ndim)
+
+
 # ---- records -----------------------------------------------------------------------------------
 
 def _multiply_adds(spots: Spec, window, depth: int) -> int:
@@ -228,7 +239,7 @@ def _samples(shapes, extra):
 # x[n, o * strides + w * dilation - low, c] kernel[w, c, f], with c in the group of f. The window
 # is not flipped, as in Keras. Settings as in `sliding`; groups == channels is depthwise.
 convolution = op(
-    "convolution", forward=_convolution, spec=_convolution_spec,
+    "convolution", forward=_convolution, spec=_convolution_spec, onnx=_emit_convolution,
     grad=lambda g, out, x, kernel, **settings: (
         convolution_data_gradient(g, kernel, size=x.shape[1:-1], **settings),
         convolution_kernel_gradient(x, g, window=kernel.shape[:-2], **settings)),

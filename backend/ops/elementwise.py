@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import DTypeError, ParameterError
 from ..op import cases, inside, normal, op, positive, ufunc
 from ..spec import Spec, broadcast, one_dtype, same, same_float, truth
+from .emission import as_type, identity
 
 
 def numbers(*specs: Spec, **_) -> Spec:
@@ -58,6 +59,7 @@ sign = op("sign", forward=ufunc("sign", 1), spec=numbers, onnx="Sign",
           code="{0} > 0 ? 1 : {0} < 0 ? -1 : {0} == 0 ? 0 : {0}",
           grad=lambda g, out, x: (None,), samples=cases(normal((5, 3)), whole((4,), least=-9)))
 square = op("square", forward=ufunc("square", 1), spec=numbers, code="{0} * {0}",
+            onnx=lambda emit, x: emit("Mul", x, x),
             grad=lambda g, out, x: (g * 2.0 * x,), samples=cases(normal((5, 3)), whole((3,))))
 
 # Remainder and quotient round towards minus infinity, as Python's % and // do.
@@ -65,6 +67,7 @@ mod = op("mod", forward=ufunc("mod", 2), spec=numbers,
          code="fmod({0}, {1}) == 0 ? ({1} < 0 ? -0.0 : 0.0) : "
               "(fmod({0}, {1}) < 0) != ({1} < 0) ? fmod({0}, {1}) + {1} : fmod({0}, {1})",
          grad=lambda g, out, x, y: (g, -g * floor_divide(x, y)),
+         onnx=lambda emit, x, y: emit("Mod", x, y) if x.dtype.kind in "iu" else None,
          samples=cases(normal((3, 4), (4,)), whole((3, 4), (4,))))
 floor_divide = op("floor_divide", forward=ufunc("floor_divide", 2), spec=numbers,
                   code="{1} == 0 ? {0} / {1} : rint(({0} - fmod({0}, {1})) / {1})"
@@ -113,6 +116,7 @@ log = _function("log", "log", lambda g, out, x: (g / x,), positive((5, 3)), "Log
 log1p = _function("log1p", "log1p", lambda g, out, x: (g / (1.0 + x),), inside((5, 3)))
 sqrt = _function("sqrt", "sqrt", lambda g, out, x: (0.5 * g / out,), positive((5, 3)), "Sqrt")
 rsqrt = op("rsqrt", forward=lambda xp, x: 1.0 / xp.sqrt(x), spec=same_float, code="1 / sqrt({0})",
+           onnx=lambda emit, x: emit("Reciprocal", emit("Sqrt", x)),
            grad=lambda g, out, x: (-0.5 * g * out * out * out,), samples=positive((5, 3)))
 reciprocal = _function("reciprocal", "reciprocal", lambda g, out, x: (-g * out * out,),
                        positive((5, 3)), "Reciprocal", code="1 / {0}")
@@ -175,6 +179,8 @@ def _clip_spec(x: Spec, *, low, high) -> Spec:
 clip = op("clip", forward=lambda xp, x, *, low=None, high=None: xp.clip(x, low, high),
           spec=_clip_spec, code="{0} <= {low} ? {low} : {0} >= {high} ? {high} : {0}",
           grad=lambda g, out, x, *, low, high: (where(equal(x, out), g, 0.0),),
+          onnx=lambda emit, x, *, low, high: emit("Clip", x, *(
+              None if bound is None else emit.constant(bound, x.dtype) for bound in (low, high))),
           samples=cases(normal((5, 3), low=-0.5, high=0.8), normal((4,), low=0.0),
                         normal((2, 3), high=0.25),
                         lambda rng: [([rng.integers(-9, 9, (3, 4))], {"low": -3, "high": 4})]))
@@ -188,7 +194,8 @@ def _comparison(name, sign_, onnx=None):
 
 
 equal = _comparison("equal", "==", "Equal")
-not_equal = _comparison("not_equal", "!=")
+not_equal = _comparison("not_equal", "!=",
+                        lambda emit, x, y: emit("Not", emit("Equal", x, y)))
 less = _comparison("less", "<", "Less")
 less_equal = _comparison("less_equal", "<=", "LessOrEqual")
 greater = _comparison("greater", ">", "Greater")
@@ -228,15 +235,23 @@ where = op("where", forward=lambda xp, condition, x, y: xp.where(condition, x, y
 cast = op("cast", forward=lambda xp, x, *, dtype: x.astype(dtype), code="{0}",
           spec=lambda x, *, dtype: Spec.of(x.shape, dtype),
           grad=lambda g, out, x, *, dtype: (cast(g, dtype=x.dtype.name),),
+          onnx=lambda emit, x, *, dtype: as_type(emit, x, dtype),
           samples=cases(normal((3, 4), dtype="float64"), normal((3, 4), dtype="int32"),
                         normal((3, 4), dtype="bool"),
                         lambda rng: [([rng.integers(-9, 9, (3, 4))], {"dtype": "float64"}),
                                      ([rng.random((3, 4)) < 0.5], {"dtype": "float64"})]))
 
+def _filled(emit, x, value):
+    """One number in the shape of x, whatever it is when the model runs."""
+    return emit("ConstantOfShape", emit("Shape", x), value=np.full(1, value, x.dtype))
+
+
 # The samples are not floats, because a difference quotient would see the slope this op hides.
-stop_gradient = op("stop_gradient", forward=lambda xp, x: x, spec=same, code="{0}",
+stop_gradient = op("stop_gradient", forward=lambda xp, x: x, spec=same, code="{0}", onnx=identity,
                    grad=lambda g, out, x: (None,), samples=cases(flags((3, 4)), whole((2, 3))))
 zeros_like = op("zeros_like", forward=lambda xp, x: xp.zeros_like(x), spec=same, code="0",
+                onnx=lambda emit, x: _filled(emit, x, 0),
                 grad=lambda g, out, x: (None,), samples=cases(normal((3, 4)), whole((2, 3))))
 ones_like = op("ones_like", forward=lambda xp, x: xp.ones_like(x), spec=same, code="1",
+               onnx=lambda emit, x: _filled(emit, x, 1),
                grad=lambda g, out, x: (None,), samples=cases(normal((3, 4)), whole((2, 3))))

@@ -6,6 +6,7 @@ import numpy as np
 from ..errors import ParameterError, ShapeError
 from ..op import cases, normal, op
 from ..spec import Spec, integer, one_axis
+from .emission import along, as_type
 
 INT64 = np.dtype("int64")
 
@@ -79,7 +80,7 @@ def scattered(values, at, like, **settings):
 
 
 gather = op("gather", forward=lambda xp, x, indices, *, axis=0: xp.take(x, indices, axis=axis),
-            spec=gather_spec,
+            spec=gather_spec, onnx="Gather",
             grad=lambda g, out, x, indices, *, axis:
             (scatter_add(indices, g, x, axis=axis), None),
             samples=cases(indexed(4, 3, at=(5,), most=4), indexed(4, 3, at=(2, 3), most=4),
@@ -92,6 +93,8 @@ scatter_add = op("scatter_add", forward=scatter_add_forward, spec=scatter_add_sp
                                scattered((2, 3, 3), (2, 3), (4, 3), axis=0),
                                scattered((2, 2, 2, 3), (2, 2), (2, 4, 3), axis=1)))
 take_along = op("take_along", spec=take_along_spec,
+                onnx=lambda emit, x, indices, *, axis: emit(
+                    "GatherElements", x, indices, axis=axis % len(x.shape)),
                 forward=lambda xp, x, indices, *, axis=-1:
                 xp.take_along_axis(x, indices, axis=axis),
                 grad=lambda g, out, x, indices, *, axis:
@@ -100,6 +103,10 @@ take_along = op("take_along", spec=take_along_spec,
                               indexed(3, 4, at=(5, 4), most=3, axis=0),
                               indexed(3, 4, at=(3, 0), most=4)))
 put_along = op("put_along", forward=put_along_forward, spec=put_along_spec,
+               onnx=lambda emit, indices, values, like, *, axis: emit(
+                   "ScatterElements", emit("ConstantOfShape", emit("Shape", like),
+                                           value=np.zeros(1, like.dtype)),
+                   indices, values, axis=axis % len(like.shape), reduction="add"),
                grad=lambda g, out, indices, values, like, *, axis:
                (None, take_along(g, indices, axis=axis), None),
                samples=cases(scattered((3, 2), (3, 2), (3, 4)),
@@ -120,6 +127,9 @@ def one_hot_spec(indices, *, depth, dtype):
 one_hot = op("one_hot", spec=one_hot_spec,
              forward=lambda xp, indices, *, depth, dtype="float32":
              (indices[..., None] == xp.arange(depth)).astype(dtype),
+             onnx=lambda emit, indices, *, depth, dtype: as_type(emit, emit(
+                 "Equal", along(emit, "Unsqueeze", indices, -1),
+                 emit.constant(range(depth), indices.dtype)), dtype),
              samples=lambda rng: [([np.array([[0, 2], [-1, 3]])], {"depth": 3}),
                                   ([np.array(1, np.int32)], {"depth": 2, "dtype": "int64"})])
 
@@ -174,6 +184,23 @@ def reverse_sequence_forward(xp, x, lengths):
     return x[xp.arange(x.shape[0])[:, None], index]
 
 
+def emit_time(emit, x):
+    """How many steps x has when the model runs, 0-d."""
+    return emit("Gather", emit("Shape", x), emit.constant(1))
+
+
+def emit_sequence_mask(emit, x, lengths):
+    """Positions of the steps below the lengths."""
+    steps = emit("Range", emit.constant(0), emit_time(emit, x), emit.constant(1))
+    return emit("Less", steps, along(emit, "Unsqueeze", as_type(emit, lengths, "int64"), 1))
+
+
+def emit_full_lengths(emit, x):
+    """The number of steps as often as there are rows."""
+    rows = emit("Gather", emit("Shape", x), emit.constant([0]))
+    return emit("Expand", emit_time(emit, x), rows)
+
+
 def lengthy(*shape):
     """Samples: sequences and their lengths, from 0 to the longest."""
     return lambda rng: [([rng.standard_normal(shape),
@@ -183,15 +210,19 @@ def lengthy(*shape):
 # The position of x's first row in the global batch; the replication pass puts a replica's own
 # number in its place.
 row_offset = op("row_offset", forward=lambda xp, x: xp.zeros((), dtype=xp.int64),
-                spec=row_offset_spec, samples=normal((3, 2)))
-sequence_mask = op("sequence_mask", spec=sequence_mask_spec,
+                spec=row_offset_spec, samples=normal((3, 2)),
+                onnx=lambda emit, x: emit.constant(0))
+sequence_mask = op("sequence_mask", spec=sequence_mask_spec, onnx=emit_sequence_mask,
                    forward=lambda xp, x, lengths:
                    xp.arange(x.shape[1])[None] < lengths[:, None],
                    samples=cases(lengthy(5, 3), lengthy(2, 3, 2), lengthy(2, 0)))
-full_lengths = op("full_lengths", spec=full_lengths_spec,
+full_lengths = op("full_lengths", spec=full_lengths_spec, onnx=emit_full_lengths,
                   forward=lambda xp, x: xp.full(x.shape[:1], x.shape[1], dtype=xp.int64),
                   samples=cases(normal((2, 3)), normal((0, 3, 2))))
 reverse_sequence = op("reverse_sequence", forward=reverse_sequence_forward,
                       spec=reverse_sequence_spec,
                       grad=lambda g, out, x, lengths: (reverse_sequence(g, lengths), None),
+                      onnx=lambda emit, x, lengths: emit(
+                          "ReverseSequence", x, as_type(emit, lengths, "int64"),
+                          batch_axis=0, time_axis=1),
                       samples=cases(lengthy(5, 3), lengthy(4, 3, 2), lengthy(2, 1, 3)))

@@ -7,6 +7,7 @@ from ..errors import DTypeError, ParameterError, ShapeError
 from ..op import OPS, normal, op
 from ..spec import floating, same_float
 from ..tensor import constant
+from .emission import along, as_type, channels_first
 
 
 def check_smoothing(label_smoothing):
@@ -137,8 +138,30 @@ def labelled(*arrays, **settings):
     return sampler
 
 
+def emit_softmax_cross_entropy(emit, logits, labels, *, label_smoothing):
+    """SoftmaxCrossEntropyLoss where it says the same, else minus the sum of t log p."""
+    classes = logits.shape[-1]
+    if labels.dtype.kind != "f" and len(logits.shape) > 1 and not label_smoothing:
+        numbers = emit("Max", as_type(emit, labels, "int64"), emit.constant(-1))
+        return emit("SoftmaxCrossEntropyLoss", channels_first(emit, logits), numbers,
+                    reduction="none", ignore_index=-1)
+    number = lambda value: emit.constant(value, logits.dtype)
+    mixed = lambda t: emit("Add", emit("Mul", t, number(1.0 - label_smoothing)),
+                           number(label_smoothing / classes))
+    if labels.dtype.kind == "f":
+        target = mixed(labels)
+    else:
+        column = along(emit, "Unsqueeze", as_type(emit, labels, "int64"), -1)
+        hit = as_type(emit, emit("Equal", column, emit.constant(range(classes))), logits.dtype)
+        counted = as_type(emit, emit("GreaterOrEqual", column, emit.constant(0)), logits.dtype)
+        target = emit("Mul", mixed(hit), counted)
+    cost = emit("Mul", target, emit("LogSoftmax", logits, axis=-1))
+    return emit("Neg", emit("ReduceSum", cost, emit.constant([-1]), keepdims=0))
+
+
 softmax_cross_entropy = op(
     "softmax_cross_entropy", forward=softmax_cross_entropy_forward,
+    onnx=emit_softmax_cross_entropy,
     spec=softmax_cross_entropy_spec, grad=softmax_cross_entropy_grad,
     flops=lambda logits, labels, **_: 5 * logits.size, samples=labelled())
 softmax_cross_entropy_gradient = op(

@@ -70,7 +70,14 @@ def matmul_flops(x, y, *, transpose_x, transpose_y):
     return 2 * out.size * sizes(x, y, transpose_x, transpose_y)[1]
 
 
-matmul = op("matmul", forward=matmul_forward, spec=matmul_spec, grad=matmul_grad,
+def emit_matmul(emit, x, y, *, transpose_x, transpose_y):
+    """MatMul of the factors, turned first where the settings say so."""
+    turned = lambda t: emit("Transpose", t, perm=(*range(len(t.shape) - 2), len(t.shape) - 1,
+                                                  len(t.shape) - 2))
+    return emit("MatMul", turned(x) if transpose_x else x, turned(y) if transpose_y else y)
+
+
+matmul = op("matmul", forward=matmul_forward, spec=matmul_spec, grad=matmul_grad, onnx=emit_matmul,
             flops=matmul_flops,
             samples=cases(normal((4, 3), (3, 5)), normal((3, 4), (3, 5), transpose_x=True),
                           normal((4, 3), (5, 3), transpose_y=True),

@@ -1,9 +1,12 @@
 """Batch and layer normalisation, with gradients that pass over the data few times."""
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import ParameterError, ShapeError
 from ..op import OPS, cases, normal, op
 from ..spec import Spec, floating, one_dtype
+from .emission import channels_first, channels_last
 from .sliding import blocks
 
 BLOCK = 1 << 19      # bytes worked on at a time: several passes over them stay in cache
@@ -115,6 +118,15 @@ def _batch_norm_sums_grad(cotangents, out, g, x, mean):
     return tilted if a is None else tilted + flat, b * g, -(b * out[0])
 
 
+def _emit_batch_norm(emit, x, mean, variance, gamma, beta, *, epsilon):
+    """BatchNormalization at inference; ONNX's channels are the second axis."""
+    if len(x.shape) < 2:
+        return None
+    y = emit("BatchNormalization", channels_first(emit, x), gamma, beta, mean, variance,
+             epsilon=float(epsilon))
+    return channels_last(emit, y, len(x.shape))
+
+
 def _channel_samples(rng, shape):
     """An input and its mean, variance, scale and shift."""
     channels = shape[-1:]
@@ -128,6 +140,7 @@ def _channel_samples(rng, shape):
 # Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
 batch_norm = op(
     "batch_norm", forward=_batch_norm, spec=_batch_norm_spec, grad=_batch_norm_grad,
+    onnx=_emit_batch_norm,
     flops=lambda x, *vectors, epsilon: 3 * x.size,
     samples=lambda rng: [(_channel_samples(rng, (4, 3)), {}),
                          (_channel_samples(rng, (2, 3, 4, 5)), {"epsilon": 0.1}),
@@ -212,10 +225,17 @@ def _layer_norm_gradient_grad(h, out, g, x, *, epsilon):
     return by_g, -(r * (r * c * y + b * by_g + a * out))
 
 
+def _emit_layer_norm(emit, x, gamma=None, beta=None, *, epsilon):
+    """LayerNormalization, which cannot do without a scale."""
+    scale = emit.constant(np.ones(x.shape[-1:]), x.dtype) if gamma is None else gamma
+    return emit("LayerNormalization", x, scale, beta, axis=-1, epsilon=float(epsilon))
+
+
 # y = gamma (x - mean(x)) / sqrt(variance(x) + epsilon) + beta over the last axis; gamma and beta
 # may be left out. Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4.
 layer_norm = op(
     "layer_norm", forward=_layer_norm, spec=_layer_norm_spec, grad=_layer_norm_grad,
+    onnx=_emit_layer_norm,
     flops=lambda x, *vectors, epsilon: 7 * x.size,
     samples=lambda rng: [
         *(([rng.standard_normal(s), rng.standard_normal(s[-1:]), rng.standard_normal(s[-1:])], e)

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import ParameterError, ShapeError
 from ..op import normal, op
 from ..spec import Spec, floating, integer
+from .emission import channels_first, channels_last
 from .sliding import Sliding, blocks, cropped, padded, per_axis, sliding, window_elements
 
 BLOCK = 1 << 20      # bytes of input worked on at a time; they are read many times
@@ -188,6 +189,17 @@ def _average_pool_gradient(xp, g, *, size, pool_size, strides=None, padding="val
     return xp.ascontiguousarray(cropped(result, axes))
 
 
+def _emit_pool(op_type, **attributes):
+    """MaxPool or AveragePool between transposes: ONNX has channels second."""
+    def emit_pool(emit, x, *, pool_size, strides, padding):
+        axes = _axes(x.shape[1:-1], pool_size, strides, padding)
+        y = emit(op_type, channels_first(emit, x), kernel_shape=[a.window for a in axes],
+                 strides=[a.stride for a in axes],
+                 pads=[*(a.low for a in axes), *(a.high for a in axes)], **attributes)
+        return channels_last(emit, y, len(x.shape))
+    return emit_pool
+
+
 # ---- records -----------------------------------------------------------------------------------
 
 _EXAMPLES = [
@@ -224,6 +236,7 @@ def _random_indices(rng, out: Spec, axes):
 # A NaN is larger than every number. Padding, "valid" or "same", never wins.
 max_pool = op(
     "max_pool", forward=_max_pool, spec=_max_pool_spec,
+    onnx=lambda emit, x, **settings: (_emit_pool("MaxPool")(emit, x, **settings), None),
     grad=lambda g, out, x, **settings: (
         max_pool_gradient(g[0], out[1], size=x.shape[1:-1], **settings),),
     flops=lambda x, **settings: _max_pool_spec(x, **settings)[0].size * math.prod(
@@ -251,6 +264,7 @@ max_pool_select = op(
 # The mean of each window's elements on the input; padding does not count, as in Keras.
 average_pool = op(
     "average_pool", forward=_average_pool, spec=_pool_spec,
+    onnx=_emit_pool("AveragePool", count_include_pad=0),
     grad=lambda g, out, x, **settings: (
         average_pool_gradient(g, size=x.shape[1:-1], **settings),),
     flops=lambda x, **settings: _pool_spec(x, **settings).size * math.prod(

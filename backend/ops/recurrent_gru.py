@@ -16,7 +16,10 @@ reset_after, reverse. Results: outputs (B, T, U), last h (B, U), and for the gra
 """
 from __future__ import annotations
 
+import numpy as np
+
 from ..op import OPS, cases, op
+from .emission import recurrent as emit_recurrent
 from .recurrent import (Steps, batch_major, before, blocks, cotangents, gradient_rule, initial,
                         kernel_gradient, order, product_over_steps, project, second_rule,
                         sequence_spec, sequences, stack, time_major, valid_steps)
@@ -226,5 +229,17 @@ gru_gradient = op(
     "gru_gradient", forward=_gradient, spec=_gradient_spec,
     grad=second_rule(decompose_gru_gradient), samples=cotangents(_samples, _forward, 1),
     flops=lambda dy, dh, outputs, gates, inner, *inputs, **_: 2 * _flops(*inputs))
-gru = op("gru", forward=_forward, spec=_spec, flops=_flops, samples=_samples,
+
+
+def _emit_gru(emit, x, kernel, recurrent_kernel, bias, lengths=None, h0=None, *, reset_after,
+              reverse):
+    """ONNX has the same gates, and two biases in one vector."""
+    biases = emit("Reshape", bias, emit.constant([-1])) if reset_after else emit(
+        "Concat", bias, emit.constant(np.zeros(bias.shape), bias.dtype), axis=0)
+    results = emit_recurrent(emit, "GRU", x, kernel, recurrent_kernel, biases, lengths, (h0,),
+                             reverse=reverse, linear_before_reset=int(reset_after))
+    return *results, None, None
+
+
+gru = op("gru", forward=_forward, spec=_spec, flops=_flops, samples=_samples, onnx=_emit_gru,
          grad=gradient_rule(gru_gradient, decompose_gru, 1))

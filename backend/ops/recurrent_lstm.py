@@ -15,7 +15,10 @@ Data: x (B, T, F), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,), then op
 """
 from __future__ import annotations
 
+import numpy as np
+
 from ..op import OPS, cases, op
+from .emission import recurrent as emit_recurrent
 from .recurrent import (Steps, batch_major, before, blocks, cotangents, gradient_rule, initial,
                         kernel_gradient, order, product_over_steps, project, second_rule,
                         sequence_spec, sequences, stack, time_major, valid_steps)
@@ -178,5 +181,18 @@ lstm_gradient = op(
     "lstm_gradient", forward=_gradient, spec=_gradient_spec,
     grad=second_rule(decompose_lstm_gradient), samples=cotangents(_samples, _forward, 2),
     flops=lambda dy, dh, dc, outputs, gates, cells, *inputs, **_: 2 * _flops(*inputs))
-lstm = op("lstm", forward=_forward, spec=_spec, flops=_flops, samples=_samples,
+
+
+def _emit_lstm(emit, x, kernel, recurrent_kernel, bias, lengths=None, h0=None, c0=None, *,
+               reverse):
+    """ONNX has the gates i, o, f, c and two biases."""
+    i, f, c, o = emit("Split", bias, outputs=4, axis=0)
+    zeros = emit.constant(np.zeros(bias.shape), bias.dtype)
+    biases = emit("Concat", i, o, f, c, zeros, axis=0)
+    results = emit_recurrent(emit, "LSTM", x, kernel, recurrent_kernel, biases, lengths, (h0, c0),
+                             reverse=reverse, order=(0, 3, 1, 2), outputs=3)
+    return *results, None, None
+
+
+lstm = op("lstm", forward=_forward, spec=_spec, flops=_flops, samples=_samples, onnx=_emit_lstm,
           grad=gradient_rule(lstm_gradient, decompose_lstm, 2))

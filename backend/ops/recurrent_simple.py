@@ -10,8 +10,11 @@ outputs (B, T, U) and the last h (B, U).
 """
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import unknown_name
 from ..op import OPS, cases, op
+from .emission import recurrent as emit_recurrent
 from .recurrent import (Steps, batch_major, before, cotangents, gradient_rule, initial,
                         kernel_gradient, order, product_over_steps, project, second_rule,
                         sequence_spec, sequences, stack, time_major, valid_steps)
@@ -141,5 +144,24 @@ simple_rnn_gradient = op(
     "simple_rnn_gradient", forward=_gradient, spec=_gradient_spec,
     grad=second_rule(decompose_simple_rnn_gradient), samples=cotangents(_smooth, _forward, 1),
     flops=lambda dy, dh, outputs, *inputs, **_: 2 * _flops(*inputs))
+
+
+# Names of the activations and their two parameters, which only the identity uses.
+ONNX_ACTIVATIONS = {"tanh": ("Tanh",), "relu": ("Relu",), "sigmoid": ("Sigmoid",),
+                    "linear": ("Affine", 1.0, 0.0)}
+
+
+def _emit_simple_rnn(emit, x, kernel, recurrent_kernel, bias, lengths=None, h0=None, *, reverse,
+                     activation):
+    """ONNX has two biases."""
+    zeros = emit.constant(np.zeros(bias.shape), bias.dtype)
+    name, *parameters = ONNX_ACTIVATIONS[activation]
+    settings = {f"activation_{k}": [v] for k, v in zip(("alpha", "beta"), parameters)}
+    return emit_recurrent(emit, "RNN", x, kernel, recurrent_kernel,
+                          emit("Concat", bias, zeros, axis=0), lengths, (h0,), reverse=reverse,
+                          activations=[name], **settings)
+
+
 simple_rnn = op("simple_rnn", forward=_forward, spec=_spec, flops=_flops, samples=_samples,
+                onnx=_emit_simple_rnn,
                 grad=gradient_rule(simple_rnn_gradient, decompose_simple_rnn, 1))

@@ -10,6 +10,7 @@ from ..op import OPS, cases, normal, op, positive
 from ..spec import Spec, axes_of, floating, one_axis
 from .elementwise import (equal, exp, flags, logical_and, numbers, ones_like, truths, where,
                           whole)
+from .emission import as_type, identity
 
 # ---- shape rules -------------------------------------------------------------------------------
 
@@ -83,17 +84,87 @@ def _spread(g, x, axis, keepdims):
     return OPS["broadcast_like"](_kept(g, x, axis, keepdims), x)
 
 
+# ---- in ONNX -----------------------------------------------------------------------------------
+# In operator set 17 ReduceSum takes its axes as an input, the other reductions as an attribute.
+
+def _emit_reduction(name):
+    """A reduction by its ONNX name."""
+    def emit_reduction(emit, x, *, axis, keepdims):
+        axes = axes_of(axis, len(x.shape))
+        return emit(name, x, axes=axes, keepdims=int(keepdims)) if axes else identity(emit, x)
+    return emit_reduction
+
+
+def _emit_total(emit, x):
+    """x in the type in which entries are added up."""
+    dtype = _total_dtype(x)
+    return x if dtype == x.dtype else x._replace(name=as_type(emit, x, dtype), dtype=dtype)
+
+
+def _emit_sum(emit, x, *, axis, keepdims):
+    """The sum."""
+    axes = emit.constant(axes_of(axis, len(x.shape)))
+    return emit("ReduceSum", _emit_total(emit, x), axes, keepdims=int(keepdims),
+                noop_with_empty_axes=1)
+
+
+def _emit_count(emit, x, *, axis):
+    """The product of the lengths of axes, as the model finds them when it runs."""
+    lengths = emit("Gather", emit("Shape", x), emit.constant(axes_of(axis, len(x.shape))))
+    return as_type(emit, emit("ReduceProd", lengths, keepdims=0), x.dtype)
+
+
+def _emit_var(emit, x, *, axis, keepdims):
+    """The mean squared distance from the mean."""
+    reduced = _emit_reduction("ReduceMean")
+    distance = emit("Sub", x, reduced(emit, x, axis=axis, keepdims=True))
+    squares = x._replace(name=emit("Mul", distance, distance))
+    return reduced(emit, squares, axis=axis, keepdims=keepdims)
+
+
+def _emit_position(name):
+    """An index along one axis, or into the flattened tensor."""
+    def emit_position(emit, x, *, axis):
+        flat = emit("Reshape", x, emit.constant([-1])) if axis is None else x
+        return emit(name, flat, axis=axis or 0, keepdims=0)
+    return emit_position
+
+
+def _emit_quantifier(name):
+    """The least, or the largest, of truth values as numbers."""
+    def emit_quantifier(emit, x, **settings):
+        numbers = x._replace(name=as_type(emit, x, "int32"))
+        return as_type(emit, _emit_reduction(name)(emit, numbers, **settings), "bool")
+    return emit_quantifier
+
+
+def _emit_softmax(emit, x, *, axis):
+    """Softmax along one axis; exponentials over their sum along several."""
+    if isinstance(axis, int):
+        return emit("Softmax", x, axis=axis)
+    top = _emit_reduction("ReduceMax")(emit, x, axis=axis, keepdims=True)
+    weights = x._replace(name=emit("Exp", emit("Sub", x, top)))
+    return emit("Div", weights, _emit_sum(emit, weights, axis=axis, keepdims=True))
+
+
+def _emit_log_softmax(emit, x, *, axis):
+    """LogSoftmax along one axis; x minus the logarithm of the sum along several."""
+    if isinstance(axis, int):
+        return emit("LogSoftmax", x, axis=axis)
+    return emit("Sub", x, _emit_reduction("ReduceLogSumExp")(emit, x, axis=axis, keepdims=True))
+
+
 # How many entries there are along axes, as a number of the input's type: a mean's gradient divides
 # by it, and a number in the settings would tie the graph to one batch size.
 count = op("count", spec=lambda x, *, axis: (axes_of(axis, len(x.shape)), x.like())[1],
            forward=lambda xp, x, *, axis=None: xp.full(
                (), math.prod(x.shape[i] for i in axes_of(axis, x.ndim)), dtype=x.dtype),
-           grad=lambda g, out, x, *, axis: (None,), flops=lambda x, *, axis: 0,
+           grad=lambda g, out, x, *, axis: (None,), flops=lambda x, *, axis: 0, onnx=_emit_count,
            samples=cases(normal((3, 4)), normal((3, 4), axis=0), normal((0, 2), axis=(0, 1))))
 
 # ---- sums, means and products ------------------------------------------------------------------
 
-sum_ = op("sum", spec=_total, flops=_all_axes_flops,
+sum_ = op("sum", spec=_total, flops=_all_axes_flops, onnx=_emit_sum,
           forward=lambda xp, x, *, axis=None, keepdims=False: xp.sum(
               x, axis=axis, dtype=_total_dtype(x), keepdims=keepdims),
           grad=lambda g, out, x, *, axis, keepdims: (_spread(g, x, axis, keepdims),),
@@ -101,7 +172,7 @@ sum_ = op("sum", spec=_total, flops=_all_axes_flops,
                         normal((3, 4), axis=1, keepdims=True), normal((0, 3), axis=0),
                         normal((2, 1), axis=1), normal(()), whole((3, 4)), flags((3, 4))))
 
-mean = op("mean", spec=_average, flops=_all_axes_flops,
+mean = op("mean", spec=_average, flops=_all_axes_flops, onnx=_emit_reduction("ReduceMean"),
           forward=lambda xp, x, *, axis=None, keepdims=False: xp.mean(
               x, axis=axis, keepdims=keepdims),
           grad=lambda g, out, x, *, axis, keepdims: (
@@ -117,7 +188,7 @@ def _var(xp, x, *, axis=None, keepdims=False):
 
 
 # The population variance: it divides by the number of entries.
-var = op("var", spec=_average, forward=_var, flops=lambda x, **_: 4 * x.size,
+var = op("var", spec=_average, forward=_var, flops=lambda x, **_: 4 * x.size, onnx=_emit_var,
          grad=lambda g, out, x, *, axis, keepdims: (
              _kept(g, x, axis, keepdims) * (2.0 / count(x, axis=axis))
              * (x - mean(x, axis=axis, keepdims=True)),),
@@ -137,8 +208,12 @@ def _prod_gradient(g, out, x, *, axis, keepdims):
     return (_kept(g, x, axis, keepdims) * slope,)
 
 
-# The second gradient is right where no factor is 0.
+# The second gradient is right where no factor is 0: the branches for zeros are exact themselves,
+# but their derivative takes the zeros as fixed. To be exact there, too, each pair of factors would
+# need a product of its own.
 prod = op("prod", spec=_total, grad=_prod_gradient, flops=_all_axes_flops,
+          onnx=lambda emit, x, **settings: _emit_reduction("ReduceProd")(
+              emit, _emit_total(emit, x), **settings),
           forward=lambda xp, x, *, axis=None, keepdims=False: xp.prod(
               x, axis=axis, dtype=_total_dtype(x), keepdims=keepdims),
           samples=cases(positive((3, 4)), normal((2, 3, 2), axis=(0, 2)),
@@ -158,24 +233,28 @@ _EXTREME_SAMPLES = cases(normal((3, 4)), normal((3, 4, 2), axis=(0, -1)),
                          normal((3, 4), axis=1, keepdims=True), normal((0, 3), axis=1),
                          whole((3, 4)))
 max_ = op("max", spec=_extreme, grad=_extreme_gradient, flops=_all_axes_flops,
+          onnx=_emit_reduction("ReduceMax"),
           forward=lambda xp, x, *, axis=None, keepdims=False: xp.max(
               x, axis=axis, keepdims=keepdims), samples=_EXTREME_SAMPLES)
 min_ = op("min", spec=_extreme, grad=_extreme_gradient, flops=_all_axes_flops,
+          onnx=_emit_reduction("ReduceMin"),
           forward=lambda xp, x, *, axis=None, keepdims=False: xp.min(
               x, axis=axis, keepdims=keepdims), samples=_EXTREME_SAMPLES)
 
 # The lowest index among equals; a NaN comes before all numbers.
 _POSITION_SAMPLES = cases(normal((3, 4)), normal((3, 4, 2), axis=-2), normal((0, 3), axis=1))
 argmax = op("argmax", spec=_position, flops=_all_axes_flops, samples=_POSITION_SAMPLES,
+            onnx=_emit_position("ArgMax"),
             forward=lambda xp, x, *, axis=None: xp.argmax(x, axis=axis).astype("int64"))
 argmin = op("argmin", spec=_position, flops=_all_axes_flops, samples=_POSITION_SAMPLES,
+            onnx=_emit_position("ArgMin"),
             forward=lambda xp, x, *, axis=None: xp.argmin(x, axis=axis).astype("int64"))
 
 # ---- truth values ------------------------------------------------------------------------------
 
-def _quantifier(name):
+def _quantifier(name, onnx_name):
     """Whether all, or any, are true."""
-    return op(name, flops=_all_axes_flops,
+    return op(name, flops=_all_axes_flops, onnx=_emit_quantifier(onnx_name),
               forward=lambda xp, x, *, axis=None, keepdims=False: getattr(xp, name)(
                   x, axis=axis, keepdims=keepdims),
               spec=lambda x, *, axis, keepdims: _reduced(truths(x), axis=axis, keepdims=keepdims),
@@ -183,7 +262,7 @@ def _quantifier(name):
                   {}, {"axis": 0}, {"axis": (0, -1), "keepdims": True})])
 
 
-all_, any_ = _quantifier("all"), _quantifier("any")
+all_, any_ = _quantifier("all", "ReduceMin"), _quantifier("any", "ReduceMax")
 
 # ---- softmax and its relatives -----------------------------------------------------------------
 
@@ -204,6 +283,8 @@ def _logsumexp(xp, x, *, axis=None, keepdims=False):
 
 
 logsumexp = op("logsumexp", spec=_average, forward=_logsumexp, flops=lambda x, **_: 4 * x.size,
+               onnx=lambda emit, x, **settings: _emit_reduction("ReduceLogSumExp")(
+                   emit, x, **settings),
                grad=lambda g, out, x, *, axis, keepdims: (
                    _kept(g, x, axis, keepdims) * softmax(x, axis=axis),),
                samples=cases(normal((3, 4)), normal((3, 4, 2), axis=(0, -1)), normal(()),
@@ -232,11 +313,11 @@ def _log_softmax(xp, x, *, axis=-1):
 # weights are 0. The axis is one, several, or None for all.
 _SOFTMAX_SAMPLES = cases(normal((3, 4)), normal((3, 4, 2), axis=1), normal((2, 3, 2), axis=(1, 2)),
                          normal((0, 3)), normal((3, 1)))
-softmax = op("softmax", forward=_softmax, spec=_normalised, onnx="Softmax",
+softmax = op("softmax", forward=_softmax, spec=_normalised, onnx=_emit_softmax,
              flops=lambda x, **_: 5 * x.size, samples=_SOFTMAX_SAMPLES,
              grad=lambda g, out, x, *, axis: (
                  (g - sum_(g * out, axis=axis, keepdims=True)) * out,))
-log_softmax = op("log_softmax", forward=_log_softmax, spec=_normalised, onnx="LogSoftmax",
+log_softmax = op("log_softmax", forward=_log_softmax, spec=_normalised, onnx=_emit_log_softmax,
                  flops=lambda x, **_: 5 * x.size, samples=_SOFTMAX_SAMPLES,
                  grad=lambda g, out, x, *, axis: (
                      g - exp(out) * sum_(g, axis=axis, keepdims=True),))
@@ -258,6 +339,8 @@ def _cumsum_spec(x: Spec, *, axis, reverse) -> Spec:
 
 cumsum = op("cumsum", forward=_cumsum, spec=_cumsum_spec,
             grad=lambda g, out, x, *, axis, reverse: (cumsum(g, axis=axis, reverse=not reverse),),
+            onnx=lambda emit, x, *, axis, reverse: emit(
+                "CumSum", _emit_total(emit, x), emit.constant(axis), reverse=int(reverse)),
             samples=cases(normal((3, 4)), normal((3, 4), axis=0, reverse=True), normal((0, 3)),
                           whole((3, 4)), flags((4,))))
 
@@ -285,6 +368,7 @@ def _top_k_spec(x: Spec, *, k) -> tuple[Spec, Spec]:
 # The k largest along the last axis, largest first, and where they are; among equals the lowest
 # index first; NaN counts as larger than every number.
 top_k = op("top_k", forward=_top_k, spec=_top_k_spec, flops=lambda x, *, k: x.size,
+           onnx=lambda emit, x, *, k: emit("TopK", x, emit.constant([k]), outputs=2),
            grad=lambda g, out, x, *, k: (OPS["put_along"](out[1], g[0], x),),
            samples=cases(normal((3, 5), k=2), normal((2, 2, 3), k=3), normal((0, 3), k=1),
                          normal((4,), k=0), lambda rng: [([rng.integers(0, 3, (3, 5))], {"k": 4})]))

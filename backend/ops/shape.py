@@ -9,6 +9,7 @@ from ..errors import ParameterError, ShapeError
 from ..op import cases, normal, op
 from ..spec import axes_of, broadcast, one_axis, one_dtype
 from ..tensor import constant
+from .emission import along, identity
 
 
 def whole(values, name, least=0):
@@ -87,20 +88,33 @@ def squeeze_spec(x, *, axis):
     return x.like(*(n for i, n in enumerate(x.shape) if i not in gone))
 
 
+def along_axes(op_type, extra):
+    """Unsqueeze or Squeeze; axes are counted in the shape with them, ``extra`` axes longer."""
+    return lambda emit, x, *, axis: along(
+        emit, op_type, x, *axes_of(axis, len(x.shape) + extra * len(tupled(axis))))
+
+
 reshape = op("reshape", forward=lambda xp, x, *, shape: x.reshape(shape), spec=reshape_spec,
+             onnx=lambda emit, x, *, shape: emit("Reshape", x, emit.constant(tupled(shape)),
+                                                 allowzero=int(0 in tupled(shape))),
              grad=lambda g, out, x, *, shape: (reshape(g, shape=open_shape(x.shape)),),
              samples=cases(normal((2, 6), shape=(-1, 3)), normal((2, 3, 4), shape=(-1, 12)),
                            normal((2, 3), shape=6), normal((), shape=(1, 1)),
                            normal((0, 3), shape=(-1, 3)), normal((2, 0), shape=(0, 5))))
 transpose = op("transpose", spec=transpose_spec, grad=transpose_grad,
                forward=lambda xp, x, *, axes=None: xp.transpose(x, axes),
+               onnx=lambda emit, x, *, axes: emit(
+                   "Transpose", x, perm=transpose_axes(axes, len(x.shape)))
+               if x.shape else identity(emit, x),
                samples=cases(normal((2, 3, 4)), normal((2, 3, 4), axes=(1, -1, 0)), normal(())))
 expand_dims = op("expand_dims", spec=expand_dims_spec,
                  forward=lambda xp, x, *, axis: xp.expand_dims(x, axis),
+                 onnx=along_axes("Unsqueeze", 1),
                  grad=lambda g, out, x, *, axis: (squeeze(g, axis=axis),),
                  samples=cases(normal((2, 3), axis=1), normal((2, 3), axis=(-1, 0)),
                                normal((), axis=0)))
 squeeze = op("squeeze", forward=lambda xp, x, *, axis: xp.squeeze(x, axis), spec=squeeze_spec,
+             onnx=along_axes("Squeeze", 0),
              grad=lambda g, out, x, *, axis: (expand_dims(g, axis=axes_of(axis, x.ndim)),),
              samples=cases(normal((2, 1, 3), axis=1), normal((1, 3, 1), axis=(0, -1)),
                            normal((1,), axis=0)))
@@ -182,14 +196,24 @@ def stack_grad(g, out, *xs, axis):
     return tuple(squeeze(part, axis=axis) for part in split(g, sections=len(xs), axis=axis))
 
 
-concatenate = op("concatenate", spec=concatenate_spec, grad=concatenate_grad,
+def emit_split(emit, x, *, sections, axis):
+    """Parts of given lengths."""
+    lengths = part_sizes(x.shape[axis], sections)
+    if len(lengths) == 1:
+        return identity(emit, x)
+    return emit("Split", x, emit.constant(lengths), outputs=len(lengths), axis=axis)
+
+
+concatenate = op("concatenate", spec=concatenate_spec, grad=concatenate_grad, onnx="Concat",
                  forward=lambda xp, *xs, axis=-1: xp.concatenate(xs, axis=axis),
                  samples=cases(normal((2, 3), (2, 1), (2, 2)), normal((1, 3), (2, 3), axis=0),
                                normal((2, 3)), normal((2, 0, 2), (2, 3, 2), axis=1)))
-split = op("split", forward=split_forward, spec=split_spec, grad=split_grad,
+split = op("split", forward=split_forward, spec=split_spec, grad=split_grad, onnx=emit_split,
            samples=cases(normal((2, 6), sections=3), normal((2, 6), sections=(1, 0, 5)),
                          normal((4, 3), sections=2, axis=0), normal((2, 3), sections=1)))
 stack = op("stack", forward=lambda xp, *xs, axis=0: xp.stack(xs, axis=axis), spec=stack_spec,
+           onnx=lambda emit, *xs, axis: emit("Concat", *(along(emit, "Unsqueeze", x, axis)
+                                                         for x in xs), axis=axis),
            grad=stack_grad, samples=cases(normal((2, 3), (2, 3)), normal((2, 3), (2, 3), axis=-1),
                                           normal((2,), axis=1), normal((), ())))
 
@@ -265,8 +289,24 @@ def tile_grad(g, out, x, *, repeats):
     return (reshape(g, shape=tuple(shape)).sum(axis=tuple(copies)) if copies else g,)
 
 
+WHOLE = np.iinfo(np.int64).max      # a bound beyond the end of every axis
+
+
+def emit_slice(emit, x, *, start, stop, step):
+    """Bounds by Python's rules are ONNX's too."""
+    bounds = [[0 if n is None else n for n in start], [WHOLE if n is None else n for n in stop],
+              range(len(start)), [n or 1 for n in step or (None,) * len(start)]]
+    return emit("Slice", x, *map(emit.constant, bounds)) if start else identity(emit, x)
+
+
+def emit_pad(emit, x, *, widths, value):
+    """All widths before, then all behind."""
+    pads = [n for side in zip(*widths) for n in side]
+    return emit("Pad", x, emit.constant(pads), emit.constant(value, x.dtype))
+
+
 slice_ = op("slice", forward=lambda xp, x, *, start, stop, step=None: x[slices(start, stop, step)],
-            spec=slice_spec,
+            spec=slice_spec, onnx=emit_slice,
             grad=lambda g, out, x, **settings: (slice_gradient(g, x, **settings),),
             samples=cases(normal((4, 5), start=(1, 0), stop=(3, None)),
                           normal((4, 5), start=(0, -3), stop=(None, -1)),
@@ -278,13 +318,14 @@ slice_gradient = op("slice_gradient", forward=slice_gradient_forward, spec=slice
                     samples=cases(normal((2, 5), (4, 5), start=(1, 0), stop=(3, None)),
                                   normal((4, 3), (4, 5), start=(0, 0), stop=(None, 5),
                                          step=(1, 2))))
-pad = op("pad", spec=pad_spec, grad=pad_grad,
+pad = op("pad", spec=pad_spec, grad=pad_grad, onnx=emit_pad,
          forward=lambda xp, x, *, widths, value=0.0:
          xp.pad(x, widths, mode="constant", constant_values=value),
          samples=cases(normal((2, 3), widths=((0, 0), (1, 2))),
                        normal((2, 3), widths=((1, 0), (0, 0)), value=2.5),
                        normal((2, 0), widths=((0, 0), (1, 0)))))
 tile = op("tile", forward=lambda xp, x, *, repeats: xp.tile(x, repeats), spec=tile_spec,
+          onnx=lambda emit, x, *, repeats: emit("Tile", x, emit.constant(tupled(repeats))),
           grad=tile_grad, samples=cases(normal((2, 3), repeats=(1, 2)),
                                         normal((2, 3), repeats=(3, 2)), normal((3,), repeats=1)))
 
@@ -309,16 +350,25 @@ def broadcast_like_spec(x, like):
     return broadcast_to_spec(x, shape=like.shape)
 
 
-flip = op("flip", forward=lambda xp, x, *, axis: xp.flip(x, axis), spec=flip_spec,
+def emit_flip(emit, x, *, axis):
+    """A slice that runs backwards."""
+    axes = axes_of(axis, len(x.shape))
+    bounds = [-1] * len(axes), [-WHOLE] * len(axes), axes, [-1] * len(axes)
+    return emit("Slice", x, *map(emit.constant, bounds))
+
+
+flip = op("flip", forward=lambda xp, x, *, axis: xp.flip(x, axis), spec=flip_spec, onnx=emit_flip,
           grad=lambda g, out, x, *, axis: (flip(g, axis=axis),),
           samples=cases(normal((2, 3), axis=1), normal((2, 3, 2), axis=(0, -1))))
 # The driver of gradients sums a cotangent down to its tensor, so a broadcast hands it on whole.
 broadcast_to = op("broadcast_to", spec=broadcast_to_spec,
                   forward=lambda xp, x, *, shape: xp.broadcast_to(x, shape),
+                  onnx=lambda emit, x, *, shape: emit("Expand", x, emit.constant(tupled(shape))),
                   grad=lambda g, out, x, *, shape: (g,),
                   samples=cases(normal((3, 1), shape=(2, 3, 4)), normal((), shape=3),
                                 normal((1, 2), shape=(0, 2))))
 broadcast_like = op("broadcast_like", spec=broadcast_like_spec,
                     forward=lambda xp, x, like: xp.broadcast_to(x, like.shape),
+                    onnx=lambda emit, x, like: emit("Expand", x, emit("Shape", like)),
                     grad=lambda g, out, x, like: (g, None),
                     samples=cases(normal((3, 1), (2, 3, 4)), normal((), (2,))))
