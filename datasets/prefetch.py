@@ -15,6 +15,18 @@ def prefetched(items: Iterable, depth: int) -> Iterator:
     closed, or let go of by a loop that is left in any way: `break`, an exception, Ctrl-C. What
     `items` raises is raised here, with the traceback of where it happened.
 
+    Parameters
+    ----------
+    items : iterable
+        What is prepared.
+    depth : int
+        How many items may be ready and not yet asked for; with 0 there is no thread.
+
+    Yields
+    ------
+    object
+        The items.
+
     Examples
     --------
     >>> from gradatim.datasets import prefetched

@@ -1,0 +1,210 @@
+"""Docstring examples run, public names are documented, and README and docs tell the truth."""
+import doctest
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import gradatim
+
+ROOT = Path(__file__).parents[1]
+OUTSIDE = {"tests", "tutorials", "benchmarks", "docs", "setup", "build", "dist", "__main__"}
+ROOMS = ("backend", "layers", "training", "estimators", "datasets", "testing")
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+MODULES = ["gradatim"] + [m.name for m in pkgutil.walk_packages(gradatim.__path__, "gradatim.")
+                          if m.name.split(".")[1] not in OUTSIDE and not m.name.endswith("._core")]
+
+
+# ---- examples run ------------------------------------------------------------------------------
+
+LOADS = re.compile(r"\bload_(?!digits|diabetes|iris|wine\(|breast_cancer|python_docs_text)\w+\(")
+
+
+def needs_data(test):
+    """Whether an example reads a data set that does not come with Python or scikit-learn."""
+    return any(LOADS.search(example.source) for example in test.examples)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)                        # an example may write a file
+    found = doctest.DocTestFinder(exclude_empty=True).find(import_module(name))
+    if not os.environ.get("GRADATIM_DATA") and not os.environ.get("CI"):
+        found = [test for test in found if not needs_data(test)]
+    runner, report = doctest.DocTestRunner(optionflags=FLAGS), []
+    for test in found:
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+# ---- public names are documented ---------------------------------------------------------------
+
+def public():
+    """Every public class and function of the rooms, by room and name."""
+    for room in ROOMS:
+        module = import_module(f"gradatim.{room}")
+        for name in getattr(module, "__all__", [n for n in vars(module) if n[0] != "_"]):
+            thing = getattr(module, name)
+            if callable(thing) and getattr(thing, "__module__", "").startswith("gradatim"):
+                yield f"{room}.{name}", thing
+
+
+PUBLIC = dict(public())
+
+# What needs no example of its own, and why.
+A_FORMULA = "a formula; the base class Loss has the example"
+OF_RECORDS = "what op records are made of: every file of backend/ops is an example"
+OF_CHECK_BACKEND = "what check_backend is made of, which has an example"
+WITHOUT_EXAMPLE = {
+    "backend.Backend": "an interface; backend/reference.py is the example",
+    "backend.Program": "an interface; backends make programs",
+    "backend.Function": "made by function, which has an example",
+    "backend.PlanReport": "made by plan(); the example is at graph",
+    "backend.Variable": "made by variable, which has an example",
+    "backend.apply": "called by ops: every use of an op is an example",
+    "backend.available": "depends on the machine",
+    "backend.register_backend": "changes the process for good",
+    **dict.fromkeys([f"backend.{name}" for name in (
+        "cases", "inside", "normal", "positive", "ufunc", "same", "same_float", "truth")],
+        OF_RECORDS),
+    **dict.fromkeys([f"layers.{name}" for name in (
+        "BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "LogCosh", "MeanAbsoluteError",
+        "MeanSquaredError", "Poisson", "Quantile", "SparseCategoricalCrossentropy")], A_FORMULA),
+    "layers.Flow": "what layers hand to each other",
+    "layers.load_network": "save_network has an example of both",
+    "layers.network_from_manifest": "half of load_network",
+    "layers.network_to_manifest": "half of save_network",
+    **dict.fromkeys([f"testing.{name}" for name in (
+        "check_eager", "check_gradient", "check_special", "check_value", "op_cases")],
+        OF_CHECK_BACKEND),
+}
+# Parameters that need no row in a table, and why.
+WITHOUT_ROW = {
+    "backend.Function": {"graph", "backend", "passes", "single", "communicator"},   # see function
+    "backend.Graph": {"buffers"},                     # set by a pass
+    "backend.Program": {"backend", "graph", "communicator"},    # backends make programs
+    "backend.Spec": {"shape", "dtype"},               # the first line names them
+    "backend.Tensor": {"node", "index"},              # ops make tensors
+    "backend.Variable": {"spec", "initializer", "name", "trainable"},               # see variable
+    "backend.graph": {"outputs"},                     # the first line names them
+    "backend.register_backend": {"backend"},          # the first line names it
+    "backend.run": {"backend"},                       # as in function
+    **dict.fromkeys([name for name, why in WITHOUT_EXAMPLE.items() if why == OF_RECORDS],
+                    {"samplers", "shapes", "settings", "arity", "name", "specs", "_"}),
+    **dict.fromkeys([name for name, why in WITHOUT_EXAMPLE.items() if why == OF_CHECK_BACKEND],
+                    {"case", "backend", "dtype", "op", "order"}),
+}
+
+
+def parameters(thing):
+    """Names of the parameters a user may pass; of a class, those of its construction."""
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:
+        return set()
+    return {p.name for p in signature.parameters.values()} - {"self", "cls"}
+
+
+def rows(text):
+    """Names that have a row in a numpydoc table of parameters or attributes."""
+    names = set()
+    for section in re.split(r"^(?=\w[\w ]*\n-{3,}$)", text, flags=re.MULTILINE):
+        if section.startswith(("Parameters", "Attributes")):
+            for row in re.findall(r"^(\*{0,2}\w[\w*, ]*)(?: :.*)?$", section, flags=re.MULTILINE):
+                names |= {name.strip().lstrip("*") for name in row.split(",")}
+    return names
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name):
+    thing, text = PUBLIC[name], inspect.getdoc(PUBLIC[name]) or ""
+    assert text.split("\n")[0].rstrip()[-1:] in {".", "?", ":"}, "the first line is a sentence"
+    assert ">>>" in text or name in WITHOUT_EXAMPLE, "no example"
+    told = rows(text).union(*(rows(inspect.getdoc(base) or "") for base in
+                              getattr(thing, "__mro__", ())))
+    silent = parameters(thing) - told - WITHOUT_ROW.get(name, set())
+    assert not silent, f"no row for {sorted(silent)}"
+
+
+def test_tables_of_exceptions_name_what_there_is():
+    assert set(WITHOUT_EXAMPLE) | set(WITHOUT_ROW) <= set(PUBLIC)
+
+
+# ---- README, CONTRIBUTING, docs ----------------------------------------------------------------
+
+README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/index.md"]
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+SHELL = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_readme_code_runs(block, tmp_path):
+    done = subprocess.run([sys.executable, "-c", BLOCKS[block]], capture_output=True, text=True,
+                          cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() and not done.stderr
+
+
+def test_readme_promise_of_five_lines():
+    assert BLOCKS[0].count("\n") == 5
+    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], capture_output=True, text=True)
+    assert float(done.stdout.split()[-1]) > 0.85
+
+
+def test_readme_shell_lines_are_what_the_build_runs():
+    assert len(SHELL) == 2 and all(line.startswith("python3 -m venv .venv && ") for line in SHELL)
+    first = next(line for line in README.splitlines() if "pytest" in line)
+    assert first.strip() == SHELL[1], "the first line with pytest is the one to run"
+    assert SHELL[0].endswith("gradatim quickstart") and "-m pytest" in SHELL[1]
+    assert "grep -m1 'pytest' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_readme_names_every_estimator():
+    from gradatim import estimators
+    table = README.split("## What there is")[1].split("\n## ")[0]
+    named = {n for n in estimators.__all__ if n != "load"}
+    assert set(re.findall(r"`([A-Z]\w+)`", table)) - {"Pipeline", "GridSearchCV"} == named
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_and_links_exist(page):
+    text = (ROOT / page).read_text()
+    paths = re.findall(r"`([\w.]+(?:/[\w.]*)+)`", text) + re.findall(r"`(\w+\.(?:py|md|cfg))`", text)
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert paths
+    for path in paths + [link for link in links if "://" not in link]:
+        assert (ROOT / path).exists(), path
+
+
+def test_names_of_gradatim_on_the_pages_exist():
+    for page in PAGES:
+        for dotted in re.findall(r"\bgradatim((?:\.\w+)+)\(?", (ROOT / page).read_text()):
+            thing = gradatim
+            for name in dotted[1:].split("."):
+                if name == "backends" or thing is gradatim and name == "git":
+                    break                              # the entry point group; a repository
+                thing = getattr(thing, name)
+
+
+def test_every_folder_is_on_the_map():
+    listed = set(re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/index.md").read_text(), re.MULTILINE))
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    folders = {line.split("/")[0] for line in done.stdout.split() if "/" in line}
+    assert listed - {"docs"} == {f for f in folders if not f.startswith(".")} - {"docs"}
+
+
+def test_picture_on_the_map_is_what_dot_prints():
+    picture = re.findall(r"```dot\n(digraph gradatim .*?)```", (ROOT / "docs/index.md").read_text(),
+                         flags=re.DOTALL)[0]
+    x, w, b = gradatim.placeholder((4, 3)), gradatim.variable((3, 2)), gradatim.variable((2,))
+    assert gradatim.graph((x @ w + b).sum()).dot().startswith(picture)
