@@ -161,13 +161,19 @@ def recurrent(emit: Emitter, op_type: str, x: Edge, kernel, recurrent_kernel: Ed
 
     lengths = None if lengths is None else as_type(emit, emit(
         "Min", as_type(emit, lengths, "int64"), emit.constant(x.shape[1])), "int32")
-    states = [None if s is None else along(emit, "Unsqueeze", s, 0) for s in states]
+    first = [None if s is None else along(emit, "Unsqueeze", s, 0) for s in states]
     y, *last = emit(op_type, emit("Transpose", x, perm=(1, 0, 2)), gates_first(kernel),
                     gates_first(recurrent_kernel), along(emit, "Unsqueeze", bias, 0), lengths,
-                    *states, outputs=outputs, hidden_size=units,
+                    *first, outputs=outputs, hidden_size=units,
                     direction="reverse" if reverse else "forward", **attributes)
     y = emit("Transpose", along(emit, "Squeeze", y, 1), perm=(1, 0, 2))
-    return y, *(along(emit, "Squeeze", s, 0) for s in last)
+    last = [along(emit, "Squeeze", s, 0) for s in last]
+    if lengths is not None:        # ONNX leaves open what the state is after no step at all
+        moved = emit("Greater", lengths, emit.constant(0, "int32"))
+        moved = along(emit, "Unsqueeze", moved, 1)
+        last = [s if given is None else emit("Where", moved, s, given)
+                for s, given in zip(last, states)]
+    return y, *last
 
 
 def identity(emit: Emitter, x, **settings) -> str:
