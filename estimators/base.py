@@ -218,8 +218,9 @@ class Estimator(Saveable, BaseEstimator):
         return (self.n_features_in_,)
 
     def _check_fitted(self) -> None:
-        """Refuse a net from a file that does not fit the fitted attributes."""
+        """Refuse a net from a file that does not fit parameters and fitted attributes."""
         self._fitted.live(self)
+        self._network(self._fitted.network.built, self._n_outputs)
         self._check_outputs(self._fitted.outputs)
         shape, tail = self._fitted.network.built.shape, self._sample_tail()
         if shape[len(shape) - len(tail):] != tail:

@@ -123,7 +123,7 @@ def has_sequences(X) -> bool:
     if not isinstance(X, list):
         return getattr(X, "ndim", 2) == 3
     ranks = {rank_of(s) for s in X}
-    return ranks == {2} or ranks == {1} and len({len(s) for s in X}) > 1
+    return not X or ranks == {2} or ranks == {1} and len({len(s) for s in X}) > 1
 
 
 def rank_of(sequence) -> int:

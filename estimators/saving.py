@@ -180,6 +180,9 @@ def _estimator(cls: type, manifest: dict, arrays: dict, custom):
     """The estimator, with every part checked against the others: a file may say anything."""
     from .base import Estimator
     stored = manifest.get("parameters")
+    rooms = {"fitted", *(("network", "output") if issubclass(cls, Estimator) else ())}
+    _require({name.partition("/")[0] for name in arrays} <= rooms, "has arrays of no use",
+             sorted(arrays)[:5])
     _require(type(stored) is dict and set(stored) <= set(cls._get_param_names()),
              "has parameters that its class has not", stored)
     objects = {**value_classes(), **(custom or {})}
@@ -198,9 +201,10 @@ def _fitted_attributes(cls: type, manifest: dict, arrays: dict) -> dict:
     _require(type(plain) is dict and type(objects) is list, "has no fitted attributes", plain)
     found = {**plain, **{k.removeprefix("fitted/"): v for k, v in arrays.items()
                          if k.startswith("fitted/")}}
-    names = fit_sets(cls)
-    strange = set(found) - {"feature_names_in_"} ^ names
-    _require(not strange, "has other attributes than a fit sets", sorted(strange))
+    strange = set(found) - {"feature_names_in_"} ^ fit_sets(cls)
+    _require(not strange and len(found) == len(plain) + sum(
+        k.startswith("fitted/") for k in arrays), "has other attributes than a fit sets",
+        sorted(strange))
     for name, value in found.items():
         if isinstance(value, np.ndarray):
             found[name] = value = value.astype(object) if name in objects else \

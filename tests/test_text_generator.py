@@ -98,9 +98,10 @@ def test_words():
 
 
 def test_it_learns():
-    model = gt.TextGenerator(**{**SMALL, "units": 16, "epochs": 60, "learning_rate": 0.02}).fit(TEXT)
+    model = gt.TextGenerator(**{**SMALL, "units": 16, "epochs": 60, "learning_rate": 0.02})
+    model.fit(TEXT)
     assert model.perplexity(TEXT) < 2
-    assert model.generate("the cat sat on the ", 3, temperature=0).endswith("mat")
+    assert model.generate("cat s", 2, temperature=0) == "cat sat"
     assert model.history_[-1]["accuracy"] > 0.8
 
 
