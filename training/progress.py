@@ -1,8 +1,12 @@
-"""The progress bar: one tqdm bar per fit with loss, metrics, rate and time left."""
+"""The progress bar: one tqdm bar per fit with loss, metrics and time left."""
 from __future__ import annotations
 
 import time
 from typing import Callable
+
+
+# A bar of fixed width: the line neither jumps nor pushes the numbers off an 80-column screen.
+LINE = "   {desc} {percentage:3.0f}%|{bar:12}| {elapsed}<{remaining}{postfix}"
 
 
 class Progress:
@@ -15,7 +19,7 @@ class Progress:
         self.bar, self.epochs, self.last, self.waiting = None, epochs, 0.0, 0
         if verbose:
             from tqdm.auto import tqdm
-            self.bar = tqdm(total=epochs * steps, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(total=epochs * steps, bar_format=LINE, dynamic_ncols=True)
 
     def step(self, epoch: int, logs: Callable[[], dict]) -> None:
         """One step is done; ``logs`` gives the numbers to show, if it is time to."""
@@ -29,8 +33,10 @@ class Progress:
 
     def show(self, epoch: int, logs: dict) -> None:
         """Bring the bar up to date."""
-        self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
-        self.bar.set_postfix({k: f"{v:.4g}" for k, v in logs.items()}, refresh=False)
+        width = len(str(self.epochs))
+        self.bar.set_description_str(f"epoch {epoch + 1:>{width}}/{self.epochs}", refresh=False)
+        self.bar.set_postfix({k: f"{v:#.3g}" for k, v in logs.items() if k != "learning_rate"},
+                             refresh=False)
         self.bar.update(self.waiting)
         self.waiting = 0
 
