@@ -46,6 +46,19 @@ def test_first_values_drawn_by_running_are_distinct_too():
     assert not np.array_equal(first.kernel.numpy(), second.kernel.numpy())
 
 
+def test_a_layer_of_another_network_does_not_share_a_new_layers_name():
+    old, new = layers.Dense(4), layers.Dense(4)
+    layers.Sequential([old])
+    network = layers.Sequential([new, old])
+    gt.run(network(gt.constant(np.ones((2, 4), "float32"))))
+    assert not np.array_equal(old.kernel.numpy(), new.kernel.numpy())
+    old, new = layers.Dropout(0.5), layers.Dropout(0.5)
+    layers.Sequential([old])
+    network = layers.Sequential([new, old])
+    y, _ = network(gt.constant(np.ones((5, 400), "float32")), training=True)
+    assert 0.2 < (gt.run(y) != 0).mean() < 0.3
+
+
 def test_random_streams_are_those_of_the_network_that_runs():
     first, second = layers.Dropout(0.5), layers.Dropout(0.5)
     shared = layers.Sequential([layers.Input((400,)), first, second])
@@ -117,6 +130,22 @@ def test_wrappers_freeze_what_they_hold_in_copies_too(layer):
     again(gt.placeholder((2, 3, 4)))
     assert again.variables() and not again.trainable()
     assert not any(child.trainable for child in again.children.values())
+
+
+def test_a_frozen_network_around_a_layer_that_is_not_comes_back_so():
+    network = net()
+    network.trainable = False
+    network.layers[1].trainable = True
+    tree = layers.to_config(network)
+    assert layers.to_config(layers.from_config(tree)) == tree
+
+
+def test_both_directions_of_a_frozen_layer_are_frozen():
+    layer = layers.GRU(2)
+    layer.trainable = False
+    both = layers.Bidirectional(layer)
+    both(gt.placeholder((2, 3, 4)))
+    assert both.trainable and not both.trainable()
 
 
 @pytest.mark.parametrize("tree", [

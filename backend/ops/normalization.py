@@ -159,13 +159,13 @@ batch_norm_sums = op(
 
 # ---- layer normalisation -----------------------------------------------------------------------
 
-def _standardized(xp, x, epsilon):
-    """Rows of mean zero and variance one, and what they were multiplied by: (rows, 1)."""
-    result = x - x.mean(-1, keepdims=True)
+def _standardized(xp, x, epsilon, out):
+    """Put rows of mean zero and variance one in ``out``; what they were multiplied by, (rows, 1)."""
+    result = xp.subtract(x, x.mean(-1, keepdims=True), out=out)
     variance = xp.einsum("nc,nc->n", result, result) / x.shape[-1]
     inverse = (1 / xp.sqrt(variance + epsilon))[:, None]
     result *= inverse
-    return result, inverse
+    return inverse
 
 
 def _layer_norm(xp, x, gamma=None, beta=None, *, epsilon=1e-3):
@@ -174,12 +174,12 @@ def _layer_norm(xp, x, gamma=None, beta=None, *, epsilon=1e-3):
     matrix = x.reshape(-1, x.shape[-1])
     out = xp.empty(matrix.shape, x.dtype)
     for block in _blocks(matrix):
-        part, _ = _standardized(xp, matrix[block], epsilon)
+        part = out[block]
+        _standardized(xp, matrix[block], epsilon, part)
         if gamma is not None:
             part *= gamma
         if beta is not None:
             part += beta
-        out[block] = part
     return out.reshape(x.shape)
 
 
@@ -189,13 +189,13 @@ def _layer_norm_gradient(xp, g, x, *, epsilon=1e-3):
     matrix, g = x.reshape(-1, x.shape[-1]), g.reshape(-1, x.shape[-1])
     out = xp.empty(matrix.shape, x.dtype)
     for block in _blocks(matrix):
-        part, inverse = _standardized(xp, matrix[block], epsilon)
+        part = out[block]
+        inverse = _standardized(xp, matrix[block], epsilon, part)
         slope = (xp.einsum("nc,nc->n", g[block], part) / x.shape[-1])[:, None]
         part *= -slope
         part += g[block]
         part -= g[block].mean(-1, keepdims=True)
         part *= inverse
-        out[block] = part
     return out.reshape(x.shape)
 
 
