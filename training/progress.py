@@ -6,7 +6,7 @@ from typing import Callable
 
 
 # A bar of fixed width: the line neither jumps nor pushes the numbers off an 80-column screen.
-LINE = "   {desc} {percentage:3.0f}%|{bar:12}| {elapsed}<{remaining}{postfix}"
+LINE = "   {desc} {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 
 
 class Progress:
