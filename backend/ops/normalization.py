@@ -160,7 +160,7 @@ batch_norm_sums = op(
 # ---- layer normalisation -----------------------------------------------------------------------
 
 def _standardized(xp, x, epsilon, out):
-    """Put rows of mean zero and variance one in ``out``; what they were multiplied by, (rows, 1)."""
+    """Rows of mean zero and variance one into ``out``; their factors, (rows, 1)."""
     result = xp.subtract(x, x.mean(-1, keepdims=True), out=out)
     variance = xp.einsum("nc,nc->n", result, result) / x.shape[-1]
     inverse = (1 / xp.sqrt(variance + epsilon))[:, None]
