@@ -100,7 +100,8 @@ assert abs(r2 - theirs) < 1e-3
 
 # %%
 for name, coefficient, error in zip(data.feature_names, model.coef_, model.standard_errors_):
-    print(f"{name:>4} {coefficient:9.1f} ± {error:6.1f}{'  *' if abs(coefficient) > 2 * error else ''}")
+    star = "  *" if abs(coefficient) > 2 * error else ""
+    print(f"{name:>4} {coefficient:9.1f} ± {error:6.1f}{star}")
 certain = [name for name, c, e in zip(data.feature_names, model.coef_, model.standard_errors_)
            if abs(c) > 2 * e]
 assert {"bmi", "bp"} <= set(certain)

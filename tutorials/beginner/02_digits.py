@@ -162,7 +162,8 @@ wrong = np.bincount(y_test[linear.predict(X_test) != y_test], minlength=10)
 print(f"1. the {wrong.argmax()}: {wrong.max()} times of {np.sum(y_test == wrong.argmax())}")
 assert wrong.sum() == round((1 - linear_accuracy) * len(y_test))
 
-few = CNNClassifier(epochs=15 if FAST else 40, random_state=0).fit(images_train[:200], y_train[:200])
+few = CNNClassifier(epochs=15 if FAST else 40, random_state=0)
+few.fit(images_train[:200], y_train[:200])
 few_accuracy = few.score(images_test, y_test)
 print(f"2. {few_accuracy:.1%}: more data would help more than any cleverness")
 assert 0.7 < few_accuracy < net_accuracy

@@ -260,9 +260,9 @@ print(f"3. the pixel in row {row}, column {column}")
 assert saliency.max() > 0
 
 # %% [markdown]
-# To go on reading: `backend/tensor.py` makes nodes, `backend/gradients.py` is the reverse sweep, and
-# `training/steps.py` builds the step that the `Trainer` ran. What a beginner sees of all this is
-# in `../beginner/02_digits.py`.
+# To go on reading: `backend/tensor.py` makes nodes, `backend/gradients.py` is the reverse sweep,
+# and `training/steps.py` builds the step that the `Trainer` ran. What a beginner sees of all this
+# is in `../beginner/02_digits.py`.
 
 # %%
 print("Done: 01_the_graph")
