@@ -17,7 +17,7 @@ from ..training.callbacks import callbacks_of
 from ..training.schedules import schedule
 from ..training.split import split
 from .fitted import Fitted
-from .parameters import CONSTRAINTS, SHARED_PARAMETERS
+from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .saving import Saveable
 from .standardize import standardization, weighted_statistics
 
@@ -63,8 +63,10 @@ class Estimator(Saveable, BaseEstimator):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{shared}", SHARED_PARAMETERS).replace(
-                "{own}", cls._own_parameters)
+            parts = {"{shared}": SHARED_PARAMETERS, "{own}": cls._own_parameters,
+                     "{fitted}": SHARED_ATTRIBUTES}
+            for mark, text in parts.items():
+                cls.__doc__ = cls.__doc__.replace(mark, text)
 
     # ---- what a kind of net decides ------------------------------------------------------------
 

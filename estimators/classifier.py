@@ -59,8 +59,14 @@ class Classifier(ClassifierMixin, Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; for a label that is not among ``classes`` or those of the first call; and
+            for ``class_weight="balanced"``, which needs all samples at once.
         """
-        if isinstance(self.class_weight, str):
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ParameterError('class_weight="balanced" cannot be used with partial_fit, which '
                                  "sees a part of the samples only",
                                  fix="pass a dict of weights by label")
@@ -69,20 +75,69 @@ class Classifier(ClassifierMixin, Estimator):
                              classes=classes)
 
     def predict(self, X) -> np.ndarray:
-        """The most probable label of each sample, ``(n,)``."""
+        """The most probable label of each sample.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            Samples, in the form of those of `fit`.
+
+        Returns
+        -------
+        array (n,)
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the samples cannot be used or are of another shape than those of `fit`.
+        """
         check_is_fitted(self)
         return self.classes_[self._apply(X, as_float64).argmax(axis=1)]
 
     def predict_proba(self, X) -> np.ndarray:
-        """Probabilities of the classes, ``(n, n_classes)``; rows sum to one."""
+        """Probabilities of the classes, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            As in `predict`, with the same errors.
+
+        Returns
+        -------
+        array (n, n_classes) of float64
+            Rows sum to one.
+        """
         return self._apply(X, probabilities)
 
     def predict_log_proba(self, X) -> np.ndarray:
-        """Logarithms of the probabilities, ``(n, n_classes)``."""
+        """Logarithms of the probabilities, exact where a probability is next to nothing.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            As in `predict`, with the same errors.
+
+        Returns
+        -------
+        array (n, n_classes) of float64
+        """
         return self._apply(X, log_probabilities)
 
     def decision_function(self, X) -> np.ndarray:
-        """Scores before the softmax: ``(n, n_classes)``, or ``(n,)`` for two classes."""
+        """Scores before the softmax (logits).
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            As in `predict`, with the same errors.
+
+        Returns
+        -------
+        array (n, n_classes), or (n,) for two classes
+            For two classes, the second score less the first: the log-odds of ``classes_[1]``.
+        """
         scores = self._apply(X, as_float64)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
@@ -114,7 +169,11 @@ class Classifier(ClassifierMixin, Estimator):
         if self.class_weight is None:
             return weights
         factors = self._class_factors(targets, weights)[targets]
-        return factors if weights is None else weights * factors
+        weights = factors if weights is None else weights * factors
+        if not weights.any():
+            raise ParameterError("class_weight leaves no sample any weight",
+                                 got=repr(self.class_weight), fix="give one class a weight above 0")
+        return weights
 
     def _class_factors(self, targets, weights) -> np.ndarray:
         """One factor per class; balanced: every class has the same weight in all."""

@@ -121,12 +121,9 @@ class CNNClassifier(ImageSamples, Classifier):
 
     Attributes
     ----------
-    classes_ : array
-        The labels.
-    history_ : list of dict
-        Loss, accuracy and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    classes_ : array (n_classes,)
+        The labels, sorted.
+    {fitted}
 
     Examples
     --------
@@ -155,10 +152,7 @@ class CNNRegressor(ImageSamples, Regressor):
 
     Attributes
     ----------
-    history_ : list of dict
-        Loss, R² and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    {fitted}
 
     Examples
     --------

@@ -59,12 +59,9 @@ class DNNClassifier(Classifier):
 
     Attributes
     ----------
-    classes_ : array
-        The labels.
-    history_ : list of dict
-        Loss, accuracy and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    classes_ : array (n_classes,)
+        The labels, sorted.
+    {fitted}
 
     Examples
     --------
@@ -99,10 +96,7 @@ class DNNRegressor(Regressor):
 
     Attributes
     ----------
-    history_ : list of dict
-        Loss, R² and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    {fitted}
 
     Examples
     --------

@@ -22,14 +22,13 @@ class LinearClassifier(Classifier):
 
     Attributes
     ----------
-    classes_ : array
-        The labels.
+    classes_ : array (n_classes,)
+        The labels, sorted.
     coef_ : array (n_classes, n_features)
         Weights of the features as they are standardised.
     intercept_ : array (n_classes,)
         Scores of an average sample.
-    history_ : list of dict
-        Loss, accuracy and learning rate of every epoch.
+    {fitted}
 
     Examples
     --------

@@ -171,6 +171,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
+        _require_numbers(X)
         mean = np.empty((X.shape[0], *np.shape(self.intercept_)))
         leverage = np.zeros(X.shape[0])
         size = max(1, BLOCK_ELEMENTS // X.shape[1])
@@ -197,6 +198,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
         with _unchanged_on_error(self):
             X, y = validate_data(self, X, y, reset=first, accept_sparse="csr", dtype="numeric",
                                  multi_output=True, y_numeric=True)
+            _require_numbers(X)
             y = _numbers(y)
             Y = y.reshape(len(y), -1)
             ones = int(self.fit_intercept)
@@ -266,6 +268,13 @@ def _unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def _require_numbers(X):
+    """Refuse dates, which NumPy would count in a unit nobody chose."""
+    if X.dtype.kind not in "biuf":
+        raise DataError("X must hold numbers", got=f"dtype {X.dtype}",
+                        fix="turn dates into numbers, such as days since the first one")
 
 
 def _numbers(y):

@@ -43,13 +43,24 @@ SHARED_PARAMETERS = """epochs : int or "auto"
     verbose : int
         1 shows a progress bar.
     backend : str or Backend
-        Where it runs; ``"auto"`` takes the fastest there is.
+        Where it runs; ``"auto"`` takes the fastest there is. Files do not keep it.
     strategy : str or Strategy
         Over which devices.
     precision : {"auto", "float32", "float64"}
         auto: float64 for full batches, float32 otherwise.
     random_state : int, RandomState or None
         Decides first weights, order of samples and dropout."""
+
+SHARED_ATTRIBUTES = """history_ : list of dict
+        Loss, a metric and learning rate of every epoch, with ``val_`` numbers where there are
+        validation data.
+    n_epochs_ : int
+        Epochs made in all.
+    best_epoch_ : int
+        Index in ``history_`` of the epoch whose weights are kept: the best one with early stopping,
+        the last one otherwise.
+    network_ : Layer
+        The fitted net, standardisation included."""
 
 CONSTRAINTS = {
     "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],

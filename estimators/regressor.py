@@ -37,12 +37,35 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, and if the number of targets is another than in the first call.
         """
         again = hasattr(self, "_fitted")
         return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True)
 
     def predict(self, X) -> np.ndarray:
-        """Predictions in the shape of the targets of `fit`: ``(n,)`` or ``(n, n_targets)``."""
+        """Predictions, in the units of the targets.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            Samples, in the form of those of `fit`.
+
+        Returns
+        -------
+        array (n,) or (n, n_targets)
+            In the shape of the targets of `fit`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the samples cannot be used or are of another shape than those of `fit`.
+        """
         out = self._apply(X, self._in_units)
         return out[:, 0] if self._flat_targets else out
 

@@ -188,12 +188,9 @@ class RNNClassifier(SequenceSamples, Classifier):
 
     Attributes
     ----------
-    classes_ : array
-        The labels.
-    history_ : list of dict
-        Loss, accuracy and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    classes_ : array (n_classes,)
+        The labels, sorted.
+    {fitted}
 
     Examples
     --------
@@ -227,10 +224,7 @@ class RNNRegressor(SequenceSamples, Regressor):
 
     Attributes
     ----------
-    history_ : list of dict
-        Loss, R² and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    {fitted}
 
     Examples
     --------

@@ -52,10 +52,7 @@ class TextGenerator(Estimator):
     ----------
     vocabulary_ : list of str
         The tokens; the first stands for any unknown one.
-    history_ : list of dict
-        Loss (nats per token), accuracy and learning rate of every epoch.
-    network_ : Layer
-        The fitted net.
+    {fitted}
 
     Examples
     --------
@@ -114,6 +111,15 @@ class TextGenerator(Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        DataError
+            If it is no text, or has fewer than two tokens.
+        ValueError
+            If a parameter cannot be used.
+        NonFiniteError
+            If training diverged.
         """
         again = self.warm_start and hasattr(self, "_fitted")
         return self._guarded(text, None, None, text_val, again)
@@ -209,6 +215,13 @@ class TextGenerator(Estimator):
         -------
         float
             Higher is better; 0 would be certainty.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        DataError
+            If it is no text, or has fewer than two tokens.
         """
         check_is_fitted(self)
         ids = self._ids(self._tokens(joined(text)))
@@ -221,7 +234,18 @@ class TextGenerator(Estimator):
         return -total / (len(ids) - 1)
 
     def perplexity(self, text) -> float:
-        """``exp(-score)``: between how many equally likely tokens the model hesitates."""
+        """``exp(-score)``: between how many equally likely tokens the model hesitates.
+
+        Parameters
+        ----------
+        text : str or sequence of str
+            As in `score`, with the same errors.
+
+        Returns
+        -------
+        float
+            From 1 on; lower is better.
+        """
         return float(np.exp(-self.score(text)))
 
     def generate(self, prompt: str = "", n: int = 100, temperature: float = 1.0,
@@ -242,6 +266,14 @@ class TextGenerator(Estimator):
         Returns
         -------
         str
+            The prompt as it was given, and what was drawn.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ParameterError
+            If an argument is of a wrong type or out of range.
         """
         check_is_fitted(self)
         if not isinstance(prompt, str):

@@ -101,7 +101,7 @@ def test_it_learns():
     model = gt.TextGenerator(**{**SMALL, "units": 16, "epochs": 60, "learning_rate": 0.02})
     model.fit(TEXT)
     assert model.perplexity(TEXT) < 2
-    assert model.generate("cat s", 2, temperature=0) == "cat sat"
+    assert model.generate("the c", 3, temperature=0) == "the cat "      # as windows begin
     assert model.history_[-1]["accuracy"] > 0.8
 
 
