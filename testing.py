@@ -62,14 +62,18 @@ def check_value(case: Case, backend="reference", dtype: str = "float32") -> None
 
 
 def check_eager(case: Case, backend="reference") -> None:
-    """Eager and compiled give the same bits."""
+    """Eager and compiled agree: in every bit where programs run op by op, else to rounding."""
+    backend = gt.get_backend(backend)
     arrays = case.cast("float32")
     inputs, outputs = _traced(case, arrays)
     compiled = gt.function(inputs, outputs, backend=backend)(*arrays)
     with gt.eager(backend, check_finite=False):
         eager = case.op(*map(gt.constant, arrays), **case.settings)
     for c, e in zip(compiled, eager if isinstance(eager, tuple) else (eager,)):
-        np.testing.assert_array_equal(c, e.numpy(), f"{case}: eager and compiled differ")
+        if type(backend).compile is gt.Backend.compile:
+            np.testing.assert_array_equal(c, e.numpy(), f"{case}: eager and compiled differ")
+        else:
+            _close(c, e.numpy(), TOLERANCE["float32"], f"{case}: eager and compiled differ")
 
 
 def check_gradient(case: Case, backend="reference", order: int = 1) -> None:

@@ -91,7 +91,7 @@ class Program:
         fed, last = set(graph.inputs), _last_reads(graph)
         self._steps = []
         for node in graph.steps:
-            call = _collective(node, communicator) or _call(backend, node)
+            call = collective(node, communicator) or _call(backend, node)
             donor = -1
             if backend.in_place and isinstance(node.op.forward, ufunc):
                 donor = next((slot[t] for t in node.inputs if t in graph.buffers and
@@ -161,7 +161,7 @@ def _last_reads(graph: Graph) -> dict:
     return result
 
 
-def _collective(node, communicator):
+def collective(node, communicator):
     """The communicator's call for a collective node, when there is a communicator."""
     if communicator is None or node.op.name not in COLLECTIVES:
         return None

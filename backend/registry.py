@@ -8,7 +8,7 @@ from .base import Backend, check_api
 from .errors import BackendError, ParameterError
 
 GROUP = "gradatim.backends"
-BUILT_IN = {"reference": ".reference"}         # name: module, best last
+BUILT_IN = {"reference": ".reference", "native": ".native"}    # name: module, best last
 _loaded: dict[str, Backend] = {}
 
 

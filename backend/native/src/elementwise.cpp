@@ -10,7 +10,7 @@
 #include "vector_math.hpp"
 
 // One loop each, built for the newest instructions and picked when the library is loaded.
-#define VECTORISED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 namespace gradatim {
 namespace {
@@ -270,6 +270,12 @@ struct Chain {
 };
 
 }  // namespace
+
+std::vector<std::string> elementwise_loops() {
+  std::vector<std::string> names;
+  for (auto& [name, kernel] : kernels()) names.push_back(name);
+  return names;
+}
 
 void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
                      std::vector<Operand> inputs, std::vector<Operand> outputs,

@@ -23,6 +23,9 @@ struct Instruction {
   double number;                  // for "fill"; for "load" the operand's index
 };
 
+// Names of all loops: "add_float32", "cast_int64_float32", ...
+std::vector<std::string> elementwise_loops();
+
 void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
                      std::vector<Operand> inputs, std::vector<Operand> outputs,
                      std::vector<int> output_registers, std::vector<Instruction> code,

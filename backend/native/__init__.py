@@ -1,0 +1,28 @@
+"""The native backend: the whole step as one list of primitives over one arena, on the CPU."""
+from __future__ import annotations
+
+from ..array_module import numpy_module
+from ..base import Backend
+from .library import open_core
+
+
+class NativeBackend(Backend):
+    """Runs graphs by oneDNN and by loops of its own, compiled when gradatim was installed.
+
+    What it has no primitive for is left to the reference, node by node, inside the program;
+    ``plan()`` lists such ops.
+    """
+    name = "native"
+    xp = numpy_module
+
+    def __init__(self):
+        self.core, self.onednn = open_core()
+        self.loops = frozenset(self.core.loops())
+
+    def compile(self, graph, device: str = "", communicator=None):
+        """A program whose steps run in one call without the GIL."""
+        from .program import NativeProgram
+        return NativeProgram(self, graph, communicator)
+
+
+backend = NativeBackend()

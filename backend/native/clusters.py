@@ -1,0 +1,151 @@
+"""Clusters: which nodes of a graph become one step of the core, and in what order they run."""
+from __future__ import annotations
+
+from typing import Callable
+
+from ..graph import Graph
+from ..tensor import Node, Tensor
+
+LARGEST = 48     # nodes in one elementwise chain: its registers must stay in the cache
+
+
+class Cluster:
+    """Nodes that are computed together; ``kind`` says how.
+
+    ``before`` has a bit for every cluster that must run earlier.
+    """
+
+    def __init__(self, kind: str, nodes: list[Node], number: int):
+        self.kind, self.nodes, self.number, self.before = kind, nodes, number, 0
+
+
+class _Plan:
+    """The clusters made so far, and what each waits for."""
+
+    def __init__(self, graph: Graph):
+        self.place = {node: i for i, node in enumerate(graph.steps)}
+        self.clusters: list[Cluster] = []
+        self.of: dict[Node, Cluster] = {}
+
+    def make(self, kind: str, nodes: list[Node]) -> Cluster:
+        cluster = Cluster(kind, [], len(self.clusters))
+        self.clusters.append(cluster)
+        for node in nodes:
+            self.add(cluster, node)
+        return cluster
+
+    def add(self, cluster: Cluster, node: Node) -> None:
+        cluster.nodes.append(node)
+        self.of[node] = cluster
+        new = 0
+        for t in node.inputs:
+            other = self.of.get(t.node)
+            if other is not None and other is not cluster:
+                new |= other.before | 1 << other.number
+        if new & ~cluster.before:
+            bit = 1 << cluster.number
+            cluster.before |= new
+            for other in self.clusters:
+                if other.before & bit:
+                    other.before |= new
+
+    def may_join(self, chain: Cluster, node: Node) -> bool:
+        """Whether nothing that the node reads waits for the chain, and so nothing would circle."""
+        bit = 1 << chain.number
+        return not any(other is not chain and other.before & bit for other in
+                       (self.of[t.node] for t in node.inputs if t.node in self.of))
+
+
+def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]:
+    """The graph's steps as clusters, in an order in which inputs come first."""
+    plan = _Plan(graph)
+    users: dict[Tensor, list[Node]] = {}
+    for node in graph.steps:
+        for t in node.inputs:
+            users.setdefault(t, []).append(node)
+    kept = {*graph.outputs, *graph.updates.values(), *graph.inputs}
+    fused: dict[Node, list[Node]] = {}
+    for node in graph.steps:
+        for pattern in (_with_bias, _with_bias_gradient):
+            nodes = pattern(node, users, kept)
+            if nodes and not any(n in fused for n in nodes) and _ready(nodes, plan.place):
+                fused.update((n, nodes) for n in nodes)
+    chains: dict[tuple, Cluster] = {}          # the latest of each shape
+    for node in graph.steps:
+        if node in fused:
+            if node not in plan.of:
+                plan.make("fused", fused[node])
+            continue
+        if not elementwise(node):
+            plan.make("single", [node])
+            continue
+        shape = node.specs[0].shape
+        near = [plan.of[t.node] for t in node.inputs if t.node in plan.of]
+        if shape in chains:
+            near.append(chains[shape])
+        for chain in dict.fromkeys(near):
+            if chain.kind == "chain" and chain.nodes[0].specs[0].shape == shape and \
+                    len(chain.nodes) < LARGEST and plan.may_join(chain, node):
+                plan.add(chain, node)
+                break
+        else:
+            chain = plan.make("chain", [node])
+        chains[shape] = chain
+    return _ordered(plan)
+
+
+def _ready(nodes: list[Node], place: dict[Node, int]) -> bool:
+    """Whether all that the nodes read is there when the first of them comes."""
+    first = min(place[n] for n in nodes)
+    return all(t.node in nodes or place.get(t.node, -1) < first for n in nodes for t in n.inputs)
+
+
+def _ordered(plan: _Plan) -> list[Cluster]:
+    """Clusters sorted so that inputs come first, otherwise by their first node."""
+    first = {c: min(plan.place[n] for n in c.nodes) for c in plan.clusters}
+    order: list[Cluster] = []
+    done: set[Cluster] = set()
+    for start in sorted(plan.clusters, key=first.__getitem__):
+        stack = [(start, False)]
+        while stack:
+            cluster, expanded = stack.pop()
+            if expanded:
+                order.append(cluster)
+            elif cluster not in done:
+                done.add(cluster)
+                stack.append((cluster, True))
+                below = {plan.of[t.node] for n in cluster.nodes for t in n.inputs
+                         if t.node in plan.of} - done
+                stack.extend((c, False) for c in sorted(below, key=lambda c: -first[c]))
+    return order
+
+
+def _with_bias(node: Node, users, kept) -> list[Node] | None:
+    """A matrix product or convolution, the bias added to it, and the ReLU of that."""
+    if node.op.name not in ("matmul", "convolution") or node.specs[0].dtype != "float32":
+        return None
+    out = node.outputs[0]
+    if out in kept or len(users.get(out, ())) != 1:
+        return None
+    add = users[out][0]
+    if add.op.name != "add" or add.inputs[0] is not out or add.specs[0] != out.spec or \
+            add.inputs[1].shape != out.shape[-1:] or add.inputs[1].node.inputs:
+        return None
+    total = add.outputs[0]
+    after = users.get(total, ())
+    if total not in kept and len(after) == 1 and after[0].op.name == "relu":
+        return [node, add, after[0]]
+    return [node, add]
+
+
+def _with_bias_gradient(node: Node, users, kept) -> list[Node] | None:
+    """A convolution's kernel gradient and the bias gradient, which read the same cotangent."""
+    if node.op.name != "convolution_kernel_gradient":
+        return None
+    g = node.inputs[1]
+    for other in users[g]:
+        if other.op.name == "sum" and not other.settings["keepdims"] and \
+                other.specs[0].shape == g.shape[-1:] and \
+                other.settings["axis"] in (tuple(range(g.ndim - 1)), ):
+            return [node, other]
+    return None

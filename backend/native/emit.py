@@ -1,0 +1,322 @@
+"""What the core computes, op by op: each entry emits a node's step, or returns None to decline."""
+from __future__ import annotations
+
+import math
+
+from ..ops.sliding import sliding
+from ..spec import axes_of
+from ..tensor import Node
+from .view import View, contiguous
+
+FLOATS = ("float32", "float64")
+
+
+# ---- views: nothing is computed ----------------------------------------------------------------
+
+def _reshape(program, node: Node):
+    t, out = node.inputs[0], node.outputs[0]
+    view = program.views[t]
+    if not view.is_contiguous():
+        view = View.whole(program.whole(t), t.shape)
+    program.views[out] = view._replace(shape=out.shape, strides=contiguous(out.shape))
+    return True
+
+
+def _transpose(program, node: Node):
+    view = program.views[node.inputs[0]]
+    axes = node.settings["axes"] or tuple(reversed(range(len(view.shape))))
+    program.views[node.outputs[0]] = view._replace(
+        shape=node.outputs[0].shape, strides=tuple(view.strides[a] for a in axes))
+    return True
+
+
+def _broadcast(program, node: Node):
+    t, out = node.inputs[0], node.outputs[0]
+    program.views[out] = program.views[t].broadcast(t.shape, out.shape)
+    return True
+
+
+def _slice(program, node: Node):
+    t, out = node.inputs[0], node.outputs[0]
+    view = program.views[t]
+    starts, steps = node.settings["start"], node.settings["step"] or (1,) * t.ndim
+    offset, strides = view.offset, list(view.strides)
+    for axis, (start, stop) in enumerate(zip(starts, node.settings["stop"])):
+        step = steps[axis] or 1
+        begin, _, step = slice(start, stop, step).indices(t.shape[axis])
+        offset += begin * view.strides[axis]
+        strides[axis] = view.strides[axis] * step
+    program.views[out] = View(view.value, offset, out.shape, tuple(strides))
+    return True
+
+
+def _flip(program, node: Node):
+    t = node.inputs[0]
+    view = program.views[t]
+    offset, strides = view.offset, list(view.strides)
+    for axis in axes_of(node.settings["axis"], t.ndim):
+        offset += (t.shape[axis] - 1) * strides[axis]
+        strides[axis] = -strides[axis]
+    program.views[node.outputs[0]] = view._replace(offset=offset, strides=tuple(strides))
+    return True
+
+
+def _same(program, node: Node):
+    program.views[node.outputs[0]] = program.views[node.inputs[0]]
+    return True
+
+
+VIEWS = {"reshape": _reshape, "expand_dims": _reshape, "squeeze": _reshape,
+         "transpose": _transpose, "broadcast_to": _broadcast, "broadcast_like": _broadcast,
+         "slice": _slice, "flip": _flip, "copy": _same, "stop_gradient": _same}
+
+
+# ---- products ----------------------------------------------------------------------------------
+
+def _matmul(program, node: Node, *fused: Node):
+    x, y = node.inputs
+    target = (fused[-1] if fused else node).outputs[0]
+    transposed = node.settings["transpose_x"], node.settings["transpose_y"]
+    dtype = target.dtype.name
+    if dtype not in FLOATS:
+        return None
+    views = [program.views[t] for t in (x, y)]
+    if x.ndim > 2 and y.ndim == 2 and not transposed[0]:       # one product of all rows
+        if not views[0].is_contiguous():
+            views[0] = View.whole(program.whole(x), x.shape)
+        rows = math.prod(x.shape[:-1])
+        views[0] = views[0]._replace(shape=(rows, x.shape[-1]), strides=(x.shape[-1], 1))
+        shape = (rows, target.shape[-1])
+    else:
+        shape = target.shape
+    views = [_turned(v) if t else v for v, t in zip(views, transposed)]
+    if len(shape) > 2 and any(len(v.shape) != len(shape) for v in views):
+        return None
+    views = [_usable(program, v, t, turned) for v, t, turned in zip(views, (x, y), transposed)]
+    out = program.out(target)._replace(shape=shape, strides=contiguous(shape))
+    core = program.backend.core
+    matrices = [core.Matrix(v.value, v.offset, list(v.shape), list(v.strides))
+                for v in (*views, out)]
+    if dtype == "float64":
+        if len(shape) != 2:
+            return None
+        program.core.matmul64(*matrices)
+        return True
+    bias = program.whole(fused[0].inputs[1]) if fused else -1
+    program.core.matmul(*matrices, bias, fused[-1].op.name if len(fused) > 1 else "")
+    return True
+
+
+def _turned(view: View) -> View:
+    """The last two axes exchanged."""
+    return view._replace(shape=(*view.shape[:-2], view.shape[-1], view.shape[-2]),
+                         strides=(*view.strides[:-2], view.strides[-1], view.strides[-2]))
+
+
+def _usable(program, view: View, t, turned: bool) -> View:
+    """A matrix one of whose last two axes runs without gaps; others are copied."""
+    if 1 in view.strides[-2:] and all(s > 0 for s in view.strides):
+        return view
+    fresh = View.whole(program.whole(t), t.shape)
+    if len(view.shape) != len(t.shape):
+        fresh = fresh._replace(shape=view.shape, strides=contiguous(view.shape))
+        return fresh
+    return _turned(fresh) if turned else fresh
+
+
+# ---- convolution and pooling -------------------------------------------------------------------
+
+def _window(program, size, window, settings, dilated: bool = True):
+    axes = sliding(size, window, strides=settings["strides"] or window,
+                   padding=settings["padding"],
+                   **({"dilation": settings["dilation"]} if dilated else {}))
+    return program.backend.core.Window([a.stride for a in axes], [a.dilation for a in axes],
+                                       [a.low for a in axes], [a.high for a in axes])
+
+
+def _convolution(program, node: Node, *fused: Node):
+    x, kernel = node.inputs
+    target = (fused[-1] if fused else node).outputs[0]
+    if target.dtype != "float32":
+        return None
+    window = _window(program, x.shape[1:-1], kernel.shape[:-2], node.settings)
+    bias = program.whole(fused[0].inputs[1]) if fused else -1
+    program.core.convolution(program.array(x), program.array(kernel), program.result(target), bias,
+                             window, node.settings["groups"],
+                             fused[-1].op.name if len(fused) > 1 else "")
+    return True
+
+
+def _convolution_data_gradient(program, node: Node):
+    g, kernel = node.inputs
+    out = node.outputs[0]
+    if out.dtype != "float32":
+        return None
+    window = _window(program, out.shape[1:-1], kernel.shape[:-2], node.settings)
+    program.core.convolution_data_gradient(program.array(g), program.array(kernel),
+                                           program.result(out), window,
+                                           node.settings["groups"])
+    return True
+
+
+def _convolution_kernel_gradient(program, node: Node, *fused: Node):
+    x, g = node.inputs
+    out = node.outputs[0]
+    if out.dtype != "float32":
+        if fused:
+            for n in (node, *fused):
+                program._reference(n)
+            return True
+        return None
+    window = _window(program, x.shape[1:-1], out.shape[:-2], node.settings)
+    bias = program.out(fused[0].outputs[0]).value if fused else -1
+    program.core.convolution_kernel_gradient(program.array(x), program.array(g),
+                                             program.result(out), bias, window,
+                                             node.settings["groups"])
+    return True
+
+
+def _max_pool(program, node: Node):
+    x = node.inputs[0]
+    if x.dtype != "float32" or node.specs[1].dtype != "uint8":
+        return None
+    size = _sizes(node.settings["pool_size"], x.ndim - 2)
+    window = _window(program, x.shape[1:-1], size, node.settings, dilated=False)
+    out, indices = node.outputs
+    program.core.max_pool(program.array(x), program.result(out), program.out(indices).value,
+                          window, list(size))
+    return True
+
+
+def _max_pool_gradient(program, node: Node):
+    g, indices = node.inputs
+    out = node.outputs[0]
+    if g.dtype != "float32" or indices.dtype != "uint8":
+        return None
+    size = _sizes(node.settings["pool_size"], g.ndim - 2)
+    window = _window(program, out.shape[1:-1], size, node.settings, dilated=False)
+    program.core.max_pool_gradient(program.array(g), program.whole(indices),
+                                   program.result(out), window, list(size))
+    return True
+
+
+def _sizes(value, rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+# ---- reductions --------------------------------------------------------------------------------
+
+def _reduce(kind: str, mean: bool = False):
+    def emit(program, node: Node):
+        x, out = node.inputs[0], node.outputs[0]
+        if x.dtype.name not in FLOATS or out.dtype != x.dtype:
+            return None
+        axes = axes_of(node.settings["axis"], x.ndim)
+        split = _split(x.shape, axes)
+        if split is None:
+            return None
+        scale = 1.0 / split[1] if mean else 1.0
+        program.core.reduce(kind, program.whole(x), program.out(out).value, *split, scale, -1)
+        return True
+    return emit
+
+
+def _batch_sum(program, node: Node):
+    x, out = node.inputs[0], node.outputs[0]
+    if x.dtype.name not in FLOATS:
+        return None
+    axes = axes_of(node.settings["axes"], x.ndim)
+    split = _split(x.shape, axes)
+    weights = program.whole(node.inputs[1]) if len(node.inputs) > 1 else -1
+    if split is None or weights >= 0 and axes != (0,):
+        return None
+    program.core.reduce("sum", program.whole(x), program.out(out).value, *split, 1.0, weights)
+    return True
+
+
+def _split(shape, axes) -> tuple[int, int, int] | None:
+    """(outer, n, inner) where the axes stand side by side, axes of length 1 aside."""
+    real = [a for a in range(len(shape)) if shape[a] != 1]
+    places = [i for i, a in enumerate(real) if a in axes]
+    if not places:
+        return math.prod(shape), 1, 1
+    if places != list(range(places[0], places[-1] + 1)):
+        return None
+    sizes = [shape[a] for a in real]
+    return (math.prod(sizes[:places[0]]), math.prod(sizes[places[0]:places[-1] + 1]),
+            math.prod(sizes[places[-1] + 1:]))
+
+
+def _rows(kind: str):
+    def emit(program, node: Node):
+        x = node.inputs[0]
+        axes = axes_of(node.settings["axis"], x.ndim)
+        if x.dtype.name not in FLOATS or axes != (x.ndim - 1,):
+            return None
+        n = x.shape[-1]
+        program.core.rows(kind, program.whole(x), program.out(node.outputs[0]).value,
+                          x.spec.size // n, n)
+        return True
+    return emit
+
+
+# ---- losses, gathering -------------------------------------------------------------------------
+
+def _cross_entropy(program, node: Node):
+    logits, labels = node.inputs
+    if labels.dtype != "int64" or logits.dtype.name not in FLOATS:
+        return None
+    n = logits.shape[-1]
+    program.core.cross_entropy(program.whole(logits), program.whole(labels),
+                               program.out(node.outputs[0]).value, logits.spec.size // n, n,
+                               node.settings["label_smoothing"])
+    return True
+
+
+def _cross_entropy_gradient(program, node: Node):
+    g, logits, labels = node.inputs
+    if labels.dtype != "int64" or logits.dtype.name not in FLOATS:
+        return None
+    n = logits.shape[-1]
+    program.core.cross_entropy_gradient(program.whole(g), program.whole(logits),
+                                        program.whole(labels),
+                                        program.out(node.outputs[0]).value,
+                                        logits.spec.size // n, n,
+                                        node.settings["label_smoothing"])
+    return True
+
+
+def _gather(program, node: Node):
+    x, indices = node.inputs
+    if indices.dtype != "int64" or node.settings["axis"] != 0:
+        return None
+    program.core.gather(program.whole(x), program.whole(indices),
+                        program.out(node.outputs[0]).value, indices.spec.size, x.shape[0],
+                        x.spec.size // x.shape[0])
+    return True
+
+
+def _scatter_add(program, node: Node):
+    indices, values, _ = node.inputs
+    out = node.outputs[0]
+    if indices.dtype != "int64" or out.dtype != "float32" or node.settings["axis"] != 0:
+        return None
+    program.core.scatter_add(program.whole(indices), program.whole(values),
+                             program.out(out).value, indices.spec.size, out.shape[0],
+                             out.spec.size // out.shape[0])
+    return True
+
+
+EMIT = {
+    "matmul": _matmul, "convolution": _convolution,
+    "convolution_data_gradient": _convolution_data_gradient,
+    "convolution_kernel_gradient": _convolution_kernel_gradient,
+    "max_pool": _max_pool, "max_pool_gradient": _max_pool_gradient,
+    "sum": _reduce("sum"), "mean": _reduce("sum", mean=True), "max": _reduce("max"),
+    "min": _reduce("min"), "batch_sum": _batch_sum,
+    "softmax": _rows("softmax"), "log_softmax": _rows("log_softmax"),
+    "argmax": _rows("argmax"), "argmin": _rows("argmin"),
+    "softmax_cross_entropy": _cross_entropy,
+    "softmax_cross_entropy_gradient": _cross_entropy_gradient,
+    "gather": _gather, "scatter_add": _scatter_add,
+}

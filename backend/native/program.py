@@ -1,0 +1,270 @@
+"""NativeProgram: a graph compiled to steps of the core, with the reference for the rest."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from ..base import Program, collective
+from ..errors import Error, GraphError
+from ..graph import Graph
+from ..tensor import Node, Tensor, Variable, constant_op
+from .clusters import Cluster, clusters
+from .emit import EMIT, VIEWS
+from .expression import Assembler, parse
+from .view import View
+
+
+class NativeProgram(Program):
+    """Immutable; every run leases an arena of its own, so threads may run it at once."""
+
+    def __init__(self, backend, graph: Graph, communicator=None):
+        self.backend, self.graph, self.communicator = backend, graph, communicator
+        self.core = backend.core.Program()
+        self.views: dict[Tensor, View] = {}
+        self._fall_backs: dict[str, None] = {}
+        self._python: list[tuple[int, Node, list[int], list[int]]] = []
+        self._users: dict[Tensor, list[Node]] = {}
+        for node in graph.steps:
+            for t in node.inputs:
+                self._users.setdefault(t, []).append(node)
+        self._kept = {*graph.outputs, *graph.updates.values()}
+        self._bind_leaves()
+        self._compile()
+        self.fall_backs = tuple(self._fall_backs)
+
+    # ---- compiling -----------------------------------------------------------------------------
+
+    def _bind_leaves(self) -> None:
+        core, graph = self.core, self.graph
+        self._fed = []
+        for t in graph.inputs:
+            if t not in self.views:
+                self.views[t] = self.new(t.spec, "bound")
+            self._fed.append(self.views[t].value)
+        self._variables = []
+        for v in graph.variables:
+            if v not in self.views:
+                self.views[v] = self.new(v.spec, "bound")
+            self._variables.append(self.views[v].value)
+        for node in graph.nodes:
+            if node.op is constant_op and node.outputs[0] not in self.views:
+                array = np.ascontiguousarray(node.settings["value"]).reshape(node.specs[0].shape)
+                self.views[node.outputs[0]] = View.whole(core.constant(array), array.shape)
+
+    def _compile(self) -> None:
+        order = clusters(self.graph, self._fits_chain)
+        self._in_place = self._targets(order)
+        for cluster in order:
+            if cluster.kind == "chain":
+                self._chain(cluster)
+            elif cluster.kind == "fused":
+                EMIT[cluster.nodes[0].op.name](self, *cluster.nodes)
+            else:
+                self._single(cluster.nodes[0])
+        self._results = []
+        for t in self.graph.outputs:
+            self._results.append((self._copied(t), t.spec))
+        where = {v: i for i, v in enumerate(self.graph.variables)}
+        self._updates, self._written = [], []
+        for v, t in self.graph.updates.items():
+            if self._in_place.get(t) is v:
+                self._written.append(where[v])
+            else:
+                self._updates.append((where[v], self._copied(t), t.spec))
+        self.core.finish()
+        self._steps = len(self.core.steps)
+
+    def new(self, spec, home: str = "arena") -> View:
+        """A value of the core for a tensor."""
+        return View.whole(self.core.value(list(spec.shape), spec.dtype.name, home), spec.shape)
+
+    def out(self, t: Tensor) -> View:
+        """Where a node's result goes."""
+        if t not in self.views:
+            variable = self._in_place.get(t)
+            self.views[t] = self.new(t.spec) if variable is None else self.views[variable]
+        return self.views[t]
+
+    def whole(self, t: Tensor) -> int:
+        """The number of a value that holds a tensor contiguously; a view is copied first."""
+        view = self.views[t]
+        if not view.is_whole(self.core_size(view.value)):
+            fresh = self.new(t.spec)
+            self._copy_view(view, fresh, t.spec)
+            self.views[t] = view = fresh
+        return view.value
+
+    def array(self, t: Tensor):
+        """A tensor held contiguously, in its own shape."""
+        return self.backend.core.Array(self.whole(t), list(t.shape))
+
+    def result(self, t: Tensor):
+        """Where a node's result goes, in its own shape."""
+        return self.backend.core.Array(self.out(t).value, list(t.shape))
+
+    def core_size(self, value: int) -> int:
+        """How many elements a value has."""
+        return self.core.size(value)
+
+    def _copy_view(self, view: View, to: View, spec) -> None:
+        core = self.backend.core
+        code = [core.Instruction("load", spec.dtype.name, spec.dtype.name, 0, 0, 0, 0, 0.0)]
+        self.core.elementwise("copy", list(spec.shape), [view.operand(core, spec.shape)],
+                              [to.operand(core, spec.shape)], [0], code, 1)
+
+    def _copied(self, t: Tensor) -> int:
+        """A bound value that receives a copy of a tensor."""
+        value = self.new(t.spec, "bound").value
+        self.core.copy(self.whole(t), value)
+        return value
+
+    def _targets(self, order: list[Cluster]) -> dict[Tensor, Variable]:
+        """Updates that are written straight into their variable's memory.
+
+        An elementwise chain may do so when nothing after it reads the old value; the loop over
+        blocks reads an element before it writes it.
+        """
+        if self.communicator is not None:
+            return {}
+        place = {n: i for i, c in enumerate(order) for n in c.nodes}
+        last: dict[Variable, int] = {}
+        odd = set(self.graph.outputs)
+        for i, cluster in enumerate(order):
+            for node in cluster.nodes:
+                for t in node.inputs:
+                    for v in self._bases(t):
+                        last[v] = i
+                        if cluster.kind == "chain" and t is not v:
+                            odd.add((v, i))      # read through a view by a chain
+        found: dict[Tensor, Variable] = {}
+        results = list(self.graph.updates.values())
+        for v, t in self.graph.updates.items():
+            at = place.get(t.node, -1)
+            if at >= 0 and order[at].kind == "chain" and last.get(v, -1) <= at and \
+                    (v, at) not in odd and v not in odd and t not in self.graph.outputs and \
+                    v not in results and results.count(t) == 1 and t.spec == v.spec:
+                found[t] = v
+        return found
+
+    def _bases(self, t: Tensor) -> list[Variable]:
+        """The variable a tensor is, or is a view of."""
+        while t.node.op.name in VIEWS and t not in self.graph.inputs:
+            t = t.node.inputs[0]
+        return [t] if isinstance(t, Variable) else []
+
+    # ---- kinds of clusters ---------------------------------------------------------------------
+
+    def _fits_chain(self, node: Node) -> bool:
+        """Whether the core can compute a node inside an elementwise chain."""
+        spec = node.specs[0]
+        if node.op.code is None or len(node.specs) > 1 or not spec.size or \
+                any(t in self.graph.inputs for t in node.outputs):
+            return False
+        try:
+            self._assemble(Assembler(self.backend.loops), node,
+                           {t: (i, t.dtype.name) for i, t in enumerate(node.inputs)})
+        except Error:
+            return False
+        return True
+
+    def _assemble(self, assembler: Assembler, node: Node, registers) -> tuple[int, str]:
+        dtype = node.specs[0].dtype.name
+        kinds = [t.dtype.name for t in node.inputs if t.dtype != bool]
+        tree = parse(node.op.code, node.settings)
+        result = assembler.tree(tree, [registers[t] for t in node.inputs],
+                                kinds[0] if kinds and node.op.name != "cast" else dtype)
+        if result[1] != dtype and node.op.name not in ("cast", "zeros_like", "ones_like"):
+            raise GraphError(f"{node.op.name} gives {result[1]}, not {dtype}")
+        return assembler.cast(result, dtype)
+
+    def _chain(self, cluster: Cluster) -> None:
+        core, shape = self.backend.core, cluster.nodes[0].specs[0].shape
+        inside = {n.outputs[0] for n in cluster.nodes}
+        assembler = Assembler(self.backend.loops)
+        registers: dict[Tensor, tuple[int, str]] = {}
+        operands: list[View] = []
+        for node in cluster.nodes:
+            for t in node.inputs:
+                if t not in registers and t not in inside:
+                    registers[t] = assembler.load(len(operands), t.dtype.name)
+                    operands.append(self.views[t].broadcast(t.shape, shape))
+            registers[node.outputs[0]] = self._assemble(assembler, node, registers)
+        wanted = [t for t in inside if self._read_outside(t, inside)]
+        wanted.sort(key=lambda t: registers[t][0])
+        results = [registers[t][0] for t in wanted]
+        code, places, used = assembler.registers(results)
+        outputs = [self.out(t) for t in wanted]
+        names = ",".join(dict.fromkeys(n.op.name for n in cluster.nodes))
+        self.core.elementwise(
+            names if len(names) < 60 else names[:57] + "...", list(shape),
+            [v.operand(core, shape) for v in operands], [v.operand(core, shape) for v in outputs],
+            places, [core.Instruction(*line) for line in code], used)
+
+    def _read_outside(self, t: Tensor, inside) -> bool:
+        return t in self._kept or any(n.outputs[0] not in inside or len(n.outputs) > 1
+                                      for n in self._users.get(t, ()))
+
+    def _single(self, node: Node) -> None:
+        made = None
+        if not any(t in self.graph.inputs for t in node.outputs) and all(
+                s.size for s in (*node.specs, *(t.spec for t in node.inputs))):
+            if node.op.name in VIEWS:
+                made = VIEWS[node.op.name](self, node)
+            elif node.op.name in EMIT and (self.communicator is None or
+                                           node.op.name not in ("all_reduce",)):
+                made = EMIT[node.op.name](self, node)
+        if made is None:
+            self._reference(node)
+
+    def _reference(self, node: Node) -> None:
+        """Leave a node to the reference: a step that Python computes between two runs."""
+        self._fall_backs[node.op.name] = None
+        inputs = [self.whole(t) for t in node.inputs]
+        outputs = [self.new(t.spec) if t in self.graph.inputs else self.out(t)
+                   for t in node.outputs]
+        outputs = [v.value for v in outputs]
+        self.core.python_step(node.op.name, [*inputs, *outputs])
+        self._python.append((len(self.core.steps) - 1, node, inputs, outputs))
+
+    # ---- running -------------------------------------------------------------------------------
+
+    def run(self, state: list, feeds: Sequence) -> list:
+        call = self.backend.core.Call(self.core)
+        kept = []
+        for value, array in zip(self._fed, feeds):
+            kept.append(np.ascontiguousarray(array))
+            call.bind(value, kept[-1])
+        for i, value in enumerate(self._variables):
+            array = state[i]
+            if not (type(array) is np.ndarray and array.flags.c_contiguous
+                    and array.flags.writeable):
+                state[i] = array = np.array(array, order="C")
+            call.bind(value, array)
+        results = [np.empty(spec.shape, spec.dtype) for _, spec in self._results]
+        for (value, _), array in zip(self._results, results):
+            call.bind(value, array)
+        fresh = [np.empty(spec.shape, spec.dtype) for _, _, spec in self._updates]
+        for (_, value, _), array in zip(self._updates, fresh):
+            call.bind(value, array)
+        at = 0
+        for step, node, inputs, outputs in self._python:
+            if step > at:
+                call.run(at, step)
+            self._compute(call, node, inputs, outputs)
+            at = step + 1
+        if at < self._steps:
+            call.run(at, self._steps)
+        for (i, _, _), array in zip(self._updates, fresh):
+            state[i] = array
+        return results
+
+    def _compute(self, call, node: Node, inputs, outputs) -> None:
+        arrays = [np.frombuffer(call.memory(v), t.dtype).reshape(t.shape) if t.spec.size else
+                  np.empty(t.shape, t.dtype) for v, t in zip(inputs, node.inputs)]
+        joint = collective(node, self.communicator)
+        with np.errstate(all="ignore"):
+            made = joint(*arrays) if joint else self.backend.run(node.op, *arrays, **node.settings)
+        for v, t, value in zip(outputs, node.outputs, made if len(outputs) > 1 else (made,)):
+            if t.spec.size:
+                np.frombuffer(call.memory(v), t.dtype).reshape(t.shape)[...] = value

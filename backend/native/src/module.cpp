@@ -1,0 +1,112 @@
+// The Python face of the core: programs are built step by step and run without the GIL.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "elementwise.hpp"
+#include "kernels.hpp"
+#include "onednn.hpp"
+#include "primitives.hpp"
+#include "program.hpp"
+
+namespace py = pybind11;
+using namespace gradatim;
+
+namespace {
+
+// One run of a program: the arena it leases and the addresses of all values.
+class Call {
+ public:
+  explicit Call(std::shared_ptr<Program> program)
+      : program_(std::move(program)), arena_(program_->lease()),
+        at_(program_->addresses(*arena_)) {}
+  ~Call() { program_->give_back(arena_); }
+
+  void bind(int value, py::array array) {
+    const Value& v = program_->at(value);
+    if (static_cast<size_t>(array.nbytes()) != v.bytes || !(array.flags() & py::array::c_style))
+      throw std::invalid_argument("an array is bound that does not fit its value");
+    at_[value] = static_cast<char*>(const_cast<void*>(array.data()));
+  }
+
+  void run(size_t from, size_t to) {
+    py::gil_scoped_release free;
+    program_->run(from, to, at_.data());
+  }
+
+  std::vector<double> timed(int runs) {
+    py::gil_scoped_release free;
+    return program_->timed(at_.data(), runs);
+  }
+
+  // The memory of a value, for steps that Python computes.
+  py::memoryview memory(int value) {
+    return py::memoryview::from_memory(at_[value], program_->at(value).bytes, false);
+  }
+
+ private:
+  std::shared_ptr<Program> program_;
+  std::shared_ptr<Aligned> arena_;
+  std::vector<char*> at_;
+};
+
+Home home_of(const std::string& name) { return name == "arena" ? Home::Arena : Home::Bound; }
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled core of the native backend.";
+  m.def("open_onednn", &open_onednn);
+  m.def("loops", &elementwise_loops);
+  py::class_<Operand>(m, "Operand")
+      .def(py::init<int, int64_t, std::vector<int64_t>>());
+  py::class_<Instruction>(m, "Instruction")
+      .def(py::init<std::string, std::string, std::string, int, int, int, int, double>());
+  py::class_<Matrix>(m, "Matrix")
+      .def(py::init<int, int64_t, std::vector<int64_t>, std::vector<int64_t>>());
+  py::class_<Array>(m, "Array").def(py::init<int, std::vector<int64_t>>());
+  py::class_<Window>(m, "Window")
+      .def(py::init<std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>,
+                    std::vector<int64_t>>());
+  py::class_<Program, std::shared_ptr<Program>>(m, "Program")
+      .def(py::init<>())
+      .def("value", [](Program& p, std::vector<int64_t> shape, const std::string& dtype,
+                       const std::string& home) { return p.value(shape, dtype, home_of(home)); })
+      .def("constant", [](Program& p, py::array a) {
+        return p.constant(std::vector<int64_t>(a.shape(), a.shape() + a.ndim()),
+                          py::str(a.dtype().attr("name")), static_cast<const char*>(a.data()));
+      })
+      .def("size", [](const Program& p, int value) { return p.at(value).size; })
+      .def("keep", &Program::keep)
+      .def("finish", &Program::finish)
+      .def("python_step", [](Program& p, const std::string& name, std::vector<int> uses) {
+        p.step(name, std::move(uses), Run());
+      })
+      .def_property_readonly("arena_bytes", &Program::arena_bytes)
+      .def_property_readonly("steps", [](const Program& p) {
+        py::list names;
+        for (auto& s : p.steps()) names.append(py::make_tuple(s.name, s.flops, bool(s.run)));
+        return names;
+      })
+      .def("elementwise", &add_elementwise)
+      .def("matmul", &add_matmul)
+      .def("matmul64", &add_matmul64)
+      .def("convolution", &add_convolution)
+      .def("convolution_data_gradient", &add_convolution_data_gradient)
+      .def("convolution_kernel_gradient", &add_convolution_kernel_gradient)
+      .def("reduce", &add_reduce)
+      .def("rows", &add_rows)
+      .def("cross_entropy", &add_cross_entropy)
+      .def("cross_entropy_gradient", &add_cross_entropy_gradient)
+      .def("max_pool", &add_max_pool)
+      .def("max_pool_gradient", &add_max_pool_gradient)
+      .def("gather", &add_gather)
+      .def("scatter_add", &add_scatter_add)
+      .def("copy", &add_copy);
+  py::class_<Call>(m, "Call")
+      .def(py::init<std::shared_ptr<Program>>())
+      .def("bind", &Call::bind)
+      .def("run", &Call::run)
+      .def("timed", &Call::timed)
+      .def("memory", &Call::memory);
+}

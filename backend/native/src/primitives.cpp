@@ -1,0 +1,263 @@
+// Matrix products and convolutions by oneDNN; activations lie channels last, as in the graph.
+#include "primitives.hpp"
+
+#include <cstdint>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+
+namespace gradatim {
+namespace {
+
+using dnnl::memory;
+constexpr auto F32 = memory::data_type::f32;
+
+const dnnl::engine& engine() {
+  static const dnnl::engine one(dnnl::engine::kind::cpu, 0);
+  return one;
+}
+
+dnnl::stream& stream() {   // each thread that runs programs has its own
+  static thread_local dnnl::stream one(engine());
+  return one;
+}
+
+using Arguments = std::vector<std::pair<int, std::pair<int, memory::desc>>>;  // role, value, desc
+
+// A primitive with its scratch memory in the arena; memory objects are made at each run.
+struct Call {
+  dnnl::primitive primitive;
+  std::vector<std::pair<int, memory::desc>> values;   // value number and layout
+  std::vector<int> roles;
+  std::vector<int64_t> offsets;
+
+  void run(char* const* at) const {
+    std::unordered_map<int, memory> arguments;
+    for (size_t i = 0; i < roles.size(); i++)
+      arguments.emplace(roles[i], memory(values[i].second, engine(),
+                                         at[values[i].first] + offsets[i]));
+    primitive.execute(stream(), arguments);
+  }
+};
+
+dnnl::primitive_attr attributes(const std::string& activation) {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (activation == "relu") {
+    dnnl::post_ops post;
+    post.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+    attr.set_post_ops(post);
+  } else if (!activation.empty()) {
+    throw std::invalid_argument("no fused activation " + activation);
+  }
+  return attr;
+}
+
+struct Builder {
+  Program& program;
+  Call call;
+  std::vector<int> uses;
+
+  void bind(int role, int value, memory::desc desc, int64_t offset = 0) {
+    call.roles.push_back(role);
+    call.values.emplace_back(value, desc);
+    call.offsets.push_back(offset * 4);
+    uses.push_back(value);
+  }
+
+  void finish(const std::string& name, const dnnl::primitive& primitive,
+              const memory::desc& scratch, double flops) {
+    if (scratch.get_size()) {
+      int number = program.value({static_cast<int64_t>(scratch.get_size())}, "uint8", Home::Arena);
+      bind(DNNL_ARG_SCRATCHPAD, number, scratch);
+    }
+    call.primitive = primitive;
+    program.step(name, uses, [call = std::move(call)](char* const* at) { call.run(at); }, flops);
+  }
+};
+
+// The value in a layout the primitive prefers: itself, or a reordered copy made by a step.
+int reordered(Program& program, int value, const memory::desc& from, const memory::desc& to) {
+  if (from == to) return value;
+  int number = program.value({static_cast<int64_t>(to.get_size() / 4)}, "float32", Home::Arena);
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attr);
+  Builder builder{program, {}, {}};
+  builder.bind(DNNL_ARG_FROM, value, from);
+  builder.bind(DNNL_ARG_TO, number, to);
+  builder.finish("reorder", dnnl::reorder(pd), pd.scratchpad_desc(), 0);
+  return number;
+}
+
+memory::desc plain(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
+  return memory::desc(memory::dims(shape), F32, memory::dims(strides));
+}
+
+}  // namespace
+
+void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
+                const std::string& activation) {
+  auto attr = attributes(activation);
+  memory::desc xd = plain(x.shape, x.strides), yd = plain(y.shape, y.strides),
+               od = plain(out.shape, out.strides);
+  Builder builder{program, {}, {}};
+  dnnl::matmul::primitive_desc pd;
+  memory::desc bd;
+  if (bias >= 0) {
+    std::vector<int64_t> shape(out.shape.size(), 1), strides(out.shape.size(), out.shape.back());
+    shape.back() = out.shape.back();
+    strides.back() = 1;
+    bd = plain(shape, strides);
+    pd = dnnl::matmul::primitive_desc(engine(), xd, yd, bd, od, attr);
+    builder.bind(DNNL_ARG_BIAS, bias, bd);
+  } else {
+    pd = dnnl::matmul::primitive_desc(engine(), xd, yd, od, attr);
+  }
+  builder.bind(DNNL_ARG_SRC, x.value, xd, x.offset);
+  builder.bind(DNNL_ARG_WEIGHTS, y.value, yd, y.offset);
+  builder.bind(DNNL_ARG_DST, out.value, od, out.offset);
+  double flops = 2.0 * x.shape.back();
+  for (int64_t n : out.shape) flops *= n;
+  builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
+}
+
+namespace {
+
+// Sizes of a convolution in oneDNN's order of axes, over memory that lies channels last.
+struct Layouts {
+  memory::desc x, kernel, out, any_kernel, bias;
+  memory::dims strides, dilation, low, high;
+  double flops;
+
+  Layouts(const Array& x_, const Array& k, const Array& o, const Window& w, int64_t groups) {
+    x = channels_last(x_.shape);
+    out = channels_last(o.shape);
+    size_t axes = k.shape.size() - 2;
+    int64_t in = k.shape[axes], filters = k.shape[axes + 1];
+    // Kernel (*window, in / groups, filters) as ([g,] o, i, *window).
+    memory::dims dims, strides_;
+    if (groups > 1) {
+      dims.push_back(groups);
+      strides_.push_back(filters / groups);
+    }
+    dims.push_back(filters / groups);
+    strides_.push_back(1);
+    dims.push_back(in);
+    strides_.push_back(filters);
+    int64_t step = in * filters;
+    std::vector<int64_t> window_strides(axes);
+    for (size_t i = axes; i-- > 0;) {
+      window_strides[i] = step;
+      step *= k.shape[i];
+    }
+    for (size_t i = 0; i < axes; i++) {
+      dims.push_back(k.shape[i]);
+      strides_.push_back(window_strides[i]);
+    }
+    kernel = memory::desc(dims, F32, strides_);
+    any_kernel = memory::desc(dims, F32, memory::format_tag::any);
+    bias = memory::desc({filters}, F32, memory::format_tag::a);
+    strides = w.strides;
+    dilation = w.dilation;
+    for (auto& d : dilation) d -= 1;
+    low = w.low;
+    high = w.high;
+    flops = 2.0 * o.size() * in;
+    for (size_t i = 0; i < axes; i++) flops *= k.shape[i];
+  }
+
+  static memory::desc channels_last(const std::vector<int64_t>& s) {
+    memory::dims dims{s[0], s.back()}, strides{1, 1};
+    int64_t step = s.back();
+    memory::dims spatial(s.size() - 2);
+    for (size_t i = s.size() - 2; i-- > 0;) {
+      spatial[i] = step;
+      step *= s[i + 1];
+    }
+    strides[0] = step;
+    for (size_t i = 0; i + 2 < s.size(); i++) {
+      dims.push_back(s[i + 1]);
+      strides.push_back(spatial[i]);
+    }
+    return memory::desc(dims, F32, strides);
+  }
+
+  dnnl::convolution_forward::primitive_desc forward(bool with_bias,
+                                                    const dnnl::primitive_attr& attr) const {
+    auto kind = dnnl::prop_kind::forward_training;
+    auto how = dnnl::algorithm::convolution_direct;
+    if (with_bias)
+      return {engine(), kind, how, x, any_kernel, bias, out, strides, dilation, low, high, attr};
+    return {engine(), kind, how, x, any_kernel, out, strides, dilation, low, high, attr};
+  }
+};
+
+}  // namespace
+
+void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                     int64_t groups, const std::string& activation) {
+  Layouts l(x, kernel, out, window, groups);
+  auto pd = l.forward(bias >= 0, attributes(activation));
+  int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
+  Builder builder{program, {}, {}};
+  builder.bind(DNNL_ARG_SRC, x.value, l.x);
+  builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
+  if (bias >= 0) builder.bind(DNNL_ARG_BIAS, bias, l.bias);
+  builder.bind(DNNL_ARG_DST, out.value, l.out);
+  builder.finish("convolution", dnnl::convolution_forward(pd), pd.scratchpad_desc(), l.flops);
+}
+
+void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
+                                   Window window, int64_t groups) {
+  Layouts l(out, kernel, g, window, groups);
+  auto attr = attributes("");
+  dnnl::convolution_backward_data::primitive_desc pd(
+      engine(), dnnl::algorithm::convolution_direct, l.x, l.any_kernel, l.out, l.strides,
+      l.dilation, l.low, l.high, l.forward(false, attr), attr);
+  int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
+  Builder builder{program, {}, {}};
+  builder.bind(DNNL_ARG_DIFF_DST, g.value, l.out);
+  builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
+  builder.bind(DNNL_ARG_DIFF_SRC, out.value, l.x);
+  builder.finish("convolution_data_gradient", dnnl::convolution_backward_data(pd),
+                 pd.scratchpad_desc(), l.flops);
+}
+
+void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,
+                                     Window window, int64_t groups) {
+  Layouts l(x, out, g, window, groups);
+  auto attr = attributes("");
+  auto forward = l.forward(bias_gradient >= 0, attr);
+  auto how = dnnl::algorithm::convolution_direct;
+  auto pd = bias_gradient >= 0
+      ? dnnl::convolution_backward_weights::primitive_desc(
+            engine(), how, l.x, l.any_kernel, l.bias, l.out, l.strides, l.dilation, l.low, l.high,
+            forward, attr)
+      : dnnl::convolution_backward_weights::primitive_desc(
+            engine(), how, l.x, l.any_kernel, l.out, l.strides, l.dilation, l.low, l.high,
+            forward, attr);
+  auto desc = pd.diff_weights_desc();
+  bool same = desc == l.kernel;
+  int target = same ? out.value : program.value({static_cast<int64_t>(desc.get_size() / 4)}, "float32",
+                                          Home::Arena);
+  {
+    Builder builder{program, {}, {}};
+    builder.bind(DNNL_ARG_SRC, x.value, l.x);
+    builder.bind(DNNL_ARG_DIFF_DST, g.value, l.out);
+    builder.bind(DNNL_ARG_DIFF_WEIGHTS, target, desc);
+    if (bias_gradient >= 0) builder.bind(DNNL_ARG_DIFF_BIAS, bias_gradient, l.bias);
+    builder.finish("convolution_kernel_gradient", dnnl::convolution_backward_weights(pd),
+                   pd.scratchpad_desc(), l.flops);
+  }
+  if (!same) {
+    dnnl::primitive_attr reorder_attr;
+    reorder_attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    dnnl::reorder::primitive_desc rd(engine(), desc, engine(), l.kernel, reorder_attr);
+    Builder builder{program, {}, {}};
+    builder.bind(DNNL_ARG_FROM, target, desc);
+    builder.bind(DNNL_ARG_TO, out.value, l.kernel);
+    builder.finish("reorder", dnnl::reorder(rd), rd.scratchpad_desc(), 0);
+  }
+}
+
+}  // namespace gradatim

@@ -1,0 +1,45 @@
+// Steps that oneDNN computes: matrix products and convolutions with what is fused into them.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "program.hpp"
+
+namespace gradatim {
+
+// A matrix or batch of matrices: value, offset and strides in elements; rows and columns come last.
+struct Matrix {
+  int value;
+  int64_t offset;
+  std::vector<int64_t> shape, strides;
+};
+
+// out = activation(x @ y + bias); bias is -1 or the number of a value (columns,).
+void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
+                const std::string& activation);
+
+// A value seen in a shape: a reshape moves nothing, so a value's own shape may be another one.
+struct Array {
+  int value;
+  std::vector<int64_t> shape;
+  int64_t size() const {
+    int64_t n = 1;
+    for (int64_t s : shape) n *= s;
+    return n;
+  }
+};
+
+struct Window {   // per spatial axis
+  std::vector<int64_t> strides, dilation, low, high;
+};
+
+// out = activation(convolution(x, kernel) + bias), channels last, kernel (*window, in, out).
+void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                     int64_t groups, const std::string& activation);
+void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
+                                   Window window, int64_t groups);
+// bias_gradient is -1 or a value (filters,): the sum of g over everything but its last axis.
+void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,
+                                     Window window, int64_t groups);
+
+}  // namespace gradatim
