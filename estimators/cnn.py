@@ -160,7 +160,7 @@ class CNNRegressor(ImageSamples, Regressor):
     >>> from gradatim.datasets import load_digits
     >>> data = load_digits()
     >>> brightness = data.images.mean(axis=(1, 2))
-    >>> model = CNNRegressor(epochs=3, random_state=0).fit(data.images, brightness)
+    >>> model = CNNRegressor(epochs=5, random_state=0).fit(data.images, brightness)
     >>> bool(model.score(data.images, brightness) > 0.8)
     True
     """

@@ -103,7 +103,7 @@ class DNNRegressor(Regressor):
     >>> from gradatim import DNNRegressor
     >>> from gradatim.datasets import load_diabetes
     >>> data = load_diabetes()
-    >>> model = DNNRegressor(epochs=30, random_state=0).fit(data.data, data.target)
+    >>> model = DNNRegressor(epochs=100, random_state=0).fit(data.data, data.target)
     >>> bool(model.score(data.data, data.target) > 0.5)
     True
     """

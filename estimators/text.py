@@ -57,7 +57,7 @@ class TextGenerator(Estimator):
     Examples
     --------
     >>> from gradatim import TextGenerator
-    >>> model = TextGenerator(units=16, epochs=20, sequence_length=8, random_state=0)
+    >>> model = TextGenerator(units=16, epochs=60, sequence_length=8, random_state=0)
     >>> model = model.fit("the cat sat on the mat. " * 40)
     >>> model.perplexity("the cat sat on the mat. ") < 3
     True
