@@ -245,8 +245,8 @@ class Layer:
                 for name, v in layer.weights.items()}
 
     @property
-    def trainable(self) -> Switch:
-        """Whether an optimizer may change the weights; called, the variables it may change.
+    def trainable(self) -> bool:
+        """Whether an optimizer may change the weights; setting it sets everything inside too.
 
         Examples
         --------
@@ -254,10 +254,10 @@ class Layer:
         >>> from gradatim import layers
         >>> model = gt.Sequential([gt.Input((4,)), layers.Dense(3), layers.Dense(2)])
         >>> model.layers[0].trainable = False
-        >>> list(model.trainable())
+        >>> list(model.trainable_variables())
         ['dense_1/kernel', 'dense_1/bias']
         """
-        return Switch(self)
+        return not self.frozen
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
@@ -265,9 +265,19 @@ class Layer:
         for child in self.children.values():
             child.trainable = value
 
+    def trainable_variables(self) -> dict[str, Variable]:
+        """The variables an optimizer may change, by path: none of a frozen layer or in one."""
+        frozen: set[Layer] = set()
+        layers = self.layers_by_path().values()
+        for layer in layers:                                       # outer ones come first
+            if layer.frozen or layer in frozen:
+                frozen.update((layer, *layer.children.values()))
+        kept = {v for layer in layers if layer not in frozen for v in layer.weights.values()}
+        return {path: v for path, v in self.variables().items() if v.trainable and v in kept}
+
     def all_penalties(self) -> list[tuple]:
         """(regularizer, variable) of everything that is trained; the rest adds no slope."""
-        trained = set(self.trainable().values())
+        trained = set(self.trainable_variables().values())
         return [(penalty, v) for layer in self.layers_by_path().values()
                 for penalty, v in layer.penalties if v in trained]
 
@@ -312,31 +322,6 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
-
-
-class Switch(int):
-    """What `Layer.trainable` reads as: True or False; called, the variables it stands for."""
-
-    def __new__(cls, layer: Layer):
-        switch = super().__new__(cls, not layer.frozen)
-        switch.layer = layer
-        return switch
-
-    def __call__(self) -> dict[str, Variable]:
-        """The variables an optimizer may change, by path: none of a frozen layer or in one."""
-        frozen: set[Layer] = set()
-        for layer in self.layer.layers_by_path().values():         # outer ones come first
-            if layer.frozen or layer in frozen:
-                frozen.update((layer, *layer.children.values()))
-        kept = {v for layer in self.layer.layers_by_path().values() if layer not in frozen
-                for v in layer.weights.values()}
-        return {path: v for path, v in self.layer.variables().items()
-                if v.trainable and v in kept}
-
-    def __repr__(self) -> str:
-        return repr(bool(self))
-
-    __str__ = __repr__
 
 
 def joined(path: str, name: str) -> str:

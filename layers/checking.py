@@ -207,7 +207,7 @@ def check_gradients(subject: Subject) -> None:
         rng = np.random.default_rng((subject.seed, 2))
         inputs, out = subject.trace(layer, ROWS, "float64", training)
         loss = (out.x * rng.standard_normal(out.x.shape)).sum()
-        weights = layer.trainable()
+        weights = layer.trainable_variables()
         places = [i for i, s in enumerate(subject.specs) if s.is_float]
         run = function(inputs, loss, backend=subject.backend)
         derivatives = gradients(loss, [*weights.values(), *(inputs[i] for i in places)])

@@ -37,7 +37,7 @@ def summary(network: Network) -> str:
     first, second, third = (max(map(len, column)) for column in zip(*rows))
     lines = [f"{a:<{first + GAP}}{b:<{second + GAP}}{c:>{third}}" for a, b, c in rows]
     total = parameters(network.variables().values())
-    trainable = parameters(network.trainable().values())
+    trainable = parameters(network.trainable_variables().values())
     return "\n".join([*lines, f"total {total:,} parameters, {trainable:,} trainable"])
 
 

@@ -127,7 +127,7 @@ def test_a_loaded_network_is_the_saved_one(make, dtype, tmp_path):
     again = layers.load_network(tmp_path / "network.h5", CUSTOM)
     assert {n: (v.shape, v.dtype) for n, v in again.variables().items()} == \
         {n: (v.shape, v.dtype) for n, v in network.variables().items()}
-    assert list(again.trainable()) == list(network.trainable())
+    assert list(again.trainable_variables()) == list(network.trainable_variables())
     for a, b in zip(network.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(a, b)
     arrays = inputs_of(network, dtype if make is not words else "float32")

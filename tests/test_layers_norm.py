@@ -139,7 +139,8 @@ def test_moving_statistics_are_weights_that_no_optimizer_changes():
     layer(gt.placeholder((2, 3)))
     assert list(layer.variables()) == [f"batch_normalization/{name}" for name in
                                        ("gamma", "beta", "moving_mean", "moving_variance")]
-    assert list(layer.trainable()) == ["batch_normalization/gamma", "batch_normalization/beta"]
+    assert list(layer.trainable_variables()) == ["batch_normalization/gamma",
+                                                 "batch_normalization/beta"]
     np.testing.assert_array_equal(layer.get_weights(), [[1] * 3, [0] * 3, [0] * 3, [1] * 3])
 
 
@@ -201,7 +202,7 @@ def test_normalization_adapts_and_inverts(shape, axis, dtype):
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance), rtol=1e-4, atol=1e-5)
     back.adapt(x)
     np.testing.assert_allclose(infer(back, y), x, rtol=1e-4)
-    assert not layer.trainable() and y.dtype == dtype
+    assert not layer.trainable_variables() and y.dtype == dtype
 
 
 def test_normalization_keeps_constant_features_finite():

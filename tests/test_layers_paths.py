@@ -84,20 +84,20 @@ def net():
 
 def test_a_frozen_layer_is_left_out_and_comes_back():
     network = net()
-    everything = list(network.trainable())
+    everything = list(network.trainable_variables())
     assert network.trainable and repr(network.trainable) == "True"
     network.layers[0].trainable = False
     assert network.trainable and not network.layers[0].trainable
     assert not network.layers[0].layers[1].trainable      # and all in it
-    assert list(network.trainable()) == ["dense/kernel", "dense/bias"]
+    assert list(network.trainable_variables()) == ["dense/kernel", "dense/bias"]
     assert len(network.all_penalties()) == 1
     network.layers[1].trainable = False
-    assert list(network.trainable()) == [] == network.all_penalties()
+    assert list(network.trainable_variables()) == [] == network.all_penalties()
     network.trainable = True
-    assert list(network.trainable()) == everything
+    assert list(network.trainable_variables()) == everything
     network.trainable = False
     network.layers[1].trainable = True                    # as in Keras, the outer one decides
-    assert list(network.trainable()) == []
+    assert list(network.trainable_variables()) == []
 
 
 def test_frozen_batch_normalization_keeps_and_uses_its_moving_statistics():
@@ -119,7 +119,7 @@ def test_frozen_layers_stay_frozen_in_files():
     again = layers.from_config(tree)
     assert layers.to_config(again) == tree
     again(gt.placeholder((2, 4)))
-    assert list(again.trainable()) == list(network.trainable())
+    assert list(again.trainable_variables()) == list(network.trainable_variables())
 
 
 @pytest.mark.parametrize("layer", [
@@ -128,7 +128,7 @@ def test_wrappers_freeze_what_they_hold_in_copies_too(layer):
     layer.trainable = False
     again = layers.from_config(layers.to_config(layer))
     again(gt.placeholder((2, 3, 4)))
-    assert again.variables() and not again.trainable()
+    assert again.variables() and not again.trainable_variables()
     assert not any(child.trainable for child in again.children.values())
 
 
@@ -145,7 +145,7 @@ def test_both_directions_of_a_frozen_layer_are_frozen():
     layer.trainable = False
     both = layers.Bidirectional(layer)
     both(gt.placeholder((2, 3, 4)))
-    assert both.trainable and not both.trainable()
+    assert both.trainable and not both.trainable_variables()
 
 
 @pytest.mark.parametrize("tree", [

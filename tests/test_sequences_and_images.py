@@ -55,9 +55,9 @@ def test_resnet20_learns_from_colour_images():
     images = RANDOM.normal(size=(2, 32, 32, 3)).astype("float32")
     model = gt.CNNClassifier(architecture="resnet20", epochs=1, solver="mini_batch",
                              random_state=0).fit(images, [0, 1])
-    kernels = [v for v in model.network_.trainable().values() if v.ndim == 4]
+    kernels = [v for v in model.network_.trainable_variables().values() if v.ndim == 4]
     assert len(kernels) == 21                      # 19 of 3 x 3, and two shortcuts
-    assert sum(v.size for v in model.network_.trainable().values()) > 270_000
+    assert sum(v.size for v in model.network_.trainable_variables().values()) > 270_000
 
 
 def test_an_architecture_of_your_own():

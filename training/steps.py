@@ -74,7 +74,7 @@ def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], d
     flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
     out = trainer.model.run(flow, training=True)
     objective, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
-    parameters = trainer.model.trainable()
+    parameters = trainer.model.trainable_variables()
     for penalty, weight in trainer.model.all_penalties():
         objective = objective + penalty(weight)
     if trainer.alpha:

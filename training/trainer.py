@@ -261,7 +261,7 @@ class Trainer:
         for v in self.model.variables().values():
             if not v.drawn:
                 v.initialize(self.seed)
-        self.slots = self.optimizer.state_for(self.model.trainable())
+        self.slots = self.optimizer.state_for(self.model.trainable_variables())
         self._sample, self._outputs = sample, out.shape[-1]
 
     def training_function(self, batch: Batch):
