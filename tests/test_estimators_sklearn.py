@@ -14,7 +14,7 @@ NETS = [
     gt.CNNClassifier(epochs=25),
     gt.CNNRegressor(epochs=30),
     gt.RNNClassifier(units=8, epochs=80),
-    gt.RNNRegressor(units=16, epochs=150),
+    gt.RNNRegressor(units=16, epochs=250),
 ]
 # Checks that scikit-learn keeps outside its list; names come and go with its versions.
 OUTSIDE = ["check_dataframe_column_names_consistency", "check_param_validation",
