@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backend import Spec, function, placeholder
 from ..backend.errors import DataError, ParameterError
-from ..layers import Dense, Dropout, Embedding, Flow, Sequential
+from ..layers import Dense, Dropout, Embedding, Flow, RandomNormal, Sequential
 from ..layers.losses import SparseCategoricalCrossentropy
 from ..layers.recurrent import Recurrent
 from .base import Estimator
@@ -84,12 +84,14 @@ class TextGenerator(Estimator):
 
     _fit_sets = ("vocabulary_",)
     _auto_batch_size = 32
-    _auto_learning_rate = 4e-3
-    _auto_full_batch_rate = 4e-3
+    _auto_learning_rate = 1e-2
+    _auto_full_batch_rate = 1e-2
 
     def _network(self, spec: Spec, n_outputs: int):
         sizes = layer_sizes("units", self.units, least=1)
-        net = [Embedding(n_outputs, self.embedding)]
+        # Embeddings of unit variance: smaller ones learn slowly at first.
+        net = [Embedding(n_outputs, self.embedding,
+                         embeddings_initializer=RandomNormal(0.0, 1.0))]
         for size in sizes:
             net.append(CELLS[self.cell](size, return_sequences=True))
             if self.dropout:
