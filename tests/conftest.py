@@ -1,5 +1,10 @@
 """What several test files need: the folder of real data sets."""
 import os
+
+# Workers of a parallel run share the cores: with threads of their own each they would only wait.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 from pathlib import Path
 
 import pytest
