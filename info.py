@@ -26,8 +26,9 @@ def info() -> str:
             chosen = ' (backend="auto" takes it)' if name == best else ""
             lines.append(f"backend       {name}: {devices}{chosen}")
         except BackendError as error:
-            why = error.facts.get("why", str(error))
-            lines.append(f"backend       {name}: not here, {why}")
+            facts = (error.facts.get(label, "") for label in ("why", "fix"))
+            why = "; ".join(filter(None, (error.what, *facts)))
+            lines.append(f"backend       {name}: not here, {' '.join(why.split())}")
     lines.append(f"threads       {threads()}")
     lines.append(f"data          {os.environ.get('GRADATIM_DATA') or 'GRADATIM_DATA is not set'}")
     return "\n".join(lines)

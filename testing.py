@@ -33,7 +33,19 @@ class Case(NamedTuple):
 
 
 def op_cases() -> Iterator[Case]:
-    """Every op with every sample."""
+    """Every op with every sample.
+
+    Yields
+    ------
+    Case
+        ``op``, ``arrays``, ``settings`` and ``number``; its text is ``op-number``.
+
+    Examples
+    --------
+    >>> from gradatim.testing import op_cases
+    >>> print(next(case for case in op_cases() if case.op.name == "matmul"))
+    matmul-0
+    """
     for op in list(gt.OPS.values()):
         if op not in LEAVES and op.samples is not None:
             for number, (arrays, settings) in enumerate(op.samples(np.random.default_rng(0))):
@@ -44,6 +56,27 @@ def check_value(case: Case, backend="reference", dtype: str = "float32") -> None
     """Value, shape and dtype against ``forward`` in float64; inputs stay as they were.
 
     Inputs are handed over read-only and in Fortran order, so nothing may rely on layout.
+
+    Parameters
+    ----------
+    case : Case
+        One of `op_cases`.
+    backend : str or Backend
+        The backend to check.
+    dtype : str
+        Element type of the inputs that are floating-point.
+
+    Raises
+    ------
+    AssertionError
+        With the op, the sample and the largest difference.
+
+    Examples
+    --------
+    >>> from gradatim.testing import check_value, op_cases
+    >>> for case in op_cases():
+    ...     if case.op.name == "tanh":
+    ...         check_value(case, backend="reference", dtype="float64")
     """
     arrays = [np.array(a, order="F") for a in case.cast(dtype)]
     before = [a.copy() for a in arrays]
@@ -62,7 +95,27 @@ def check_value(case: Case, backend="reference", dtype: str = "float32") -> None
 
 
 def check_eager(case: Case, backend="reference") -> None:
-    """Eager and compiled agree: in every bit where programs run op by op, else to rounding."""
+    """Eager and compiled agree: in every bit where programs run op by op, else to rounding.
+
+    Parameters
+    ----------
+    case : Case
+        One of `op_cases`.
+    backend : str or Backend
+        The backend to check.
+
+    Raises
+    ------
+    AssertionError
+        With the op, the sample and the largest difference.
+
+    Examples
+    --------
+    >>> from gradatim.testing import check_eager, op_cases
+    >>> for case in op_cases():
+    ...     if case.op.name == "tanh":
+    ...         check_eager(case)
+    """
     backend = gt.get_backend(backend)
     arrays = case.cast("float32")
     inputs, outputs = _traced(case, arrays)
@@ -79,7 +132,28 @@ def check_eager(case: Case, backend="reference") -> None:
 def check_gradient(case: Case, backend="reference", order: int = 1) -> None:
     """The gradient in one random direction against a central difference in float64.
 
-    ``order=2`` checks the gradient of the first gradient's projection in the same way.
+    An op without gradient passes.
+
+    Parameters
+    ----------
+    case : Case
+        One of `op_cases`.
+    backend : str or Backend
+        The backend to check.
+    order : int
+        2 checks the gradient of the first gradient's projection in the same way.
+
+    Raises
+    ------
+    AssertionError
+        With both numbers.
+
+    Examples
+    --------
+    >>> from gradatim.testing import check_gradient, op_cases
+    >>> for case in op_cases():
+    ...     if case.op.name == "tanh":
+    ...         check_gradient(case, order=2)
     """
     arrays = case.cast("float64")
     rng = np.random.default_rng(1)
@@ -112,7 +186,28 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-310, -1e-310, 1e-40, 
 
 
 def check_special(op: gt.Op, backend="reference", dtype: str = "float32") -> None:
-    """NaN, infinities, signed zeros and denormals go through as in the reference, sign included."""
+    """NaN, infinities, signed zeros and denormals go through as in the reference.
+
+    Parameters
+    ----------
+    op : Op
+        An elementwise op.
+    backend : str or Backend
+        The backend to check.
+    dtype : str
+        Element type of the inputs that are floating-point.
+
+    Raises
+    ------
+    AssertionError
+        With the op and the largest difference.
+
+    Examples
+    --------
+    >>> from gradatim.backend import OPS
+    >>> from gradatim.testing import check_special
+    >>> check_special(OPS["tanh"], dtype="float64")
+    """
     low, high, _ = op.signature
     arity = max(low, 1)
     x = SPECIAL.astype(dtype)

@@ -71,6 +71,31 @@ class Program:
 
     The weights are bound at the call: ``state`` is a list of arrays in the order of
     ``graph.variables``, and `run` replaces the entries that are updated.
+
+    Parameters
+    ----------
+    backend : Backend
+        What runs the ops.
+    graph : Graph
+        What to compute, after the graph passes.
+    communicator : object, optional
+        How this replica meets the others; see ``backend/distribute``.
+
+    Attributes
+    ----------
+    fall_backs : tuple of str
+        Ops that are left to the reference.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> w = gt.variable([1.0, 2.0])
+    >>> program = gt.get_backend("reference").compile(gt.Graph([w * 10.0], {w: w + 1.0}))
+    >>> state = [w.numpy()]
+    >>> program.run(state, [])
+    [array([10., 20.], dtype=float32)]
+    >>> state
+    [array([2., 3.], dtype=float32)]
     """
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):

@@ -14,7 +14,8 @@ from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .graph import Graph
 from .passes import DEFAULT, optimize
 from .registry import get_backend
-from .tensor import LEAVES, Tensor, Variable, converted
+from .spec import converted
+from .tensor import LEAVES, Tensor, Variable
 
 _programs: OrderedDict = OrderedDict()
 _programs_lock = Lock()
@@ -137,6 +138,8 @@ def run(fetches, feeds: Mapping[Tensor, object] = {}, *, backend="auto"):
         Any tensors of a graph.
     feeds : mapping of Tensor to array
         Values for placeholders, or for any other tensor: what lies behind it is not computed.
+    backend : str or Backend
+        Where it runs.
 
     Returns
     -------
@@ -155,6 +158,15 @@ def run(fetches, feeds: Mapping[Tensor, object] = {}, *, backend="auto"):
 
 def graph(*outputs: Tensor) -> Graph:
     """The graph of some tensors: print it, or ask for its ``plan()`` or ``dot()``.
+
+    Parameters
+    ----------
+    *outputs : Tensor
+        The tensors; everything they need is in the graph.
+
+    Returns
+    -------
+    Graph
 
     Examples
     --------

@@ -26,6 +26,8 @@ class Graph:
     inputs : sequence of Tensor, optional
         What is fed, in this order: placeholders, or any other tensors, which cut the graph there.
         By default the placeholders found. In ``nodes`` and in the text they come first.
+    buffers : mapping of Tensor to int, optional
+        Tensors with one number share memory; set by the memory pass.
 
     Examples
     --------

@@ -23,7 +23,22 @@ class PlanReport(NamedTuple):
     ops : dict
         FLOPs by op, the largest first.
     fall_backs : tuple of str
-        Ops the backend leaves to the reference.
+        Ops the backend leaves to the reference; known to the ``plan()`` of a `Function`.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> x, w = gt.placeholder((128, 784)), gt.variable((784, 10))
+    >>> report = gt.function([x], x @ w).plan()
+    >>> report.flops == 2 * 128 * 784 * 10
+    True
+    >>> print(report)
+    steps                          1
+    FLOPs                  2,007,040
+    peak bytes                 5,120
+    variable bytes            31,360
+    input bytes              401,408
+      matmul                  100.0%
     """
     steps: int
     flops: int

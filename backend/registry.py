@@ -15,12 +15,33 @@ _loaded: dict[str, Backend] = {}
 def register_backend(backend: Backend) -> Backend:
     """Make a backend known to this process by its name.
 
+    Parameters
+    ----------
+    backend : Backend
+        Its ``name`` is what users write in ``backend="..."``.
+
+    Returns
+    -------
+    Backend
+        The same.
+
     Raises
     ------
     ParameterError
         If the name is that of a built-in backend.
     BackendError
         If it was written for another version of the surface.
+
+    Examples
+    --------
+    >>> import numpy as np, gradatim as gt
+    >>> from gradatim.backend import Backend, register_backend
+    >>> from gradatim.backend.array_module import ArrayModule
+    >>> class Plain(Backend):
+    ...     name, xp = "plain", ArrayModule(np)
+    >>> _ = register_backend(Plain())
+    >>> gt.run(gt.constant([1.0, 2.0]) * 2.0, backend="plain")
+    array([2., 4.], dtype=float32)
     """
     check_api(backend)
     if backend.name in BUILT_IN or backend.name == "auto":
@@ -66,7 +87,19 @@ def get_backend(name="auto") -> Backend:
 
 
 def available() -> list[str]:
-    """Names of the backends that work here."""
+    """Names of the backends that work here.
+
+    Returns
+    -------
+    list of str
+        The built-in ones first, then those registered or provided by packages.
+
+    Examples
+    --------
+    >>> from gradatim.backend import available
+    >>> "reference" in available()
+    True
+    """
     provided = (e.name for e in entry_points(group=GROUP) if e.name != "auto")
     names = dict.fromkeys([*BUILT_IN, *_loaded, *provided])
     return [name for name in names if isinstance(_try(name), Backend)]
@@ -79,6 +112,8 @@ def _try(name: str) -> Backend | BackendError | str:
     if name in BUILT_IN:
         try:
             _loaded[name] = import_module(BUILT_IN[name], __package__).backend
+        except BackendError as error:
+            return error
         except (ImportError, OSError) as error:
             return str(error)
         return _loaded[name]

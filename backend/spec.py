@@ -14,6 +14,13 @@ DTYPES = ("bool", "uint8", "int32", "uint32", "int64", "float16", "float32", "fl
 class Spec(NamedTuple):
     """Shape and dtype of a tensor.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Axis lengths; ``()`` for one number.
+    dtype : numpy.dtype
+        One of `DTYPES`; `Spec.of` takes its name too and checks both.
+
     Examples
     --------
     >>> print(Spec.of((8, 4)))
@@ -58,6 +65,19 @@ class Spec(NamedTuple):
     def like(self, *shape: int) -> Spec:
         """The same dtype with another shape."""
         return Spec(tuple(shape), self.dtype)
+
+
+def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same numbers in another element type; whole numbers that do not fit in it raise."""
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
+        low, high = int(array.min()), int(array.max())
+        limits = np.iinfo(dtype)
+        if low < limits.min or high > limits.max:
+            raise DTypeError(f"{low if low < limits.min else high} is not a number of the type "
+                             f"{dtype}", fix=f"{dtype} goes from {limits.min} to {limits.max}")
+    return array.astype(dtype)
 
 
 def one_dtype(*specs: Spec) -> np.dtype:

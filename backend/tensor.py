@@ -9,7 +9,7 @@ import numpy as np
 from .context import current, describe_line, user_line
 from .errors import DTypeError, Error, GraphError, ParameterError, ShapeError
 from .op import OPS, Op, op
-from .spec import Spec
+from .spec import Spec, converted
 from .subscript import subscript
 
 
@@ -136,6 +136,26 @@ class Variable(Tensor):
 
     The value is drawn from the initializer when first read, keyed by the variable's name, so that
     names given while a model is put together decide it and the order of creation does not.
+    `gt.variable` makes one from a shape or a value.
+
+    Parameters
+    ----------
+    spec : Spec
+        Shape and dtype.
+    initializer : callable ``(spec, seed, stream) -> array``
+        Draws the first value.
+    name : str
+        The name that files know it by.
+    trainable : bool
+        Whether an optimizer may change it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.backend import Spec, Variable
+    >>> w = Variable(Spec.of((2,)), lambda spec, seed, stream: np.ones(spec.shape), "w")
+    >>> w.drawn, w.numpy(), w.drawn
+    (False, array([1., 1.], dtype=float32), True)
     """
     __slots__ = ("initializer", "trainable", "_storage")
 
@@ -314,19 +334,6 @@ def _array(value, dtype=None) -> np.ndarray:
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == float:
         dtype = "float32"
     return converted(array, Spec.of(array.shape, array.dtype if dtype is None else dtype).dtype)
-
-
-def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The same numbers in another element type; whole numbers that do not fit in it raise."""
-    if array.dtype == dtype:
-        return array
-    if array.dtype.kind in "iu" and dtype.kind in "iu" and array.size:
-        low, high = int(array.min()), int(array.max())
-        limits = np.iinfo(dtype)
-        if low < limits.min or high > limits.max:
-            raise DTypeError(f"{low if low < limits.min else high} is not a number of the type "
-                             f"{dtype}", fix=f"{dtype} goes from {limits.min} to {limits.max}")
-    return array.astype(dtype)
 
 
 # ---- making nodes ------------------------------------------------------------------------------

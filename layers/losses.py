@@ -77,14 +77,32 @@ def within(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 class MeanSquaredError(Loss):
-    """``(y - p)**2``."""
+    """``(y - p)**2``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import MeanSquaredError
+    >>> y, p = gt.constant([[0.0, 0.0], [1.0, 1.0]]), gt.constant([[1.0, 3.0], [1.0, 1.0]])
+    >>> gt.run(MeanSquaredError()(y, p))
+    array([5., 0.], dtype=float32)
+    """
 
     def values(self, y_true, y_pred):
         return square(y_true - y_pred)
 
 
 class MeanAbsoluteError(Loss):
-    """``|y - p|``."""
+    """``|y - p|``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import MeanAbsoluteError
+    >>> y, p = gt.constant([[0.0, 0.0], [1.0, 1.0]]), gt.constant([[1.0, 3.0], [1.0, 1.0]])
+    >>> gt.run(MeanAbsoluteError()(y, p))
+    array([2., 0.], dtype=float32)
+    """
 
     def values(self, y_true, y_pred):
         return abs_(y_true - y_pred)
@@ -97,6 +115,14 @@ class Huber(Loss):
     ----------
     delta : float
         Where ``e**2 / 2`` turns into ``delta * (|e| - delta / 2)``; above 0.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Huber
+    >>> y, p = gt.constant([[0.0], [0.0]]), gt.constant([[0.5], [3.0]])
+    >>> gt.run(Huber(delta=1.0)(y, p))
+    array([0.125, 2.5  ], dtype=float32)
     """
 
     def __init__(self, delta: float = 1.0):
@@ -111,7 +137,16 @@ class Huber(Loss):
 
 
 class LogCosh(Loss):
-    """``log(cosh(p - y))``, written so that it cannot overflow."""
+    """``log(cosh(p - y))``, written so that it cannot overflow.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import LogCosh
+    >>> y, p = gt.constant([[0.0], [0.0]]), gt.constant([[0.5], [100.0]])
+    >>> gt.run(LogCosh()(y, p)).round(3)
+    array([ 0.12 , 99.307], dtype=float32)
+    """
 
     def values(self, y_true, y_pred):
         error = y_pred - y_true
@@ -119,7 +154,16 @@ class LogCosh(Loss):
 
 
 class Poisson(Loss):
-    """``p - y * log(p)``: the Poisson deviance up to a constant, for rates ``p``."""
+    """``p - y * log(p)``: the Poisson deviance up to a constant, for rates ``p``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Poisson
+    >>> y, p = gt.constant([[0.0], [2.0]]), gt.constant([[2.0], [1.0]])
+    >>> gt.run(Poisson()(y, p)).round(3)
+    array([2., 1.], dtype=float32)
+    """
 
     def values(self, y_true, y_pred):
         return y_pred - y_true * log(y_pred + SMALLEST_PROBABILITY)
@@ -132,6 +176,14 @@ class Quantile(Loss):
     ----------
     quantile : float
         Between 0 and 1; 0.5 is the median.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Quantile
+    >>> y, p = gt.constant([[1.0], [3.0]]), gt.constant([[2.0], [2.0]])
+    >>> gt.run(Quantile(quantile=0.9)(y, p)).round(3)
+    array([0.1, 0.9], dtype=float32)
     """
 
     def __init__(self, quantile: float = 0.5):
@@ -175,7 +227,16 @@ class CrossEntropy(Loss):
 
 
 class BinaryCrossentropy(CrossEntropy):
-    """``-y log p - (1 - y) log(1 - p)`` for every output."""
+    """``-y log p - (1 - y) log(1 - p)`` for every output.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import BinaryCrossentropy
+    >>> y, p = gt.constant([[0.0], [1.0]]), gt.constant([[0.5], [0.25]])
+    >>> gt.run(BinaryCrossentropy()(y, p)).round(3)
+    array([0.693, 1.386], dtype=float32)
+    """
     activation = "sigmoid"
 
     def values(self, y_true, y_pred):
@@ -184,7 +245,16 @@ class BinaryCrossentropy(CrossEntropy):
 
 
 class CategoricalCrossentropy(CrossEntropy):
-    """``-sum(y log p)`` for targets that are probabilities of classes, such as one-hot rows."""
+    """``-sum(y log p)`` for targets that are probabilities of classes, such as one-hot rows.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import CategoricalCrossentropy
+    >>> y, p = gt.constant([[1.0, 0.0], [0.0, 1.0]]), gt.constant([[0.5, 0.5], [0.75, 0.25]])
+    >>> gt.run(CategoricalCrossentropy()(y, p)).round(3)
+    array([0.693, 1.386], dtype=float32)
+    """
     class_axis = True
 
     def values(self, y_true, y_pred):
@@ -193,7 +263,16 @@ class CategoricalCrossentropy(CrossEntropy):
 
 
 class SparseCategoricalCrossentropy(CrossEntropy):
-    """``-log p[y]`` for targets that are class numbers."""
+    """``-log p[y]`` for targets that are class numbers.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import SparseCategoricalCrossentropy
+    >>> y, p = gt.constant([0, 1]), gt.constant([[0.5, 0.5], [0.75, 0.25]])
+    >>> gt.run(SparseCategoricalCrossentropy()(y, p)).round(3)
+    array([0.693, 1.386], dtype=float32)
+    """
     integer_labels = class_axis = True
 
     def aligned(self, y_true, y_pred):

@@ -68,6 +68,19 @@ def load_network(path, custom: Mapping[str, type] | None = None) -> Layer:
         If the file is damaged, or holds something else.
     UnknownNameError
         If it names a class that is neither gradatim's nor in ``custom``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from gradatim import Input, Sequential, layers
+    >>> class Scaled(layers.Dense):
+    ...     '''A layer of our own.'''
+    >>> model = Sequential([Input((4,)), Scaled(3)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.h5")
+    ...     layers.save_network(model, path)
+    ...     layers.load_network(path, custom={"Scaled": Scaled})
+    Sequential(layers=[Scaled(units=3)])
     """
     manifest, arrays = read_model(path)
     kind = manifest.get("kind")
@@ -96,6 +109,15 @@ def network_to_manifest(network: Layer) -> tuple[dict, dict[str, np.ndarray]]:
     ------
     ParameterError
         If it has no weights yet, or holds something that has no name in gradatim.
+
+    Examples
+    --------
+    >>> from gradatim import Input, Sequential, layers
+    >>> manifest, arrays = layers.network_to_manifest(Sequential([Input((4,)), layers.Dense(3)]))
+    >>> manifest["input"]
+    [{'shape': [4], 'dtype': 'float32'}]
+    >>> {name: array.shape for name, array in arrays.items()}
+    {'dense/kernel': (4, 3), 'dense/bias': (3,)}
     """
     inputs, dtype = entries(network)
     manifest = {"architecture": to_config(network), "dtype": dtype,
@@ -136,6 +158,16 @@ def network_from_manifest(manifest: dict, arrays: Mapping[str, np.ndarray],
         If manifest and weights do not fit together exactly; no half-loaded network is returned.
     UnknownNameError
         If it names a class that is neither gradatim's nor in ``custom``.
+
+    Examples
+    --------
+    >>> from gradatim import Input, Sequential, layers
+    >>> manifest, arrays = layers.network_to_manifest(Sequential([Input((4,)), layers.Dense(3)]))
+    >>> copy = layers.network_from_manifest(manifest, arrays)
+    >>> copy
+    Sequential(layers=[Dense(units=3)])
+    >>> (copy.variables()["dense/kernel"].numpy() == arrays["dense/kernel"]).all()
+    np.True_
     """
     require(isinstance(manifest, Mapping), "is not there", manifest)
     inputs, dtype = manifest.get("input"), manifest.get("dtype")

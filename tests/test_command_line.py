@@ -1,15 +1,20 @@
 """The command line, run as a user runs it: a process of its own, its text and its exit code."""
 import os
+import platform
 import re
 import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
 import gradatim
+from gradatim.backend import registry
+from gradatim.backend.errors import BackendError
+from gradatim.info import info
 
 # One thread for the linear algebra library: two of them in each of several test processes that
 # share two cores wait for each other most of the time.
@@ -53,6 +58,46 @@ def test_info():
     assert sum('(backend="auto" takes it)' in row for row in rows["backend"]) == 1
     assert re.fullmatch(r"\d+ processors; .+", rows["threads"][0])
     assert rows["data"] == ["a/folder"]
+
+
+@pytest.fixture
+def without_core(monkeypatch):
+    """This process as it is where the native backend was not compiled."""
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.delitem(sys.modules, "gradatim.backend.native", raising=False)
+    monkeypatch.setitem(sys.modules, "gradatim.backend.native._core", None)
+
+
+def native_row():
+    return next(line for line in info().splitlines() if re.match(r"backend +native: ", line))
+
+
+def test_info_says_why_there_is_no_native_backend_and_how_to_get_it(without_core):
+    assert native_row() == (
+        "backend       native: not here, the compiled core of the native backend is not built; "
+        "install a C++ compiler and Python's headers, then install gradatim again")
+    assert "reference: cpu:0 (backend=\"auto\" takes it)" in info()
+    assert gradatim.get_backend("auto").name == "reference"
+    with pytest.raises(BackendError, match="fix  install a C\\+\\+ compiler"):
+        gradatim.get_backend("native")
+
+
+def test_info_says_that_onednn_is_missing(without_core, monkeypatch):
+    def open_onednn(path):
+        raise RuntimeError("libdnnl.so.3: cannot open shared object file")
+
+    core = SimpleNamespace(open_onednn=open_onednn)
+    monkeypatch.setitem(sys.modules, "gradatim.backend.native._core", core)
+    assert native_row() == (
+        "backend       native: not here, oneDNN cannot be used; libdnnl.so.3: cannot open shared "
+        "object file; pip install onednn-cpu-gomp")
+
+
+def test_info_on_another_kind_of_machine(without_core, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert "not here, the native backend runs on Linux x86-64 only; use backend=" in native_row()
 
 
 def test_info_says_that_no_folder_of_data_is_named():

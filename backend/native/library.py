@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 
 from ..errors import BackendError
 
 PACKAGE, LIBRARY = "onednn-cpu-gomp", "libdnnl.so.3"
+BUILD = "install a C++ compiler and Python's headers, then install gradatim again"
 
 
 def find_onednn() -> str:
@@ -27,16 +29,18 @@ def open_core():
         With the one line that says what is missing.
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise BackendError("the native backend runs on Linux x86-64 only")
+        raise BackendError("the native backend runs on Linux x86-64 only",
+                           fix='use backend="auto", which takes the reference here')
     try:
-        from . import _core
-    except ImportError as error:
-        raise BackendError("the compiled core is not built",
-                           why=str(error),
-                           fix="install a C++ compiler and Python's headers, then install "
-                               "gradatim again") from None
+        core = import_module("._core", __package__)
+    except ModuleNotFoundError:
+        raise BackendError("the compiled core of the native backend is not built",
+                           fix=BUILD) from None
+    except ImportError as error:           # built, but for another Python or without its libraries
+        raise BackendError("the compiled core of the native backend cannot be loaded",
+                           why=str(error), fix=BUILD) from None
     try:
-        return _core, _core.open_onednn(find_onednn())
+        return core, core.open_onednn(find_onednn())
     except RuntimeError as error:
         raise BackendError("oneDNN cannot be used", why=str(error),
                            fix=f"pip install {PACKAGE}") from None
