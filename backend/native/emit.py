@@ -6,6 +6,7 @@ import math
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
+from .emit_recurrent import RECURRENT
 from .view import View, contiguous
 
 FLOATS = ("float32", "float64")
@@ -318,5 +319,5 @@ EMIT = {
     "argmax": _rows("argmax"), "argmin": _rows("argmin"),
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_gradient": _cross_entropy_gradient,
-    "gather": _gather, "scatter_add": _scatter_add,
+    "gather": _gather, "scatter_add": _scatter_add, **RECURRENT,
 }

@@ -8,6 +8,7 @@
 #include "onednn.hpp"
 #include "primitives.hpp"
 #include "program.hpp"
+#include "recurrent.hpp"
 
 namespace py = pybind11;
 using namespace gradatim;
@@ -68,6 +69,8 @@ PYBIND11_MODULE(_core, m) {
   py::class_<Window>(m, "Window")
       .def(py::init<std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>,
                     std::vector<int64_t>>());
+  py::class_<Sequences>(m, "Sequences")
+      .def(py::init<int64_t, int64_t, int64_t, bool, int>());
   py::class_<Program, std::shared_ptr<Program>>(m, "Program")
       .def(py::init<>())
       .def("value", [](Program& p, std::vector<int64_t> shape, const std::string& dtype,
@@ -102,6 +105,13 @@ PYBIND11_MODULE(_core, m) {
       .def("max_pool_gradient", &add_max_pool_gradient)
       .def("gather", &add_gather)
       .def("scatter_add", &add_scatter_add)
+      .def("lstm", &add_lstm)
+      .def("lstm_gradient", &add_lstm_gradient)
+      .def("gru", &add_gru)
+      .def("gru_gradient", &add_gru_gradient)
+      .def("simple_rnn", &add_simple_rnn)
+      .def("simple_rnn_gradient", &add_simple_rnn_gradient)
+      .def("mask_steps", &add_mask_steps)
       .def("copy", &add_copy);
   py::class_<Call>(m, "Call")
       .def(py::init<std::shared_ptr<Program>>())
