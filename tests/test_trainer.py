@@ -9,6 +9,7 @@ import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import DataError, ParameterError, ShapeError
 from gradatim.training import SGD, FunctionCallback
+from gradatim.training.progress import numbers
 from gradatim.training.split import split
 
 RNG = np.random.default_rng(7)
@@ -340,6 +341,22 @@ def test_the_bar_is_on_the_error_stream_only(capsys):
     assert out == "" and "epoch 2/2" in err and "6/6" in err and "mean_absolute_error=" in err
     gt.Trainer(net()).fit(X, Y, epochs=2)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("room, line", [
+    (None, "loss=0.250, val_mean_absolute_error=1.00, 1,234 steps/s"),
+    (57, "loss=0.250, val_mean_absolute_error=1.00, 1,234 steps/s"),
+    (56, "loss=0.250, val_mean_absolute_error=1.00"),
+    (42, "loss=0.250, val_mean_absolute_error=1.00"),
+    (41, "loss=0.250, val_mae=1.00, 1,234 steps/s"),
+    (40, "loss=0.250, val_mae=1.00"),
+    (26, "loss=0.250, val_mae=1.00"),
+    (25, "loss=0.250"), (12, "loss=0.250"), (11, ""), (-5, ""),
+])
+def test_numbers_beside_the_bar_are_whole(room, line):
+    logs = {"loss": 0.25, "val_mean_absolute_error": 1.0, "learning_rate": 0.1}
+    assert numbers(logs, "1,234 steps/s", room) == line
+    assert room is None or not line or len(line) + 2 <= room
 
 
 def test_no_threads_for_small_batches():
