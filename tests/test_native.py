@@ -57,14 +57,20 @@ def recurrent():
     return [layers.LSTM(9), layers.Dense(7)]
 
 
+def dropped():
+    return [layers.Dense(33, "relu"), layers.Dropout(0.4), layers.LayerNormalization(),
+            layers.GaussianNoise(0.1), layers.Dense(7)]
+
+
 def grouped():
     return [layers.DepthwiseConv2D(3, padding="same"), layers.Conv2D(12, 3, dilation_rate=2),
             layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(7)]
 
 
 NETS = {"mlp": (mlp, (11,)), "lenet": (lenet, (12, 8, 3)), "normalised": (normalised, (9, 7, 3)),
-        "recurrent": (recurrent, (5, 4)), "grouped": (grouped, (9, 9, 4))}
-WITHOUT_FALL_BACKS = ("mlp", "lenet", "recurrent")
+        "recurrent": (recurrent, (5, 4)), "grouped": (grouped, (9, 9, 4)),
+        "dropped": (dropped, (11,))}
+WITHOUT_FALL_BACKS = tuple(NETS)
 
 
 def trainer(build, shape, backend, batch, **options):

@@ -6,6 +6,8 @@ import math
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
+from .emit_normalization import NORMALIZATION
+from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
 from .view import View, contiguous
 
@@ -201,6 +203,26 @@ def _max_pool_gradient(program, node: Node):
     return True
 
 
+def _average_pool(program, node: Node):
+    x, out = node.inputs[0], node.outputs[0]
+    if x.dtype.name not in FLOATS:
+        return None
+    size = _sizes(node.settings["pool_size"], x.ndim - 2)
+    window = _window(program, x.shape[1:-1], size, node.settings, dilated=False)
+    program.core.average_pool(program.array(x), program.result(out), window, list(size))
+    return True
+
+
+def _average_pool_gradient(program, node: Node):
+    g, out = node.inputs[0], node.outputs[0]
+    if g.dtype.name not in FLOATS:
+        return None
+    size = _sizes(node.settings["pool_size"], g.ndim - 2)
+    window = _window(program, out.shape[1:-1], size, node.settings, dilated=False)
+    program.core.average_pool_gradient(program.array(g), program.result(out), window, list(size))
+    return True
+
+
 def _sizes(value, rank: int) -> tuple[int, ...]:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
@@ -220,19 +242,6 @@ def _reduce(kind: str, mean: bool = False):
         program.core.reduce(kind, program.whole(x), program.out(out).value, *split, scale, -1)
         return True
     return emit
-
-
-def _batch_sum(program, node: Node):
-    x, out = node.inputs[0], node.outputs[0]
-    if x.dtype.name not in FLOATS:
-        return None
-    axes = axes_of(node.settings["axes"], x.ndim)
-    split = _split(x.shape, axes)
-    weights = program.whole(node.inputs[1]) if len(node.inputs) > 1 else -1
-    if split is None or weights >= 0 and axes != (0,):
-        return None
-    program.core.reduce("sum", program.whole(x), program.out(out).value, *split, 1.0, weights)
-    return True
 
 
 def _split(shape, axes) -> tuple[int, int, int] | None:
@@ -313,11 +322,12 @@ EMIT = {
     "convolution_data_gradient": _convolution_data_gradient,
     "convolution_kernel_gradient": _convolution_kernel_gradient,
     "max_pool": _max_pool, "max_pool_gradient": _max_pool_gradient,
+    "average_pool": _average_pool, "average_pool_gradient": _average_pool_gradient,
     "sum": _reduce("sum"), "mean": _reduce("sum", mean=True), "max": _reduce("max"),
-    "min": _reduce("min"), "batch_sum": _batch_sum,
+    "min": _reduce("min"),
     "softmax": _rows("softmax"), "log_softmax": _rows("log_softmax"),
     "argmax": _rows("argmax"), "argmin": _rows("argmin"),
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_gradient": _cross_entropy_gradient,
-    "gather": _gather, "scatter_add": _scatter_add, **RECURRENT,
+    "gather": _gather, "scatter_add": _scatter_add, **NORMALIZATION, **RANDOM, **RECURRENT,
 }

@@ -3,11 +3,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "averages.hpp"
 #include "elementwise.hpp"
 #include "kernels.hpp"
+#include "normalization.hpp"
 #include "onednn.hpp"
 #include "primitives.hpp"
 #include "program.hpp"
+#include "random.hpp"
 #include "recurrent.hpp"
 
 namespace py = pybind11;
@@ -105,6 +108,14 @@ PYBIND11_MODULE(_core, m) {
       .def("max_pool_gradient", &add_max_pool_gradient)
       .def("gather", &add_gather)
       .def("scatter_add", &add_scatter_add)
+      .def("average_pool", &add_average_pool)
+      .def("average_pool_gradient", &add_average_pool_gradient)
+      .def("channel_sums", &add_channel_sums)
+      .def("batch_norm", &add_batch_norm)
+      .def("batch_norm_sums", &add_batch_norm_sums)
+      .def("layer_norm", &add_layer_norm)
+      .def("layer_norm_gradient", &add_layer_norm_gradient)
+      .def("random", &add_random)
       .def("lstm", &add_lstm)
       .def("lstm_gradient", &add_lstm_gradient)
       .def("gru", &add_gru)

@@ -1,6 +1,6 @@
 // exp, log, tanh and their kin in single precision, written so that loops over them vectorise.
 // NaN stays NaN, infinities and signed zeros come out as the C library's; errors stay below 2 ulp.
-// Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf), rederived reductions.
+// Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf, sinf), rederived reductions.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -95,6 +95,27 @@ inline float tanh(float x) {
   large = x < 0.0f ? -large : large;
   float result = a < 0.625f ? small : large;
   return x != x ? x : result;
+}
+
+// Sine and cosine of an angle up to some thousands: the quarter turn, then polynomials on +-pi/4.
+inline void sincos(float x, float& sine, float& cosine) {
+  float n = std::nearbyint(x * 0.636619772367581343f);
+  float r = x - n * 1.5703125f;
+  r = r - n * 4.837512969970703125e-4f;
+  r = r - n * 7.54978995489188216e-8f;
+  float z = r * r;
+  float s = -1.9515295891e-4f;
+  s = s * z + 8.3321608736e-3f;
+  s = s * z - 1.6666654611e-1f;
+  s = s * z * r + r;
+  float c = 2.443315711809948e-5f;
+  c = c * z - 1.388731625493765e-3f;
+  c = c * z + 4.166664568298827e-2f;
+  c = c * z * z - 0.5f * z + 1.0f;
+  int32_t quarter = static_cast<int32_t>(n);
+  float a = quarter & 1 ? c : s, b = quarter & 1 ? s : c;
+  sine = quarter & 2 ? -a : a;
+  cosine = (quarter + 1) & 2 ? -b : b;
 }
 
 }  // namespace gradatim::math

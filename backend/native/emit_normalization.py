@@ -1,0 +1,74 @@
+"""Normalisation and weighted sums over samples for the core."""
+from __future__ import annotations
+
+from ..spec import axes_of
+from ..tensor import Node
+
+FLOATS = ("float32", "float64")
+
+
+def _fits(node: Node) -> bool:
+    return node.specs[0].dtype.name in FLOATS
+
+
+def _rows(x) -> tuple[int, int]:
+    """Rows of channels."""
+    return x.spec.size // x.shape[-1], x.shape[-1]
+
+
+def _batch_norm(program, node: Node):
+    if not _fits(node):
+        return None
+    program.core.batch_norm(*map(program.whole, node.inputs), program.out(node.outputs[0]).value,
+                            *_rows(node.inputs[0]), node.settings["epsilon"])
+    return True
+
+
+def _batch_norm_sums(program, node: Node):
+    if not _fits(node):
+        return None
+    program.core.batch_norm_sums(*map(program.whole, node.inputs),
+                                 *(program.out(t).value for t in node.outputs),
+                                 *_rows(node.inputs[0]))
+    return True
+
+
+def _layer_norm(program, node: Node):
+    if not _fits(node):
+        return None
+    x, *vectors = node.inputs
+    values = [*map(program.whole, vectors), -1, -1][:2]
+    program.core.layer_norm(program.whole(x), *values, program.out(node.outputs[0]).value,
+                            *_rows(x), node.settings["epsilon"])
+    return True
+
+
+def _layer_norm_gradient(program, node: Node):
+    if not _fits(node):
+        return None
+    program.core.layer_norm_gradient(*map(program.whole, node.inputs),
+                                     program.out(node.outputs[0]).value, *_rows(node.inputs[0]),
+                                     node.settings["epsilon"])
+    return True
+
+
+def _batch_sum(program, node: Node):
+    """Leading axes: rows of what is kept, each weighted by its sample."""
+    x, *weights = node.inputs
+    axes = axes_of(node.settings["axes"], x.ndim)
+    if not _fits(node) or axes != tuple(range(len(axes))):
+        return None
+    channels = node.specs[0].size
+    rows = x.spec.size // channels
+    value, out = program.whole(x), program.out(node.outputs[0]).value
+    weighted = program.whole(weights[0]) if weights else -1
+    if rows == x.shape[0] or channels == 1 and not weights:
+        program.core.reduce("sum", value, out, 1, rows, channels, 1.0, weighted)
+    else:
+        program.core.channel_sums(value, weighted, out, rows, channels, rows // x.shape[0])
+    return True
+
+
+NORMALIZATION = {"batch_norm": _batch_norm, "batch_norm_sums": _batch_norm_sums,
+                 "layer_norm": _layer_norm, "layer_norm_gradient": _layer_norm_gradient,
+                 "batch_sum": _batch_sum}
