@@ -22,6 +22,9 @@ def breakdown(workload: str, runs: int = 20, quick: bool = False) -> list[dict]:
     work = WORKLOADS[workload].small() if quick else WORKLOADS[workload]
     trainer, _, batches = training_parts(work._replace(steps=1))
     function = trainer.training_function(batches[0])[0]
+    if not hasattr(function.program, "timed"):
+        raise SystemExit(f"the backend {function.backend.name} has no steps to time; "
+                         "`gradatim info` says why the native one is missing")
     state = [v.storage for v in function.graph.variables]
     steps = function.program.timed(state, feeds_of(batches[0]), runs)
     whole = sum(seconds for *_, seconds in steps)

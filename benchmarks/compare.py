@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> dict:
         if library.missing:
             say(f"{name} is left out: {library.missing}")
             record.setdefault("left_out", {})[name] = library.missing
+            library.close()
         else:
             libraries.append(library)
     record["versions"] = {b.name: b.version for b in libraries}

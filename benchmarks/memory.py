@@ -21,6 +21,7 @@ def peak(name: str, python: str, variant: str, threads: int, quick: bool) -> flo
     library = Library(name, python, threads)
     if library.missing:
         say(f"{name} is left out: {library.missing}")
+        library.close()
         return None
     told = library.ask(do="prepare", workload=WORKLOAD, variant=variant, quick=quick)
     if "error" not in told:

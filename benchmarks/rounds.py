@@ -23,7 +23,10 @@ def environment(threads: int, isa: str | None = None) -> dict[str, str]:
     """The environment of every library's process."""
     counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
                            str(threads))
-    return {**os.environ, **counts, **ISA.get(isa or "", {})}
+    held = dict(ISA.get(isa or "", {}))
+    if "XLA_FLAGS" in held:
+        held["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {held['XLA_FLAGS']}".strip()
+    return {**os.environ, **counts, **held}
 
 
 def say(*words) -> None:
@@ -38,9 +41,10 @@ class Library:
         self.name, self.variants, self.missing = name, [], None
         self.command = [python, "-m", "benchmarks.worker", name, "--threads", str(threads)]
         self.environment = environment(threads, isa)
+        self.complaints = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             self.command, cwd=ROOT, env=self.environment, text=True, bufsize=1,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=tempfile.TemporaryFile())
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints)
         hello = self._answer()
         self.missing = hello.get("missing") or hello.get("error")
         self.variants, self.version = hello.get("variants", []), hello.get("version", "")
@@ -51,13 +55,17 @@ class Library:
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            return {"error": "the process has ended"}
+        except BrokenPipeError:
+            pass                        # it has ended; reading finds that out and says why
         return self._answer()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
-        return json.loads(line) if line else {"error": "the process has ended"}
+        if line:
+            return json.loads(line)
+        self.complaints.seek(0)
+        last = self.complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+        return {"error": f"the process has ended: {' '.join(last)}"[:300]}
 
     def fresh(self, path: str, epochs: int) -> dict:
         """Seconds of a whole process that trains once."""
@@ -69,8 +77,13 @@ class Library:
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass                        # it ended before it took the last request
         self.process.wait()
+        self.process.stdout.close()
+        self.complaints.close()
 
 
 def measure(name: str, libraries: list[Library], rounds: int, quick: bool,
@@ -115,7 +128,7 @@ def fresh_processes(work: Workload, libraries: list[Library], rounds: int,
     data = load_digits()
     X, y = (data.images / 16).astype("float32").reshape(-1, *work.shape), data.target
     keep = 64 if quick else len(X)
-    able = [b for b in libraries if b.name not in ("scikit-learn", "onnxruntime")]
+    able = [b for b in libraries if b.name == "gradatim" or b.name in work.targets]
     times: dict = {(b.name, ""): [] for b in able}
     facts: dict = {}
     with tempfile.TemporaryDirectory() as folder:
