@@ -1,13 +1,18 @@
-"""What several test files need: the folder of real data sets."""
+"""What several test files need: threads and signals as they expect, and the real data sets."""
 import os
+import signal
+from pathlib import Path
+
+import pytest
 
 # Workers of a parallel run share the cores: with threads of their own each they would only wait.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
-from pathlib import Path
 
-import pytest
+# A shell starts what runs in its background deaf to Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

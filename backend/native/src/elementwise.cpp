@@ -195,6 +195,7 @@ void load(char* d, const char* base, size_t width, const std::vector<int64_t>& s
     const char* s = base + at * static_cast<int64_t>(width);
     if (width == 4) gather_run((int32_t*)d, (const int32_t*)s, stride, run);
     else if (width == 8) gather_run((int64_t*)d, (const int64_t*)s, stride, run);
+    else if (width == 2) gather_run((int16_t*)d, (const int16_t*)s, stride, run);
     else gather_run((uint8_t*)d, (const uint8_t*)s, stride, run);
     d += run * width;
     n -= run;

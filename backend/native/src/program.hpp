@@ -9,7 +9,8 @@
 
 namespace gradatim {
 
-enum class DType : uint8_t { Bool, U8, I32, U32, I64, F32, F64 };
+// Half precision is only carried from one step of the reference to the next.
+enum class DType : uint8_t { Bool, U8, I32, U32, I64, F16, F32, F64 };
 
 size_t size_of(DType dtype);
 DType dtype_of(const std::string& name);
