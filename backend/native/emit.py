@@ -6,6 +6,7 @@ import math
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
+from .emit_moving import MOVING, split
 from .emit_normalization import NORMALIZATION
 from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
@@ -71,7 +72,7 @@ def _same(program, node: Node):
 
 VIEWS = {"reshape": _reshape, "expand_dims": _reshape, "squeeze": _reshape,
          "transpose": _transpose, "broadcast_to": _broadcast, "broadcast_like": _broadcast,
-         "slice": _slice, "flip": _flip, "copy": _same, "stop_gradient": _same}
+         "slice": _slice, "split": split, "flip": _flip, "copy": _same, "stop_gradient": _same}
 
 
 # ---- products ----------------------------------------------------------------------------------
@@ -261,9 +262,9 @@ def _rows(kind: str):
     def emit(program, node: Node):
         x = node.inputs[0]
         axes = axes_of(node.settings["axis"], x.ndim)
-        if x.dtype.name not in FLOATS or axes != (x.ndim - 1,):
+        if x.dtype.name not in FLOATS or not axes or axes != tuple(range(axes[0], x.ndim)):
             return None
-        n = x.shape[-1]
+        n = math.prod(x.shape[axes[0]:])
         program.core.rows(kind, program.whole(x), program.out(node.outputs[0]).value,
                           x.spec.size // n, n)
         return True
@@ -326,8 +327,10 @@ EMIT = {
     "sum": _reduce("sum"), "mean": _reduce("sum", mean=True), "max": _reduce("max"),
     "min": _reduce("min"),
     "softmax": _rows("softmax"), "log_softmax": _rows("log_softmax"),
+    "logsumexp": _rows("logsumexp"),
     "argmax": _rows("argmax"), "argmin": _rows("argmin"),
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_gradient": _cross_entropy_gradient,
-    "gather": _gather, "scatter_add": _scatter_add, **NORMALIZATION, **RANDOM, **RECURRENT,
+    "gather": _gather, "scatter_add": _scatter_add,
+    **MOVING, **NORMALIZATION, **RANDOM, **RECURRENT,
 }

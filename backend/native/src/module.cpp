@@ -6,6 +6,7 @@
 #include "averages.hpp"
 #include "elementwise.hpp"
 #include "kernels.hpp"
+#include "moving.hpp"
 #include "normalization.hpp"
 #include "onednn.hpp"
 #include "primitives.hpp"
@@ -115,6 +116,14 @@ PYBIND11_MODULE(_core, m) {
       .def("batch_norm_sums", &add_batch_norm_sums)
       .def("layer_norm", &add_layer_norm)
       .def("layer_norm_gradient", &add_layer_norm_gradient)
+      .def("move", &add_move)
+      .def("fill", &add_fill)
+      .def("cumsum", &add_cumsum)
+      .def("take_along", &add_take_along)
+      .def("put_along", &add_put_along)
+      .def("one_hot", &add_one_hot)
+      .def("sequence_mask", &add_sequence_mask)
+      .def("reverse_sequence", &add_reverse_sequence)
       .def("random", &add_random)
       .def("lstm", &add_lstm)
       .def("lstm_gradient", &add_lstm_gradient)
