@@ -221,13 +221,15 @@ struct Chain {
   std::vector<Operand> inputs, outputs;
   std::vector<size_t> input_width, output_width;
   std::vector<char> direct;                        // inputs read where they lie
+  std::vector<char> steady;                        // inputs that are the same in every block
+  int64_t block = BLOCK;                           // elements at a time
   std::vector<int> input_register, output_register;
   std::vector<std::pair<int, std::pair<DType, double>>> fills;
   std::vector<Planned> code;
   int registers;
 
   void run(char* const* at) const {
-    int64_t blocks = (size + BLOCK - 1) / BLOCK;
+    int64_t blocks = (size + block - 1) / block;
     int64_t grain = std::max<int64_t>(1, 16384 / BLOCK / std::max<size_t>(1, code.size() / 4));
     parallel(blocks, grain, [&](int64_t begin, int64_t end) { this->blocks(at, begin, end); });
   }
@@ -241,21 +243,21 @@ struct Chain {
     char* where[256];
     for (int r = 0; r < registers; r++) where[r] = own[r] = first + size_t(r) * BLOCK * 8;
     for (auto& [r, filling] : fills) fill(own[r], filling.first, filling.second, BLOCK);
-    for (size_t i = 0; i < inputs.size(); i++)      // a single number is spread out once
-      if (all_zero(walk.strides[i])) {
-        std::vector<int64_t> one{BLOCK}, zero{0};
-        load(own[input_register[i]], at[inputs[i].value] + inputs[i].offset * input_width[i],
-             input_width[i], one, zero, 0, BLOCK);
-      }
-    for (int64_t block = begin; block < end; block++) {
-      int64_t start = block * BLOCK;
-      int n = static_cast<int>(std::min<int64_t>(BLOCK, size - start));
+    auto read = [&](size_t i, int64_t start, int64_t n) {
+      load(own[input_register[i]], at[inputs[i].value] + inputs[i].offset * input_width[i],
+           input_width[i], walk.shape, walk.strides[i], start, n);
+    };
+    for (size_t i = 0; i < inputs.size(); i++)
+      if (steady[i]) read(i, 0, std::min(block, size));
+    for (int64_t number = begin; number < end; number++) {
+      int64_t start = number * block;
+      int n = static_cast<int>(std::min<int64_t>(block, size - start));
       for (size_t i = 0; i < inputs.size(); i++) {
-        const char* base = at[inputs[i].value] + inputs[i].offset * input_width[i];
         if (direct[i])
-          where[input_register[i]] = const_cast<char*>(base) + start * input_width[i];
-        else if (!all_zero(walk.strides[i]))
-          load(own[input_register[i]], base, input_width[i], walk.shape, walk.strides[i], start, n);
+          where[input_register[i]] = at[inputs[i].value] +
+                                     (inputs[i].offset + start) * input_width[i];
+        else if (!steady[i])
+          read(i, start, n);
       }
       for (const Planned& p : code)
         p.kernel(where[p.dst], where[p.a], where[p.b], where[p.c], n);
@@ -263,10 +265,6 @@ struct Chain {
         std::memcpy(at[outputs[i].value] + (outputs[i].offset + start) * output_width[i],
                     where[output_register[i]], n * output_width[i]);
     }
-  }
-
-  static bool all_zero(const std::vector<int64_t>& strides) {
-    return std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
   }
 };
 
@@ -315,7 +313,16 @@ void add_elementwise(Program& program, std::string name, std::vector<int64_t> sh
   }
   for (size_t i = 0; i < inputs.size(); i++) {
     auto& s = chain.walk.strides[i];
-    chain.direct.push_back(s.size() == 1 && s[0] == 1);
+    bool in_order = !s.empty() && s.back() == 1;
+    for (size_t axis = 1; axis < s.size(); axis++)
+      in_order = in_order && s[axis - 1] == s[axis] * chain.walk.shape[axis];
+    chain.direct.push_back(in_order);
+    // A single number, or one for each entry of a short last axis: blocks hold whole periods.
+    bool outer = std::all_of(s.begin(), s.end() - !s.empty(), [](int64_t n) { return n == 0; });
+    chain.steady.push_back(outer && (s.empty() || s.back() == 0 ||
+                                     (s.size() > 1 && chain.walk.shape.back() <= BLOCK / 4)));
+    if (chain.steady[i] && !s.empty() && s.back())
+      chain.block = BLOCK / chain.walk.shape.back() * chain.walk.shape.back();
   }
   chain.inputs = std::move(inputs);
   chain.outputs = std::move(outputs);
