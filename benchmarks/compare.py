@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from .rounds import ISA, Library, measure, say
-from .table import OURS, summary, text
+from .table import OURS, summary, text, verdict
 from .worker import ENGINES
 from .workloads import WORKLOADS
 
@@ -53,16 +53,24 @@ def main(arguments: list[str] | None = None) -> dict:
         add_facts(row, facts, ceilings)
         if name == "resnet20-128" and "share_of_ceiling" in row:
             row["share_met"] = row["share_of_ceiling"] >= RESNET_SHARE
-        say(f"  {time.perf_counter() - begin:.0f} s")
+        if options.json:
+            keep(record | {"results": results}, options.json)       # a run that is cut short counts
+        said = "; ".join(verdict(v) for v in row["verdicts"])
+        say(f"  {said} ({time.perf_counter() - begin:.0f} s)")
     for library in libraries:
         library.close()
     record |= {"results": results, "load_after": os.getloadavg()}
     show(record)
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
+        keep(record, options.json)
     return record
+
+
+def keep(record: dict, path: str) -> None:
+    """Write the figures to a file."""
+    with open(path, "w") as file:
+        json.dump(record, file, indent=1)
+        file.write("\n")
 
 
 def parsed(arguments) -> argparse.Namespace:

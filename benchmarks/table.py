@@ -72,7 +72,7 @@ def verdict(found: dict) -> str:
         return f"at most {found['target']:g} ms: {word}"
     if found["reached"] is None:
         return f"{found['target']:g}x {found['against'] or 'the fastest peer'}: {word}"
-    return f"{found['reached']:.2f}x {found['against']}, target {found['target']:g}x: {word}"
+    return f"{found['reached']:.4g}x {found['against']}, target {found['target']:g}x: {word}"
 
 
 def milliseconds(value: float) -> str:

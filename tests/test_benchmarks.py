@@ -31,9 +31,9 @@ def test_the_fastest_variant_and_the_median_of_ratios():
 
 
 @pytest.mark.parametrize("targets, words", [
-    ({"fastest": 2.5}, "2.50x PyTorch, target 2.5x: met"),
-    ({"fastest": 2.6}, "2.50x PyTorch, target 2.6x: SHORT"),
-    ({"Keras-JAX": 4.0}, "4.50x Keras-JAX, target 4x: met"),
+    ({"fastest": 2.5}, "2.5x PyTorch, target 2.5x: met"),
+    ({"fastest": 2.6}, "2.5x PyTorch, target 2.6x: SHORT"),
+    ({"Keras-JAX": 4.0}, "4.5x Keras-JAX, target 4x: met"),
     ({"onnxruntime": 0.9}, "0.9x onnxruntime: not measured"),
     ({"limit": 2.0}, "at most 2 ms: met"),
     ({"limit": 1.9}, "at most 1.9 ms: SHORT"),
