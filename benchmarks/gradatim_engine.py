@@ -93,7 +93,10 @@ class Engine:
         round_of = steps if work.lengths else fit
         round_of()
         plan = compute.plan()
-        return round_of, {"flops": plan.flops, "fall_backs": list(plan.fall_backs)}
+        facts = {"fall_backs": list(plan.fall_backs)}
+        if not work.lengths:            # a plan counts padded steps, too, which may be passed over
+            facts["flops"] = plan.flops
+        return round_of, facts
 
     def infer(self, work):
         """A compiled forward pass."""
