@@ -20,8 +20,8 @@ def part(view: View, starts, shape, steps=None) -> View:
 
 def _move(program, name: str, view: View, to: View) -> None:
     """Copy a view's elements into another of the same shape."""
-    core = program.backend.core
-    program.core.move(name, list(to.shape), view.operand(core, to.shape), to.operand(core, to.shape))
+    core, shape = program.backend.core, to.shape
+    program.core.move(name, list(shape), view.operand(core, shape), to.operand(core, shape))
 
 
 # ---- joining and parting -----------------------------------------------------------------------

@@ -198,9 +198,11 @@ void rows_of(const std::string& kind, const char* x_, char* out_, int64_t rows, 
       if (kind == "softmax") softmax_row(row, out + r * n, n);
       else if (kind == "logsumexp") out[r] = logsumexp_row(row, n, scratch.data());
       else if (kind == "log_softmax") {
-        T total = logsumexp_row(row, n, scratch.data());
-        bool masked = total == -std::numeric_limits<T>::infinity();
-        for (int64_t i = 0; i < n; i++) out[r * n + i] = masked ? total : row[i] - total;
+        // The largest entry goes first: near it, a row's own total would cancel the digits.
+        T top = largest(row, n), rest = 0;
+        bool masked = top == -std::numeric_limits<T>::infinity();
+        if (!std::isinf(top)) rest = std::log(exp_shifted(scratch.data(), row, top, n));
+        for (int64_t i = 0; i < n; i++) out[r * n + i] = masked ? top : row[i] - top - rest;
       } else {
         reinterpret_cast<int64_t*>(out_)[r] = arg_row(row, n, kind == "argmax");
       }
