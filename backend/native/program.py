@@ -212,8 +212,7 @@ class NativeProgram(Program):
                 s.size for s in (*node.specs, *(t.spec for t in node.inputs))):
             if node.op.name in VIEWS:
                 made = VIEWS[node.op.name](self, node)
-            elif node.op.name in EMIT and (self.communicator is None or
-                                           node.op.name not in ("all_reduce",)):
+            elif node.op.name in EMIT:
                 made = EMIT[node.op.name](self, node)
         if made is None:
             self._reference(node)
