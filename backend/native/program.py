@@ -33,6 +33,10 @@ class NativeProgram(Program):
         self._bind_leaves()
         self._compile()
         self.fall_backs = tuple(self._fall_backs)
+        # NumPy's threads and ours would wait for each other: where the reference has heavy work,
+        # the steps between it take one thread.
+        heavy = any(node.op.flops is not None for _, node, *_ in self._python)
+        self._threads = 1 if heavy else 0
 
     # ---- compiling -----------------------------------------------------------------------------
 
@@ -234,11 +238,11 @@ class NativeProgram(Program):
         at = 0
         for step, node, inputs, outputs in self._python:
             if step > at:
-                call.run(at, step)
+                call.run(at, step, self._threads)
             self._compute(call, node, inputs, outputs)
             at = step + 1
         if at < self._steps:
-            call.run(at, self._steps)
+            call.run(at, self._steps, self._threads)
         for (i, _, _), array in zip(self._updates, fresh):
             state[i] = array
         return results
@@ -254,7 +258,7 @@ class NativeProgram(Program):
                 if step in python:
                     self._compute(call, *python[step])
                 else:
-                    call.run(step, step + 1)
+                    call.run(step, step + 1, self._threads)
                 times[run, step] = perf_counter() - begin
         return [(name, flops, seconds) for (name, flops, _), seconds in
                 zip(self.core.steps, np.median(times, axis=0).tolist())]
