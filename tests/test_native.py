@@ -158,6 +158,50 @@ def test_whole_sequences_and_their_gradients(name, gates, states, settings, reve
         assert np.linalg.norm(got - right) <= 1e-5 * np.linalg.norm(right)
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (33, 5, 7), (4100, 3), (300, 256)])
+def test_random_numbers_are_those_of_the_reference(shape):
+    x = gt.placeholder(shape)
+    counters = [gt.placeholder((), "int64") for _ in range(3)]
+    wanted = [gt.random_bits(*counters, shape=shape, stream=5),
+              gt.random_uniform(*counters, shape=shape, stream=5, low=-1.5, high=0.3),
+              gt.dropout_mask(x, *counters, rate=0.3, stream=9),
+              gt.normal_like(x, *counters, stream=4, stddev=0.2)]
+    draw, expected = (gt.function([x, *counters], wanted, backend=b)
+                      for b in ("native", "reference"))
+    assert draw.plan().fall_backs == ()
+    for numbers in ((7, 3, 2), (-2 ** 40 - 12345, 2 ** 33 + 5, 123456789)):
+        arrays = np.zeros(shape, "f"), *numbers
+        *same, near = zip(draw(*arrays), expected(*arrays))
+        for got, right in same:
+            np.testing.assert_array_equal(got, right)
+        np.testing.assert_allclose(*near, atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [-5, 4])
+@pytest.mark.parametrize("name", ["take_along", "put_along"])
+def test_a_position_outside_the_axis_raises(name, index):
+    x, i, v = gt.placeholder((2, 4)), gt.placeholder((2, 1), "int64"), gt.placeholder((2, 1))
+    result = gt.take_along(x, i) if name == "take_along" else gt.put_along(i, v, x)
+    f = gt.function([x, i, v], result, backend="native")
+    with pytest.raises(IndexError, match="out of range"):
+        f(np.zeros((2, 4)), np.full((2, 1), index), np.zeros((2, 1)))
+
+
+def test_chains_with_broadcast_operands_beside_whole_ones():
+    """Last axes that do not divide a block, and broadcasts along every axis."""
+    rng = np.random.default_rng(0)
+    for shape in ((9, 7, 5, 13), (70, 1, 33), (3, 1200)):
+        a = rng.standard_normal(shape).astype("f")
+        parts = [rng.standard_normal([n if i == axis else 1 for i, n in enumerate(shape)])
+                 .astype("f") for axis in range(len(shape))]
+        x, *others = (gt.placeholder(b.shape) for b in (a, *parts))
+        total, expected = x, a
+        for t, b in zip(others, parts):
+            total, expected = total * t + t, expected * b + b
+        f = gt.function([x, *others], total, backend="native")
+        np.testing.assert_allclose(f(a, *parts), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_fall_backs_are_listed():
     x = gt.placeholder((3, 4))
     step = gt.function([x], gt.prod(x, axis=1), backend="native")

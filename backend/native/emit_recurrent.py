@@ -5,7 +5,7 @@ from ..tensor import Node
 from .view import View, contiguous
 
 
-def _emit(program, node: Node, count: int):
+def _prepared(program, node: Node, count: int):
     """Inputs from ``x`` on with None for what is left out, and the core's Sequences; or None."""
     inputs = [*node.inputs, None, None, None]
     x, lengths = inputs[count], inputs[count + 4]
@@ -52,9 +52,9 @@ def _project(program, x, kernel, bias: int, out: int) -> None:
 
 def _first_row(program, bias) -> int:
     """The first row of a bias (2, n), as a value of its own."""
-    view = View(program.whole(bias), 0, bias.shape[1:], contiguous(bias.shape[1:]))
-    fresh = program.new(type(bias.spec)(bias.shape[1:], bias.dtype))
-    program._copy_view(view, fresh, type(bias.spec)(bias.shape[1:], bias.dtype))
+    row = bias.spec.like(*bias.shape[1:])
+    fresh = program.new(row)
+    program._copy_view(View(program.whole(bias), 0, row.shape, contiguous(row.shape)), fresh, row)
     return fresh.value
 
 
@@ -63,7 +63,7 @@ def _results(program, node: Node) -> list[int]:
 
 
 def _lstm(program, node: Node):
-    found = _emit(program, node, 0)
+    found = _prepared(program, node, 0)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, c0, *_), data = found
@@ -75,7 +75,7 @@ def _lstm(program, node: Node):
 
 
 def _gru(program, node: Node):
-    found = _emit(program, node, 0)
+    found = _prepared(program, node, 0)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, *_), data = found
@@ -89,7 +89,7 @@ def _gru(program, node: Node):
 
 
 def _simple_rnn(program, node: Node):
-    found = _emit(program, node, 0)
+    found = _prepared(program, node, 0)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, *_), data = found
@@ -125,7 +125,7 @@ def _sum_of_rows(program, dz: int, outer: int, rows: int, width: int, out) -> No
 
 
 def _lstm_gradient(program, node: Node):
-    found = _emit(program, node, 6)
+    found = _prepared(program, node, 6)
     if found is None:
         return None
     (dy, dh, dc, outputs, gates, cells, x, kernel, recurrent, _, lengths, h0, c0, *_), data = found
@@ -145,7 +145,7 @@ def _lstm_gradient(program, node: Node):
 
 
 def _gru_gradient(program, node: Node):
-    found = _emit(program, node, 5)
+    found = _prepared(program, node, 5)
     if found is None:
         return None
     (dy, dh, outputs, gates, inner, x, kernel, recurrent, _, lengths, h0, *_), data = found
@@ -173,7 +173,7 @@ def _gru_gradient(program, node: Node):
 
 
 def _simple_rnn_gradient(program, node: Node):
-    found = _emit(program, node, 3)
+    found = _prepared(program, node, 3)
     if found is None:
         return None
     (dy, dh, outputs, x, kernel, recurrent, _, lengths, h0, *_), data = found

@@ -74,12 +74,15 @@ template <class T> void spread(const Windows& w, const T* g, T* out) {
     for (int64_t b = begin; b < end; b++)
       for (int64_t oy = 0; oy < w.y.out; oy++)
         w.each(oy, [&](int64_t to, int64_t from, double share) {
-          add_scaled(out + b * image + to, g + b * pooled + from, static_cast<T>(share), w.channels);
+          add_scaled(out + b * image + to, g + b * pooled + from, static_cast<T>(share),
+                     w.channels);
         });
   });
 }
 
-template <class T> T* pointer(char* const* at, int value) { return reinterpret_cast<T*>(at[value]); }
+template <class T> T* pointer(char* const* at, int value) {
+  return reinterpret_cast<T*>(at[value]);
+}
 
 }  // namespace
 

@@ -5,7 +5,8 @@
 namespace gradatim {
 
 // Padding counts neither in the sum nor in the number of elements.
-void add_average_pool(Program& program, Array x, Array out, Window window, std::vector<int64_t> size);
+void add_average_pool(Program& program, Array x, Array out, Window window,
+                      std::vector<int64_t> size);
 void add_average_pool_gradient(Program& program, Array g, Array out, Window window,
                                std::vector<int64_t> size);
 

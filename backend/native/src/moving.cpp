@@ -15,7 +15,8 @@ struct Axis {
 };
 
 // Axes of length 1 left out, and neighbours joined that lie without a gap on both sides.
-std::vector<Axis> joined(const std::vector<int64_t>& shape, const Operand& from, const Operand& to) {
+std::vector<Axis> joined(const std::vector<int64_t>& shape, const Operand& from,
+                         const Operand& to) {
   std::vector<Axis> axes;
   for (size_t i = 0; i < shape.size(); i++) {
     if (shape[i] == 1) continue;
@@ -72,7 +73,9 @@ template <class Body> void by_type(DType dtype, const Body& body) {
   }
 }
 
-template <class T> T* pointer(char* const* at, int value) { return reinterpret_cast<T*>(at[value]); }
+template <class T> T* pointer(char* const* at, int value) {
+  return reinterpret_cast<T*>(at[value]);
+}
 
 int64_t checked(int64_t index, int64_t n) {
   if (index < -n || index >= n)

@@ -1,4 +1,4 @@
-// Steps that move elements and compute next to nothing: copies of parts, rows and entries by number.
+// Steps that move elements and compute next to nothing: copies of parts, entries by number.
 #pragma once
 #include "elementwise.hpp"
 #include "program.hpp"
@@ -12,8 +12,8 @@ void add_fill(Program& program, int out, double number);
 // x (outer, n, inner) -> sums up to each entry along n, or from each on.
 void add_cumsum(Program& program, int x, int out, int64_t outer, int64_t n, int64_t inner,
                 bool reverse);
-// indices (outer, m, inner) int64 along the middle axis of x (outer, n, inner). Numbers out of range
-// raise when the program runs.
+// indices (outer, m, inner) int64 along the middle axis of x (outer, n, inner). Numbers out of
+// range raise when the program runs.
 void add_take_along(Program& program, int x, int indices, int out, int64_t outer, int64_t n,
                     int64_t m, int64_t inner);
 // The values (outer, m, inner) added up at their places in zeros (outer, n, inner).

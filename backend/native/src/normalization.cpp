@@ -104,8 +104,8 @@ template <class T> struct Pointers {
 
 // Adds a step whose body is written once for float and double.
 template <class Body>
-void typed_step(Program& program, const std::string& name, int x, std::vector<int> uses, double flops,
-                const Body& body) {
+void typed_step(Program& program, const std::string& name, int x, std::vector<int> uses,
+                double flops,                 const Body& body) {
   uses.erase(std::remove(uses.begin(), uses.end(), -1), uses.end());
   bool wide = program.at(x).dtype == DType::F64;
   program.step(name, uses, [=](char* const* at) {
@@ -124,7 +124,8 @@ void add_channel_sums(Program& program, int x, int weights, int out, int64_t row
     int64_t group = rows_at_once(channels);
     auto found = sums<T>(rows, channels, 1, [&](T* part, int64_t from, int64_t to) {
       while (from < to) {
-        int64_t sample = from / repeat, end = weights < 0 ? to : std::min(to, (sample + 1) * repeat);
+        int64_t sample = from / repeat;
+        int64_t end = weights < 0 ? to : std::min(to, (sample + 1) * repeat);
         T w = weights < 0 ? T(1) : use(weights)[sample];
         for (; from < end; from += group)
           add_weighted(part, use(x) + from * channels, w, std::min(group, end - from) * channels);

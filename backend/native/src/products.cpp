@@ -85,11 +85,9 @@ struct Choice {
 };
 
 const Choice& choice() {
-  static const Choice one = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
-      ? Choice{rows_v4, 32}
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? Choice{rows_v3, 16}
-                                                                       : Choice{rows_any, 8};
+  static const Choice one = __builtin_cpu_supports("x86-64-v4") ? Choice{rows_v4, 32}
+                          : __builtin_cpu_supports("x86-64-v3") ? Choice{rows_v3, 16}
+                                                                : Choice{rows_any, 8};
   return one;
 }
 

@@ -141,7 +141,8 @@ void fill(Kind kind, const Key& key, uint64_t first, T* out, int64_t size, doubl
       if (!whole) std::memcpy(out + at, made + lead, n * sizeof(T));
       if constexpr (!std::is_integral_v<T>) {
         if (kind == Kind::Normal && (a != 0 || b != 1))
-          for (int64_t i = at; i < at + n; i++) out[i] = out[i] * static_cast<T>(b) + static_cast<T>(a);
+          for (int64_t i = at; i < at + n; i++)
+            out[i] = out[i] * static_cast<T>(b) + static_cast<T>(a);
       }
     }
   });

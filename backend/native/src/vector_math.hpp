@@ -1,6 +1,6 @@
 // exp, log, tanh and their kin in single precision, written so that loops over them vectorise.
 // NaN stays NaN, infinities and signed zeros come out as the C library's; errors stay below 2 ulp.
-// Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf, sinf), rederived reductions.
+// Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf, sinf); own reductions.
 #pragma once
 #include <cmath>
 #include <cstdint>
