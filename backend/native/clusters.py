@@ -64,17 +64,21 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]
         for t in node.inputs:
             users.setdefault(t, []).append(node)
     kept = {*graph.outputs, *graph.updates.values(), *graph.inputs}
-    fused: dict[Node, list[Node]] = {}
+    fused: dict[Node, tuple[list[Node], Node]] = {}      # and at which of them its step is made
     for node in graph.steps:
-        for pattern in (_with_bias, _with_bias_gradient):
+        # A product waits for a bias that is computed: nothing else reads it before the sum.
+        for pattern, place in ((_with_bias, max), (_with_bias_gradient, min)):
             nodes = pattern(node, users, kept)
-            if nodes and not any(n in fused for n in nodes) and _ready(nodes, plan.place):
-                fused.update((n, nodes) for n in nodes)
+            if nodes and not any(n in fused for n in nodes) and (
+                    place is max or _ready(nodes, plan.place)):
+                at = place(nodes, key=plan.place.__getitem__)
+                fused.update((n, (nodes, at)) for n in nodes)
     chains: dict[tuple, Cluster] = {}          # the latest of each shape
     for node in graph.steps:
         if node in fused:
-            if node not in plan.of:
-                plan.make("fused", fused[node])
+            nodes, at = fused[node]
+            if node is at:
+                plan.make("fused", nodes)
             continue
         if not elementwise(node):
             plan.make("single", [node])
@@ -129,7 +133,7 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
         return None
     add = users[out][0]
     if add.op.name != "add" or add.inputs[0] is not out or add.specs[0] != out.spec or \
-            add.inputs[1].shape != out.shape[-1:] or add.inputs[1].node.inputs:
+            add.inputs[1].shape != out.shape[-1:]:
         return None
     total = add.outputs[0]
     after = users.get(total, ())

@@ -5,17 +5,24 @@ from typing import Sequence
 
 from ..errors import unknown_name
 from ..graph import Graph
+from .algebra import algebra
 from .common import common
 from .dead import dead
 from .fold import fold
+from .fold_batch_norm import fold_batch_norm
+from .fuse import fuse
 from .memory import memory
+from .relu_after_pool import relu_after_pool
 from .report import Report
 from .shapes import shapes
 from .single_device import single_device
 
-PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "fold": fold,
-          "common": common, "memory": memory}
-DEFAULT = tuple(PASSES)
+PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
+          "algebra": algebra, "fuse": fuse, "relu_after_pool": relu_after_pool,
+          "fold_batch_norm": fold_batch_norm, "fold": fold, "memory": memory}
+# Equations are found where equal nodes are one node; what they and folding make may be equal anew.
+DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
+           "relu_after_pool", "fold_batch_norm", "fold", "common", "memory")
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:
@@ -26,7 +33,7 @@ def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list
     >>> import gradatim as gt
     >>> from gradatim.backend.passes import optimize
     >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
-    >>> print(reports[3])
+    >>> print(reports[9])
     fold: 5 nodes -> 3
       constant  2 -> 1
       multiply  1 -> 0
