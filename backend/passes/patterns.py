@@ -65,10 +65,10 @@ class Equations:
             now = node if same else node.with_inputs(inputs)
             for _ in range(ATTEMPTS):
                 better = self._better(now, cut)
-                if better is None or better in cut:
+                if better is None:
                     break
                 now = better.node
-                if len(now.outputs) > 1 or now.op.name not in self.by_op:
+                if better in cut or len(now.outputs) > 1 or now.op.name not in self.by_op:
                     return (better,)
             return now.outputs
         return rule
