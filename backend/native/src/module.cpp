@@ -6,6 +6,7 @@
 
 #include "averages.hpp"
 #include "elementwise.hpp"
+#include "gram.hpp"
 #include "kernels.hpp"
 #include "moving.hpp"
 #include "normalization.hpp"
@@ -65,6 +66,24 @@ class Call {
   std::vector<char*> at_;
 };
 
+// `gram` at once, for tables that lie anywhere; a root of no length is none.
+py::array_t<double> gram_of(py::array x, py::array_t<double, py::array::c_style> y,
+                            py::array_t<double, py::array::c_style> centre,
+                            py::array_t<double, py::array::c_style> root) {
+  const int64_t n = x.shape(0), p = x.shape(1), t = y.shape(1), columns = 1 + p + t;
+  const bool single = py::isinstance<py::array_t<float>>(x);
+  if (!single && !py::isinstance<py::array_t<double>>(x))
+    throw std::invalid_argument("a table of another type than float32 or float64");
+  if (y.shape(0) != n || root.size() != n || centre.size() != p + t)
+    throw std::invalid_argument("the parts of the table do not fit together");
+  py::array_t<double> out({columns, columns});
+  const Table table{x.data(), single, x.strides(0) / x.itemsize(), x.strides(1) / x.itemsize()};
+  double* to = out.mutable_data();
+  py::gil_scoped_release free;
+  gram(table, y.data(), centre.data(), root.data(), n, p, t, to);
+  return out;
+}
+
 Home home_of(const std::string& name) { return name == "arena" ? Home::Arena : Home::Bound; }
 
 }  // namespace
@@ -73,6 +92,8 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of the native backend.";
   m.def("open_onednn", &open_onednn);
   m.def("loops", &elementwise_loops);
+  m.def("gram", &gram_of);
+  m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
   py::class_<Instruction>(m, "Instruction")
@@ -108,6 +129,7 @@ PYBIND11_MODULE(_core, m) {
       .def("elementwise", &add_elementwise)
       .def("matmul", &add_matmul)
       .def("matmul64", &add_matmul64)
+      .def("gram", &add_gram)
       .def("convolution", &add_convolution)
       .def("convolution_data_gradient", &add_convolution_data_gradient)
       .def("convolution_kernel_gradient", &add_convolution_kernel_gradient)
