@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import blas, lapack, solve_triangular
 
+from ..backend import OPS, get_backend
 from .double_double import add, add_gram, cholesky, defect, two_product
 
 EPSILON = np.finfo(np.float64).eps
-GRAM_ELEMENTS = 1 << 19             # a block of rows that stays in cache
+CACHED_ELEMENTS = 1 << 19           # a block of rows that stays in cache
+GRAM_ELEMENTS = 1 << 22             # a block of rows that keeps all processors busy: 32 MiB
 BLOCK_ELEMENTS = 1 << 21            # a block of rows that LAPACK's QR factors at full speed: 16 MiB
 ONE_PASS, TWO_PASSES = 32.0, 1e3    # hardness up to which Cholesky loses no digits that matter
 TINY = 1e-280                       # squares below it have begun to underflow
@@ -67,32 +69,57 @@ class Rows:
             return mean
         step = max(1, self.own // 1024)
         chosen = slice(None, None, step) if self.keep is None else self.keep[::step]
-        means = [part.mean(axis=0, dtype=np.float64)
-                 for part in (dense(self.X[chosen]), self.Y[chosen])]
+        with np.errstate(all="ignore"):     # what is not finite shows in the Gram matrix
+            means = [part.mean(axis=0, dtype=np.float64)
+                     for part in (dense(self.X[chosen]), self.Y[chosen])]
         return np.concatenate([[0.0], *means])
 
-    def blocks(self, centre, elements=BLOCK_ELEMENTS):
-        """Blocks sqrt(w) * ([1 X y] - centre) in C order; each is overwritten by the next."""
-        if self.earlier is not None:
-            high, low = self.earlier
-            if self.ones:
-                high, low = add((high, low), two_product(high[:, :1], -centre))
-            yield high + low
-        size = max(4 * self.columns, elements // self.columns)
-        buffer = np.empty((min(size, self.own), self.columns))
+    def parts(self, size):
+        """Blocks of at most so many own rows: those of X, of Y, and the roots of their weights."""
         for start in range(0, self.own, size):
             chosen = slice(start, start + size)
             if self.keep is not None:
                 chosen = self.keep[chosen]
-            X, Y = dense(self.X[chosen]), self.Y[chosen]
+            root = None if self.root is None else self.root[chosen]
+            yield dense(self.X[chosen]), self.Y[chosen], root
+
+    def blocks(self, centre, elements=BLOCK_ELEMENTS):
+        """Blocks sqrt(w) * ([1 X y] - centre) in C order; each is overwritten by the next."""
+        if self.earlier is not None:
+            yield self.earlier_block(centre)
+        size = max(4 * self.columns, elements // self.columns)
+        buffer = np.empty((min(size, self.own), self.columns))
+        for X, Y, root in self.parts(size):
             block = buffer[:len(Y)]
             block[:, :self.ones] = 1.0
             inner = slice(self.ones, self.predictors)
             np.subtract(X, centre[inner], out=block[:, inner], dtype=np.float64, casting="unsafe")
             np.subtract(Y, centre[self.predictors:], out=block[:, self.predictors:])
-            if self.root is not None:
-                block *= self.root[chosen, None]
+            if root is not None:
+                block *= root[:, None]
             yield block
+
+    def earlier_block(self, centre):
+        """The earlier factor, centred."""
+        high, low = self.earlier
+        if self.ones:
+            high, low = add((high, low), two_product(high[:, :1], -centre))
+        return high + low
+
+    def gram(self, centre) -> np.ndarray:
+        """The Gram matrix of all `blocks`, without making them."""
+        run = get_backend().run
+        total = np.zeros((self.columns, self.columns))
+        with np.errstate(all="ignore"):
+            if self.earlier is not None:
+                block = self.earlier_block(centre)
+                total += block.T @ block
+            for X, Y, root in self.parts(max(4 * self.columns, GRAM_ELEMENTS // self.columns)):
+                if X.dtype not in (np.float32, np.float64):
+                    X = X.astype(np.float64)
+                found = run(OPS["gram"], X, Y, centre[self.ones:], root)
+                total += found[1 - self.ones:, 1 - self.ones:]
+        return total
 
     def exact_stack(self):
         """All rows as one (high, low)."""
@@ -129,11 +156,19 @@ def dense(X) -> np.ndarray:
     return X.toarray() if hasattr(X, "toarray") else X
 
 
-def triangular_factor(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """The factor of the rows as an unevaluated sum (high, low), by the cheapest exact route."""
-    factor = None
-    if len(rows) > max(2 * rows.columns, 1024):     # below, QR costs little
+def triangular_factor(rows: Rows, require_finite) -> tuple[np.ndarray, np.ndarray]:
+    """The factor of the rows as an unevaluated sum (high, low), by the cheapest exact route.
+
+    `require_finite` raises where X holds what is not finite. A Gram matrix shows that by itself,
+    so where one of all rows is enough X is read only once.
+    """
+    factor, tall = None, len(rows) > max(2 * rows.columns, 1024)    # below, QR costs little
+    if not tall or rows.keep is not None:
+        require_finite()
+    if tall:
         factor = cholesky_factor(rows)
+        if factor is None and rows.keep is None:
+            require_finite()
     if factor is None:
         factor = householder_factor(rows)
         centred = np.s_[rows.ones:rows.predictors]
@@ -147,12 +182,7 @@ def cholesky_factor(rows: Rows):
     """Route 1; None where the condition number asks for another."""
     centre, factor = rows.centre(), None
     for limit in (TWO_PASSES, 16.0):        # the second pass starts from nearly orthogonal columns
-        gram = np.zeros((rows.columns, rows.columns), order="F")    # its upper triangle
-        for block in rows.blocks(centre, GRAM_ELEMENTS):
-            block = block.T                                         # in the order BLAS reads
-            if factor is not None:
-                block = blas.dtrsm(1.0, factor, block, trans_a=1, overwrite_b=1)
-            gram = blas.dsyrk(1.0, block, 1.0, gram, overwrite_c=1)
+        gram = rows.gram(centre) if factor is None else orthogonal_gram(rows, centre, factor)
         squares = np.diagonal(gram)
         if not ((squares > TINY).all() and np.isfinite(squares).all()):
             return None
@@ -165,6 +195,15 @@ def cholesky_factor(rows: Rows):
         if hard <= ONE_PASS:
             return uncentred(factor, centre, rows.ones)
     return uncentred(factor, centre, rows.ones)
+
+
+def orthogonal_gram(rows: Rows, centre, factor) -> np.ndarray:
+    """The Gram matrix (upper triangle) of the rows times the inverse of a factor of theirs."""
+    gram = np.zeros((rows.columns, rows.columns), order="F")
+    for block in rows.blocks(centre, CACHED_ELEMENTS):
+        block = blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1)  # as BLAS reads it
+        gram = blas.dsyrk(1.0, block, 1.0, gram, overwrite_c=1)
+    return gram
 
 
 def hardness(factor, predictors) -> float:

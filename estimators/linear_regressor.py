@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -197,7 +199,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
         self._validate_params()
         with _unchanged_on_error(self):
             X, y = validate_data(self, X, y, reset=first, accept_sparse="csr", dtype="numeric",
-                                 multi_output=True, y_numeric=True)
+                                 multi_output=True, y_numeric=True, ensure_all_finite=False)
             _require_numbers(X)
             y = _numbers(y)
             Y = y.reshape(len(y), -1)
@@ -209,7 +211,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
                 self._check_same_model(y, rows.columns)
             seen = len(Y) if keep is None else len(keep)
             self.n_samples_seen_ = seen if first else self.n_samples_seen_ + seen
-            factor = triangular_factor(rows)
+            factor = triangular_factor(rows, partial(_require_finite, X))
             self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
             self._publish(solve(factor, X.shape[1], float(self.alpha), ones), ones, y.ndim == 1)
         return self
@@ -268,6 +270,11 @@ def _unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def _require_finite(X):
+    """Refuse NaN and infinity, in scikit-learn's words."""
+    assert_all_finite(X, input_name="X", estimator_name="LinearRegressor")
 
 
 def _require_numbers(X):

@@ -6,6 +6,7 @@ import math
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
+from .emit_gram import GRAM
 from .emit_moving import MOVING, split
 from .emit_normalization import NORMALIZATION
 from .emit_random import RANDOM
@@ -332,5 +333,5 @@ EMIT = {
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_gradient": _cross_entropy_gradient,
     "gather": _gather, "scatter_add": _scatter_add,
-    **MOVING, **NORMALIZATION, **RANDOM, **RECURRENT,
+    **GRAM, **MOVING, **NORMALIZATION, **RANDOM, **RECURRENT,
 }

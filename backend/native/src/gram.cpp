@@ -193,9 +193,12 @@ void add_gram(Program& program, int x, int y, int centre, int root, int out) {
   const Value& v = program.at(x);
   const int64_t n = v.shape[0], p = v.shape[1], t = program.at(y).shape[1], k = p + t + 1;
   const bool single = v.dtype == DType::F32;
-  program.step("gram", {x, y, centre, root, out}, [=](char* const* at) {
+  std::vector<int> uses{x, y, centre, out};
+  if (root >= 0) uses.push_back(root);
+  program.step("gram", uses, [=](char* const* at) {
     const auto doubles = [&](int value) { return reinterpret_cast<double*>(at[value]); };
-    gram({at[x], single, p, 1}, doubles(y), doubles(centre), doubles(root), n, p, t, doubles(out));
+    gram({at[x], single, p, 1}, doubles(y), doubles(centre), root < 0 ? nullptr : doubles(root),
+         n, p, t, doubles(out));
   }, static_cast<double>(n) * k * (k + 1));
 }
 

@@ -20,7 +20,7 @@ constexpr int64_t GRAM_COLUMNS = 512;
 // float64 without gaps, centre (p + t,), root (n,); root may be null. Sums have a fixed order.
 void gram(const Table& x, const double* y, const double* centre, const double* root, int64_t n,
           int64_t p, int64_t t, double* out);
-// The same as a step; x is float32 or float64, the rest float64.
+// The same as a step; x is float32 or float64, the rest float64, root -1 where there is none.
 void add_gram(Program& program, int x, int y, int centre, int root, int out);
 
 }  // namespace gradatim

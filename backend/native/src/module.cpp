@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "averages.hpp"
 #include "elementwise.hpp"
 #include "gram.hpp"
@@ -66,21 +68,22 @@ class Call {
   std::vector<char*> at_;
 };
 
-// `gram` at once, for tables that lie anywhere; a root of no length is none.
+// `gram` at once, for tables with any strides.
 py::array_t<double> gram_of(py::array x, py::array_t<double, py::array::c_style> y,
                             py::array_t<double, py::array::c_style> centre,
-                            py::array_t<double, py::array::c_style> root) {
+                            std::optional<py::array_t<double, py::array::c_style>> root) {
   const int64_t n = x.shape(0), p = x.shape(1), t = y.shape(1), columns = 1 + p + t;
   const bool single = py::isinstance<py::array_t<float>>(x);
   if (!single && !py::isinstance<py::array_t<double>>(x))
     throw std::invalid_argument("a table of another type than float32 or float64");
-  if (y.shape(0) != n || root.size() != n || centre.size() != p + t)
+  if (y.shape(0) != n || (root && root->size() != n) || centre.size() != p + t)
     throw std::invalid_argument("the parts of the table do not fit together");
   py::array_t<double> out({columns, columns});
   const Table table{x.data(), single, x.strides(0) / x.itemsize(), x.strides(1) / x.itemsize()};
+  const double* roots = root ? root->data() : nullptr;
   double* to = out.mutable_data();
   py::gil_scoped_release free;
-  gram(table, y.data(), centre.data(), root.data(), n, p, t, to);
+  gram(table, y.data(), centre.data(), roots, n, p, t, to);
   return out;
 }
 
