@@ -12,10 +12,13 @@ first, each left when the condition number says that it would lose digits:
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from scipy.linalg import blas, lapack, solve_triangular
+from sklearn.utils.parallel import _get_threadpool_controller
 
 from ..backend import OPS, get_backend
 from .double_double import add, add_gram, cholesky, defect, two_product
@@ -29,6 +32,22 @@ TINY = 1e-280                       # squares below it have begun to underflow
 DEFICIENT = 1e12                    # beyond it even double-double cannot tell small from zero
 KEPT_ROWS = 1024                    # dependent rows up to which partial_fit keeps the rows
 EXTENDED_COLUMNS = 256              # double-double Cholesky is O(columns) NumPy calls
+
+_limiting = Lock()
+
+
+@contextmanager
+def one_thread(rows: Rows):
+    """One thread for BLAS on small matrices after a tall Gram matrix.
+
+    More gain nothing there, and they spin for a while afterwards, in the way of the next pass over
+    data. The limit holds for the process, so one fit at a time may set and restore it.
+    """
+    if not rows.tall or rows.columns > EXTENDED_COLUMNS:
+        yield
+        return
+    with _limiting, _get_threadpool_controller().limit(limits=1, user_api="blas"):
+        yield
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,11 @@ class Rows:
 
     def __len__(self) -> int:
         return self.own + (0 if self.earlier is None else len(self.earlier[0]))
+
+    @property
+    def tall(self) -> bool:
+        """Whether a Gram matrix is worth trying: below, QR costs little."""
+        return len(self) > max(2 * self.columns, 1024)
 
     def centre(self) -> np.ndarray:
         """A point near the mean: subtracting it is exact to rounding, whatever the point."""
@@ -162,10 +186,10 @@ def triangular_factor(rows: Rows, require_finite) -> tuple[np.ndarray, np.ndarra
     `require_finite` raises where X holds what is not finite. A Gram matrix shows that by itself,
     so where one of all rows is enough X is read only once.
     """
-    factor, tall = None, len(rows) > max(2 * rows.columns, 1024)    # below, QR costs little
-    if not tall or rows.keep is not None:
+    factor = None
+    if not rows.tall or rows.keep is not None:
         require_finite()
-    if tall:
+    if rows.tall:
         factor = cholesky_factor(rows)
         if factor is None and rows.keep is None:
             require_finite()
@@ -186,9 +210,10 @@ def cholesky_factor(rows: Rows):
         squares = np.diagonal(gram)
         if not ((squares > TINY).all() and np.isfinite(squares).all()):
             return None
-        scale = power_of_two(np.sqrt(squares))
-        upper, failed = lapack.dpotrf(gram / np.outer(scale, scale), clean=1)
-        hard = np.inf if failed else hardness(upper, rows.predictors)
+        with one_thread(rows):
+            scale = power_of_two(np.sqrt(squares))
+            upper, failed = lapack.dpotrf(gram / np.outer(scale, scale), clean=1)
+            hard = np.inf if failed else hardness(upper, rows.predictors)
         if hard > limit:
             return None
         factor = np.asfortranarray(upper * scale if factor is None else (upper * scale) @ factor)

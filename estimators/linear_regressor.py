@@ -14,7 +14,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..backend.errors import DataError, ParameterError, ShapeError
 from .saving import Saveable
 from .least_squares import (
-    BLOCK_ELEMENTS, Rows, column_norms, dense, remembered, solve, triangular_factor)
+    BLOCK_ELEMENTS, Rows, column_norms, dense, one_thread, remembered, solve,
+    triangular_factor)
 
 
 class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator):
@@ -212,8 +213,10 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
             seen = len(Y) if keep is None else len(keep)
             self.n_samples_seen_ = seen if first else self.n_samples_seen_ + seen
             factor = triangular_factor(rows, partial(_require_finite, X))
-            self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
-            self._publish(solve(factor, X.shape[1], float(self.alpha), ones), ones, y.ndim == 1)
+            with one_thread(rows):
+                self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
+                solution = solve(factor, X.shape[1], float(self.alpha), ones)
+                self._publish(solution, ones, y.ndim == 1)
         return self
 
     def _check_fitted(self):
