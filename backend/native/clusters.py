@@ -12,8 +12,9 @@ LARGEST = 48     # nodes in one elementwise chain: its registers must stay in th
 class Cluster:
     """Nodes that are computed together; ``kind`` says how.
 
-    ``before`` has a bit for every cluster that must run earlier.
+    ``before`` has a bit for every cluster that must run earlier; a ``small_update`` can wait.
     """
+    small_update = False
 
     def __init__(self, kind: str, nodes: list[Node], number: int):
         self.kind, self.nodes, self.number, self.before = kind, nodes, number, 0

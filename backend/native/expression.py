@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from ..errors import GraphError
@@ -111,6 +112,11 @@ class _Parser:
 
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGIC = ("and", "or", "not")
+COMPOUND = {                  # one loop for what would be several, each through the cache
+    "lerp": "{0} + ({1} - {0}) * {2}",
+    "sqrt_add": "sqrt({0}) + {1}",
+    "sub_div": "{0} - {1} / {2}",
+}
 
 
 class Assembler:
@@ -178,15 +184,18 @@ class Assembler:
 
     def registers(self, results: list[int]) -> tuple[list[tuple], list[int], int]:
         """Instructions on as few registers as lifetimes allow, the results', and how many."""
+        self._compound(results)
         last = {r: len(self.lines) for r in results}
         for i, (*_, sources, _number) in reversed(list(enumerate(self.lines))):
-            for s in sources:
+            for s in sources if i in last else ():
                 last.setdefault(s, i)
         place: dict[int, int] = {}
         free: list[int] = []
         used, code = 0, []
         for i, (name, dtype, to, dst, sources, number) in enumerate(self.lines):
             fixed = name in ("load", "fill")
+            if dst not in last and not fixed:
+                continue                             # a part of a compound
             if free and not fixed:
                 place[dst] = free.pop()
             else:
@@ -196,9 +205,28 @@ class Assembler:
             for s in set(sources):
                 if last[s] == i and self.lines[s][0] not in ("load", "fill"):
                     free.append(place[s])
-            if dst not in last and not fixed:
-                free.append(place[dst])
         return code, [place[r] for r in results], used
+
+    def _compound(self, results: list[int]) -> None:
+        """Write as one instruction what there is one loop for, if nothing else reads its parts."""
+        reads = Counter(s for line in self.lines for s in line[4]) + Counter(results)
+        for i in reversed(range(len(self.lines))):
+            dtype = self.lines[i][1]
+            for name, pattern in _COMPOUND.items():
+                found: dict[int, int] = {}
+                if f"{name}_{dtype}" in self.loops and self._matches(pattern, i, found, reads, True):
+                    self.lines[i][0], self.lines[i][4] = name, tuple(found[k] for k in sorted(found))
+                    break
+
+    def _matches(self, pattern: Node, line: int, found: dict, reads, top: bool = False) -> bool:
+        """Whether a line computes the pattern; ``found`` says from which lines."""
+        if pattern.name == "input":
+            return found.setdefault(pattern.sources[0], line) == line
+        return self.lines[line][0] == pattern.name and (top or reads[line] == 1) and all(
+            self._matches(p, s, found, reads) for p, s in zip(pattern.sources, self.lines[line][4]))
+
+
+_COMPOUND = {name: parse(code, {}) for name, code in COMPOUND.items()}
 
 
 def _inputs(node: Node) -> set[int]:

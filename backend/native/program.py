@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .emit import EMIT, VIEWS
 from .expression import Assembler, parse
 from .view import View
 
+SMALL = 16384    # elements up to which updates wait for each other, to be one step
 
 class NativeProgram(Program):
     """Immutable; every run leases an arena of its own, so threads may run it at once."""
@@ -58,15 +59,19 @@ class NativeProgram(Program):
                 self.views[node.outputs[0]] = View.whole(core.constant(array), array.shape)
 
     def _compile(self) -> None:
-        order = clusters(self.graph, self._fits_chain)
+        order = self._small_updates_last(clusters(self.graph, self._fits_chain))
         self._in_place = self._targets(order)
         for cluster in order:
+            if cluster.small_update:
+                continue
             if cluster.kind == "chain":
-                self._chain(cluster)
+                self.core.elementwise([self._chain(cluster)])
             elif cluster.kind == "fused":
                 EMIT[cluster.nodes[0].op.name](self, *cluster.nodes)
             else:
                 self._single(cluster.nodes[0])
+        for group in self._independent([c for c in order if c.small_update]):
+            self.core.elementwise([self._chain(cluster) for cluster in group])
         self._results = []
         for t in self.graph.outputs:
             self._results.append((self._copied(t), t.spec))
@@ -115,8 +120,9 @@ class NativeProgram(Program):
     def _copy_view(self, view: View, to: View, spec) -> None:
         core = self.backend.core
         code = [core.Instruction("load", spec.dtype.name, spec.dtype.name, 0, 0, 0, 0, 0.0)]
-        self.core.elementwise("copy", list(spec.shape), [view.operand(core, spec.shape)],
-                              [to.operand(core, spec.shape)], [0], code, 1)
+        self.core.elementwise([self.core.chain(
+            "copy", list(spec.shape), [view.operand(core, spec.shape)],
+            [to.operand(core, spec.shape)], [0], code, 1)])
 
     def _copied(self, t: Tensor) -> int:
         """A bound value that receives a copy of a tensor."""
@@ -152,6 +158,32 @@ class NativeProgram(Program):
                 found[t] = v
         return found
 
+    def _small_updates_last(self, order: list[Cluster]) -> list[Cluster]:
+        """The order with small chains that end in updates and outputs together at its end."""
+        for cluster in order:
+            inside = {n.outputs[0] for n in cluster.nodes}
+            cluster.small_update = cluster.kind == "chain" and \
+                cluster.nodes[0].specs[0].size <= SMALL and \
+                not any(n.outputs[0] not in inside for t in inside for n in self._users.get(t, ()))
+        return sorted(order, key=lambda c: c.small_update)
+
+    def _independent(self, chains: list[Cluster]) -> Iterator[list[Cluster]]:
+        """Neighbours in groups in which no chain reads a variable that another writes in place."""
+        group: list[Cluster] = []
+        read: set[Variable] = set()
+        written: set[Variable] = set()
+        for cluster in chains:
+            reads = {v for n in cluster.nodes for t in n.inputs for v in self._bases(t)}
+            writes = {self._in_place[n.outputs[0]] for n in cluster.nodes
+                      if n.outputs[0] in self._in_place}
+            if writes & read or reads & written:
+                yield group
+                group, read, written = [], set(), set()
+            group.append(cluster)
+            read, written = read | reads, written | writes
+        if group:
+            yield group
+
     def _bases(self, t: Tensor) -> list[Variable]:
         """The variable a tensor is, or is a view of."""
         while t.node.op.name in VIEWS and t not in self.graph.inputs:
@@ -183,7 +215,8 @@ class NativeProgram(Program):
             raise GraphError(f"{node.op.name} gives {result[1]}, not {dtype}")
         return assembler.cast(result, dtype)
 
-    def _chain(self, cluster: Cluster) -> None:
+    def _chain(self, cluster: Cluster):
+        """A chain of the core, not yet a step."""
         core, shape = self.backend.core, cluster.nodes[0].specs[0].shape
         inside = {n.outputs[0] for n in cluster.nodes}
         assembler = Assembler(self.backend.loops)
@@ -201,7 +234,7 @@ class NativeProgram(Program):
         code, places, used = assembler.registers(results)
         outputs = [self.out(t) for t in wanted]
         names = ",".join(dict.fromkeys(n.op.name for n in cluster.nodes))
-        self.core.elementwise(
+        return self.core.chain(
             names if len(names) < 60 else names[:57] + "...", list(shape),
             [v.operand(core, shape) for v in operands], [v.operand(core, shape) for v in outputs],
             places, [core.Instruction(*line) for line in code], used)

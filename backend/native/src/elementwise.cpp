@@ -21,7 +21,7 @@ using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, in
 
 #define LOOP(name, R, T, expression)                                                         \
   VECTORISED void name(void* d_, const void* a_, const void* b_, const void* c_, int n) {    \
-    R* __restrict d = static_cast<R*>(d_);                                                   \
+    R* d = static_cast<R*>(d_);   /* may be one of the sources */                            \
     const T* a = static_cast<const T*>(a_);                                                  \
     const T* b = static_cast<const T*>(b_);                                                  \
     const T* c = static_cast<const T*>(c_);                                                  \
@@ -42,7 +42,7 @@ using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, in
   LOOP(ne_##suffix, uint8_t, T, a[i] != b[i])                                                \
   VECTORISED void select_##suffix(void* d_, const void* a_, const void* b_, const void* c_,  \
                                   int n) {                                                   \
-    T* __restrict d = static_cast<T*>(d_);                                                   \
+    T* d = static_cast<T*>(d_);                                                              \
     const uint8_t* a = static_cast<const uint8_t*>(a_);                                      \
     const T* b = static_cast<const T*>(b_);                                                  \
     const T* c = static_cast<const T*>(c_);                                                  \
@@ -69,7 +69,10 @@ using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, in
   LOOP(atanh_##suffix, T, T, std::atanh(a[i]))                                               \
   LOOP(erf_##suffix, T, T, std::erf(a[i]))                                                   \
   LOOP(pow_##suffix, T, T, std::pow(a[i], b[i]))                                             \
-  LOOP(fmod_##suffix, T, T, std::fmod(a[i], b[i]))
+  LOOP(fmod_##suffix, T, T, std::fmod(a[i], b[i]))                                           \
+  LOOP(lerp_##suffix, T, T, a[i] + (b[i] - a[i]) * c[i])                                     \
+  LOOP(sqrt_add_##suffix, T, T, std::sqrt(a[i]) + b[i])                                      \
+  LOOP(sub_div_##suffix, T, T, a[i] - b[i] / c[i])
 
 ARITHMETIC(float, float32)
 ARITHMETIC(double, float64)
@@ -119,7 +122,8 @@ CASTS(uint8_t, bool)
   ROW(div, s), ROW(sqrt, s), ROW(floor, s), ROW(ceil, s), ROW(rint, s), ROW(sin, s),         \
       ROW(cos, s), ROW(tan, s), ROW(asin, s), ROW(acos, s), ROW(atan, s), ROW(sinh, s),      \
       ROW(cosh, s), ROW(asinh, s), ROW(acosh, s), ROW(atanh, s), ROW(erf, s), ROW(pow, s),   \
-      ROW(fmod, s), ROW(exp, s), ROW(expm1, s), ROW(log, s), ROW(log1p, s), ROW(tanh, s)
+      ROW(fmod, s), ROW(exp, s), ROW(expm1, s), ROW(log, s), ROW(log1p, s), ROW(tanh, s),    \
+      ROW(lerp, s), ROW(sqrt_add, s), ROW(sub_div, s)
 #define CAST_ROWS(s)                                                                         \
   ROW(cast_##s, float32), ROW(cast_##s, float64), ROW(cast_##s, int32), ROW(cast_##s, int64), \
       ROW(cast_##s, uint8), ROW(cast_##s, bool)
@@ -215,34 +219,36 @@ struct Planned {            // an instruction ready to run
   int dst, a, b, c;
 };
 
-struct Chain {
+}  // namespace
+
+struct ChainCode {
+  std::string name;
   int64_t size;
   Walk walk;
   std::vector<Operand> inputs, outputs;
   std::vector<size_t> input_width, output_width;
   std::vector<char> direct;                        // inputs read where they lie
   std::vector<char> steady;                        // inputs that are the same in every block
+  std::vector<char> in_place;                      // outputs computed where they are to lie
   int64_t block = BLOCK;                           // elements at a time
   std::vector<int> input_register, output_register;
   std::vector<std::pair<int, std::pair<DType, double>>> fills;
   std::vector<Planned> code;
   int registers;
+  size_t stride;                                   // bytes from one register to the next
 
-  void run(char* const* at) const {
-    int64_t blocks = (size + block - 1) / block;
-    int64_t grain = std::max<int64_t>(1, 16384 / BLOCK / std::max<size_t>(1, code.size() / 4));
-    parallel(blocks, grain, [&](int64_t begin, int64_t end) { this->blocks(at, begin, end); });
-  }
+  int64_t count() const { return (size + block - 1) / block; }
 
   void blocks(char* const* at, int64_t begin, int64_t end) const {
     static thread_local std::vector<char> memory;
-    size_t need = static_cast<size_t>(registers) * BLOCK * 8 + 64;
+    size_t need = registers * stride + 64;
     if (memory.size() < need) memory.resize(need);
     char* first = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
     char* own[256];
     char* where[256];
-    for (int r = 0; r < registers; r++) where[r] = own[r] = first + size_t(r) * BLOCK * 8;
-    for (auto& [r, filling] : fills) fill(own[r], filling.first, filling.second, BLOCK);
+    for (int r = 0; r < registers; r++) where[r] = own[r] = first + r * stride;
+    int filled = static_cast<int>(std::min(block, size));
+    for (auto& [r, filling] : fills) fill(own[r], filling.first, filling.second, filled);
     auto read = [&](size_t i, int64_t start, int64_t n) {
       load(own[input_register[i]], at[inputs[i].value] + inputs[i].offset * input_width[i],
            input_width[i], walk.shape, walk.strides[i], start, n);
@@ -259,16 +265,36 @@ struct Chain {
         else if (!steady[i])
           read(i, start, n);
       }
+      auto target = [&](size_t i) {
+        return at[outputs[i].value] + (outputs[i].offset + start) * output_width[i];
+      };
+      for (size_t i = 0; i < outputs.size(); i++)
+        if (in_place[i]) where[output_register[i]] = target(i);
       for (const Planned& p : code)
         p.kernel(where[p.dst], where[p.a], where[p.b], where[p.c], n);
       for (size_t i = 0; i < outputs.size(); i++)
-        std::memcpy(at[outputs[i].value] + (outputs[i].offset + start) * output_width[i],
-                    where[output_register[i]], n * output_width[i]);
+        if (!in_place[i]) std::memcpy(target(i), where[output_register[i]], n * output_width[i]);
     }
   }
-};
 
-}  // namespace
+  // Whether an output's register may be its memory: one instruction writes it, and what that
+  // overwrites (a variable's old value) is not read any more.
+  bool computed_in_place(size_t output) const {
+    int r = output_register[output], writers = 0;
+    size_t writer = 0;
+    for (size_t k = 0; k < code.size(); k++)
+      if (code[k].dst == r) writers++, writer = k;
+    if (writers != 1 || std::count(output_register.begin(), output_register.end(), r) > 1)
+      return false;
+    for (size_t i = 0; i < inputs.size(); i++)
+      if (inputs[i].value == outputs[output].value && direct[i])
+        for (size_t k = writer + 1; k < code.size(); k++)
+          if (code[k].a == input_register[i] || code[k].b == input_register[i] ||
+              code[k].c == input_register[i])
+            return false;
+    return true;
+  }
+};
 
 std::vector<std::string> elementwise_loops() {
   std::vector<std::string> names;
@@ -276,12 +302,14 @@ std::vector<std::string> elementwise_loops() {
   return names;
 }
 
-void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
-                     std::vector<Operand> inputs, std::vector<Operand> outputs,
-                     std::vector<int> output_registers, std::vector<Instruction> code,
-                     int registers) {
+Chain elementwise_chain(
+    const Program& program, std::string name, std::vector<int64_t> shape,
+    std::vector<Operand> inputs, std::vector<Operand> outputs, std::vector<int> output_registers,
+    std::vector<Instruction> code, int registers) {
   if (registers > 250) throw std::invalid_argument("an elementwise chain of too many registers");
-  Chain chain;
+  auto made = std::make_shared<ChainCode>();
+  ChainCode& chain = *made;
+  chain.name = std::move(name);
   chain.size = 1;
   for (int64_t n : shape) chain.size *= n;
   std::vector<const Operand*> all;
@@ -290,16 +318,11 @@ void add_elementwise(Program& program, std::string name, std::vector<int64_t> sh
   chain.walk = merged(shape, all);
   chain.registers = registers;
   chain.input_register.assign(inputs.size(), 0);
-  std::vector<int> uses;
-  for (auto& o : inputs) {
-    uses.push_back(o.value);
-    chain.input_width.push_back(size_of(program.at(o.value).dtype));
-  }
-  for (auto& o : outputs) {
-    uses.push_back(o.value);
-    chain.output_width.push_back(size_of(program.at(o.value).dtype));
-  }
+  size_t width = 1;
+  for (auto& o : inputs) chain.input_width.push_back(size_of(program.at(o.value).dtype));
+  for (auto& o : outputs) chain.output_width.push_back(size_of(program.at(o.value).dtype));
   for (auto& i : code) {
+    width = std::max({width, size_of(dtype_of(i.dtype)), size_of(dtype_of(i.to))});
     if (i.op == "load") {
       chain.input_register[static_cast<int>(i.number)] = i.dst;
     } else if (i.op == "fill") {
@@ -327,9 +350,36 @@ void add_elementwise(Program& program, std::string name, std::vector<int64_t> sh
   chain.inputs = std::move(inputs);
   chain.outputs = std::move(outputs);
   chain.output_register = std::move(output_registers);
-  double flops = static_cast<double>(chain.size) * chain.code.size();
-  program.step(std::move(name), uses, [chain = std::move(chain)](char* const* at) { chain.run(at); },
-               flops);
+  for (size_t i = 0; i < chain.outputs.size(); i++)
+    chain.in_place.push_back(chain.computed_in_place(i));
+  // A cache line more than a block: equal places of all registers would share few sets.
+  chain.stride = BLOCK * width + 64;
+  return {made};
+}
+
+void add_elementwise(Program& program, std::vector<Chain> chains) {
+  std::vector<int> uses;
+  std::vector<int64_t> first = {0};                 // of each chain's blocks, in one row of all
+  double flops = 0;
+  size_t longest = 0;
+  for (auto& [chain] : chains) {
+    for (auto& o : chain->inputs) uses.push_back(o.value);
+    for (auto& o : chain->outputs) uses.push_back(o.value);
+    first.push_back(first.back() + chain->count());
+    flops += static_cast<double>(chain->size) * chain->code.size();
+    longest = std::max(longest, chain->code.size());
+  }
+  int64_t grain = std::max<int64_t>(1, 16384 / BLOCK / std::max<size_t>(1, longest / 4));
+  std::string name = chains.front().code->name;
+  if (chains.size() > 1) name += " of " + std::to_string(chains.size()) + " tensors";
+  program.step(name, uses, [chains = std::move(chains), first, grain](char* const* at) {
+    parallel(first.back(), grain, [&](int64_t begin, int64_t end) {
+      for (size_t i = 0; i < chains.size(); i++) {
+        int64_t from = std::max(begin, first[i]), to = std::min(end, first[i + 1]);
+        if (from < to) chains[i].code->blocks(at, from - first[i], to - first[i]);
+      }
+    });
+  }, flops);
 }
 
 }  // namespace gradatim

@@ -1,5 +1,6 @@
 // Fused elementwise chains: a register program over blocks that fit the first-level cache.
 #pragma once
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,16 @@ struct Instruction {
 // Names of all loops: "add_float32", "cast_int64_float32", ...
 std::vector<std::string> elementwise_loops();
 
-void add_elementwise(Program& program, std::string name, std::vector<int64_t> shape,
-                     std::vector<Operand> inputs, std::vector<Operand> outputs,
-                     std::vector<int> output_registers, std::vector<Instruction> code,
-                     int registers);
+// A chain of elementwise operations on one shape, ready to run.
+struct Chain {
+  std::shared_ptr<const struct ChainCode> code;
+};
+
+Chain elementwise_chain(
+    const Program& program, std::string name, std::vector<int64_t> shape,
+    std::vector<Operand> inputs, std::vector<Operand> outputs, std::vector<int> output_registers,
+    std::vector<Instruction> code, int registers);
+// One step for chains none of which reads or writes what another writes.
+void add_elementwise(Program& program, std::vector<Chain> chains);
 
 }  // namespace gradatim

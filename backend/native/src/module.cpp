@@ -101,6 +101,7 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init<int, int64_t, std::vector<int64_t>>());
   py::class_<Instruction>(m, "Instruction")
       .def(py::init<std::string, std::string, std::string, int, int, int, int, double>());
+  py::class_<Chain>(m, "Chain");
   py::class_<Matrix>(m, "Matrix")
       .def(py::init<int, int64_t, std::vector<int64_t>, std::vector<int64_t>>());
   py::class_<Array>(m, "Array").def(py::init<int, std::vector<int64_t>>());
@@ -129,6 +130,7 @@ PYBIND11_MODULE(_core, m) {
         for (auto& s : p.steps()) names.append(py::make_tuple(s.name, s.flops, bool(s.run)));
         return names;
       })
+      .def("chain", &elementwise_chain)
       .def("elementwise", &add_elementwise)
       .def("matmul", &add_matmul)
       .def("matmul64", &add_matmul64)
