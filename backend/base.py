@@ -9,6 +9,7 @@ import numpy as np
 from .errors import BackendError
 from .graph import COLLECTIVES, Graph
 from .op import Op, ufunc
+from .spec import converted
 from .tensor import constant_op
 
 API = 1                                                    # raised when this file's surface changes
@@ -151,6 +152,29 @@ class Program:
         for variable, slot, borrowed in self._updates:
             state[variable] = copy(env[slot]) if borrowed else env[slot]
         return results
+
+
+    def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
+        """Several runs, one after another, as if `run` were called for each.
+
+        Parameters
+        ----------
+        state : list of array
+            As in `run`. If a step fails, it holds what the steps before it made.
+        tables : sequence of array (n, ...)
+            For each input the samples of which a step takes some.
+        rows : array (steps, batch) of int64
+            Which rows of every table each step is fed.
+
+        Returns
+        -------
+        list of array (steps, ...)
+            Each output of all steps.
+        """
+        found = [self.run(state, [converted(table[which], t.dtype)
+                                  for t, table in zip(self.graph.inputs, tables)])
+                 for which in rows]
+        return [np.stack(column) for column in zip(*found)]
 
 
 def _call(backend: Backend, node):

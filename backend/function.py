@@ -67,6 +67,47 @@ class Function:
         results = self.program.run(state, feeds)
         return [np.asarray(r) for r in results], state
 
+    def steps(self, tables: Sequence[np.ndarray], rows: np.ndarray) -> list[np.ndarray]:
+        """Several calls in one, as a training loop makes them: the same updates, the same bits.
+
+        Parameters
+        ----------
+        tables : sequence of array (n, ...)
+            For each input the samples of which every step takes some.
+        rows : array (steps, batch) of int64
+            Which rows of every table each step is fed.
+
+        Returns
+        -------
+        list of array (steps, ...)
+            Each output of all steps. If a step raises, the updates of those before it stay.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If rows of a table do not fit its input.
+
+        Examples
+        --------
+        >>> import numpy as np, gradatim as gt
+        >>> total, x = gt.variable(0.0), gt.placeholder((2,))
+        >>> f = gt.function([x], [total + 0.0], updates={total: total + x.sum()})
+        >>> f.steps([np.float32([1, 2, 3, 4])], np.array([[0, 1], [3, 2]]))
+        [array([0., 3.], dtype=float32)]
+        >>> float(total.numpy())
+        10.0
+        """
+        for t, table in zip(self.graph.inputs, tables, strict=True):
+            _check(t, (rows.shape[1], *table.shape[1:]), table.dtype, False)
+            if rows.size and not 0 <= rows.min() <= rows.max() < len(table):
+                raise ShapeError("a step is to take a row that its table has not",
+                                 got=f"rows {rows.min()} to {rows.max()} of {len(table)}")
+        state = [v.storage for v in self.graph.variables]
+        try:
+            return [np.asarray(r) for r in self.program.run_steps(state, tables, rows)]
+        finally:
+            self.commit(state)
+
     def commit(self, state) -> None:
         """Make the updated values of a `compute` those of the variables."""
         if self.graph.updates:
@@ -228,17 +269,24 @@ def _feed(tensor: Tensor, value) -> np.ndarray:
     except ValueError:
         raise ShapeError(f'"{name}" is fed rows of unequal length', at=tensor.node.line,
                          fix="pad them to one length") from None
-    if array.shape != spec.shape:
-        raise ShapeError(f'"{name}" is fed another shape',
-                         got=f"{array.dtype}{list(array.shape)}, not {spec}", at=tensor.node.line)
+    exact = not isinstance(value, (np.ndarray, np.generic)) and array.dtype.kind != "f"
+    _check(tensor, array.shape, array.dtype, exact)
     if array.dtype == spec.dtype:
         return array
-    is_array = isinstance(value, (np.ndarray, np.generic))
-    if array.dtype.kind not in "biuf" or (is_array or array.dtype.kind == "f") and not np.can_cast(
-            array.dtype, spec.dtype, "same_kind"):
-        raise DTypeError(f'"{name}" is fed another element type',
-                         got=f"{array.dtype}, not {spec.dtype}", at=tensor.node.line)
     try:
         return converted(array, spec.dtype)
     except DTypeError as error:
         raise DTypeError(f'"{name}": {error.what}', at=tensor.node.line, **error.facts) from None
+
+
+def _check(tensor: Tensor, shape, dtype, exact: bool) -> None:
+    """Refuse what cannot be fed; ``exact``: numbers without a dtype of their own to lose."""
+    spec = tensor.spec
+    name = tensor.node.settings.get("name") or tensor.node.op.name
+    if tuple(shape) != spec.shape:
+        raise ShapeError(f'"{name}" is fed another shape',
+                         got=f"{dtype}{list(shape)}, not {spec}", at=tensor.node.line)
+    if dtype != spec.dtype and (dtype.kind not in "biuf" or not exact and
+                                not np.can_cast(dtype, spec.dtype, "same_kind")):
+        raise DTypeError(f'"{name}" is fed another element type',
+                         got=f"{dtype}, not {spec.dtype}", at=tensor.node.line)

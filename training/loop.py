@@ -1,12 +1,17 @@
 """The training loop: batches in, one call per step, callbacks at the ends of epochs."""
 from __future__ import annotations
 
+from time import perf_counter
 from types import SimpleNamespace
+from typing import Iterator
 
 import numpy as np
 
+from ..backend.function import Function
 from .progress import Progress
 
+CALL_SECONDS = 0.05     # of steps in one call
+CALL_BYTES = 2 ** 24    # of their results
 
 class Run:
     """One fit while it goes on: what callbacks see and change.
@@ -34,6 +39,7 @@ class Run:
         self.epoch, self.logs, self.history = 0, {}, []
         self.stop = self.interrupted = False
         self.best_epoch: int | None = None
+        self.pace = Pace()
         self._memories: dict[int, tuple] = {}
 
     def memory(self, callback) -> SimpleNamespace:
@@ -93,21 +99,65 @@ def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, f
     totals: list = []
 
     def logs() -> dict[str, float]:
-        return trainer.logs(names, totals) | {"learning_rate": float(rate)}
+        return trainer.logs(names, totals) | {"learning_rate": float(rates[-1])}
 
-    for batch in source.epoch(number):
-        function, names = trainer.training_function(batch)
-        *sums, rate = function(*feeds_of(batch))
-        totals = added(totals, sums)
-        progress.step(run.epoch, logs)
+    for names, (*sums, rates) in stepped(source, number, trainer.training_function, run.pace):
+        totals = added_up(totals, sums)
+        progress.step(run.epoch, logs, len(rates))
     return logs()
+
+
+class Pace:
+    """How many steps one call makes: about as many as take ``CALL_SECONDS``.
+
+    A call ends often enough for Ctrl-C and the progress bar, and seldom enough to cost nothing.
+    """
+
+    def __init__(self):
+        self.steps = 1
+
+    def measured(self, steps: int, seconds: float, size: int) -> None:
+        """The last call made so many steps in that time, and its results have ``size`` bytes."""
+        share = min(CALL_SECONDS / max(seconds, 1e-9), CALL_BYTES / max(size, 1))
+        self.steps = max(1, int(steps * share))
+
+
+def stepped(source, number: int, compiled, pace: Pace) -> Iterator[tuple[list, list]]:
+    """The steps of an epoch, several in one call where the samples lie in memory.
+
+    Yields the names of results and, for each, those of all steps of a call in one array.
+    """
+    tables, done = source.tables, 0
+    if tables is not None:
+        compute, names = compiled(source.first())
+        if isinstance(compute, Function):
+            rows = source.full_batches(number)
+            while done < len(rows):
+                part = rows[done:done + pace.steps]
+                begin = perf_counter()
+                found = compute.steps(tables, part)
+                pace.measured(len(part), perf_counter() - begin, sum(a.nbytes for a in found))
+                done += len(part)
+                yield names, found
+    for batch in source.epoch(number, done):
+        compute, names = compiled(batch)
+        yield names, [np.asarray(a)[None] for a in compute(*feeds_of(batch))]
 
 
 def added(totals: list[np.ndarray], sums: list) -> list[np.ndarray]:
     """Sums of sums in float64, which counts to 2**53 without an error."""
-    if not totals:
-        return [np.asarray(s, np.float64) for s in sums]
-    return [np.add(total, s, dtype=np.float64) for total, s in zip(totals, sums)]
+    return added_up(totals, [np.asarray(s)[None] for s in sums])
+
+
+def added_up(totals: list[np.ndarray], sums: list[np.ndarray]) -> list[np.ndarray]:
+    """The same for sums of several steps, in their order: the grouping of steps leaves no trace."""
+    found = []
+    for i, parts in enumerate(sums):
+        parts = parts.astype(np.float64)
+        if totals:
+            parts[0] += totals[i]
+        found.append(np.add.accumulate(parts, axis=0)[-1] if len(parts) > 1 else parts[0])
+    return found
 
 
 def feeds_of(batch) -> list[np.ndarray]:

@@ -21,11 +21,11 @@ class Progress:
             from tqdm.auto import tqdm
             self.bar = tqdm(total=epochs * steps, bar_format=LINE, dynamic_ncols=True)
 
-    def step(self, epoch: int, logs: Callable[[], dict]) -> None:
-        """One step is done; ``logs`` gives the numbers to show, if it is time to."""
+    def step(self, epoch: int, logs: Callable[[], dict], steps: int = 1) -> None:
+        """So many more steps are done; ``logs`` gives the numbers to show, if it is time to."""
         if self.bar is None:
             return
-        self.done += 1
+        self.done += steps
         now = time.monotonic()
         if now - self.last >= 0.1:
             self.last = now

@@ -6,7 +6,7 @@ from typing import Iterator, NamedTuple
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..datasets.batching import Batches, pad_sequences
+from ..datasets.batching import Batches, epoch_order, pad_sequences
 from ..datasets.buckets import length_buckets
 
 LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
@@ -93,8 +93,27 @@ class Source:
             return 1
         return len(self._buckets(0)) if self.sequences else -(-self.n // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch."""
+    @property
+    def tables(self) -> list[np.ndarray] | None:
+        """X, y and weights, if steps may take their rows of them: arrays in memory."""
+        tables = [self.X, self.y, self.weights]
+        resident = not self.whole and all(type(a) is np.ndarray and a.flags.c_contiguous
+                                          for a in tables)
+        return tables if resident else None
+
+    def full_batches(self, number: int) -> np.ndarray:
+        """The rows of an epoch's batches that need no padding, ``(batches, rows)``."""
+        full = self.n // self.batch_size * self.batch_size
+        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
+        return order[:full].reshape(-1, self.batch_size)
+
+    def first(self) -> Batch:
+        """The first rows as a batch, to compile for."""
+        rows = slice(self.batch_size)
+        return Batch(self.X[rows], self.y[rows], self.weights[rows], None, self.batch_size)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch; arrays may skip the first ``start``."""
         if self.whole:
             yield self._all()
         elif self.sequences:
@@ -104,7 +123,7 @@ class Source:
             large = self.X[0].nbytes * self.batch_size >= LARGE_BATCH
             batches = Batches((self.X, self.y, self.weights), self.batch_size,
                               shuffle=self.shuffle, seed=self.seed, epoch=number,
-                              prefetch=int(large))
+                              prefetch=int(large), start=start)
             for (x, y, weights), valid in batches:
                 yield Batch(x, y, without_padding(weights, valid), None, valid)
 

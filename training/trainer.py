@@ -1,6 +1,7 @@
 """Trainer: fits, evaluates and applies any model, with no estimator around it."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..layers.arguments import number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
 from .callbacks import callbacks_of
-from .loop import Run, added, feeds_of, fit_loop
+from .loop import Pace, Run, added_up, fit_loop, stepped
 from .metrics import Metric
 from .metrics import metric as find_metric
 from .optimizers import optimizer as find_optimizer
@@ -147,7 +148,8 @@ class Trainer:
         -------
         Run
             With ``history``, ``best_epoch`` and ``interrupted``. Ctrl-C ends training after the
-            step that is under way, and what has been learned stays.
+            step that is under way (of short steps, after about 0.05 s), and what has been learned
+            stays.
 
         Raises
         ------
@@ -271,9 +273,9 @@ class Trainer:
     def count(self, source: Source) -> dict[str, float]:
         """Loss and metrics over the batches of a source."""
         totals: list = []
-        for batch in source.epoch(0):
-            compute, names = self._compiled("evaluate", evaluation_step, batch)
-            totals = added(totals, compute(*feeds_of(batch)))
+        compiled = partial(self._compiled, "evaluate", evaluation_step)
+        for names, sums in stepped(source, 0, compiled, Pace()):
+            totals = added_up(totals, sums)
         return self.logs(names, totals)
 
     def logs(self, names: list[tuple], totals: list) -> dict[str, float]:

@@ -280,6 +280,29 @@ class NativeProgram(Program):
             state[i] = array
         return results
 
+    def run_steps(self, state: list, tables: Sequence[np.ndarray], rows: np.ndarray) -> list:
+        core = self.backend.core
+        plain = all(a.flags.c_contiguous and a.dtype.isnative and
+                    core.converts(a.dtype.name, t.dtype.name)
+                    for a, t in zip(tables, self.graph.inputs))
+        if self._python or not plain or len(set(self._fed)) < len(self._fed):
+            return super().run_steps(state, tables, rows)
+        call = core.Call(self.core)
+        self._bind_variables(call, state)
+        results = [np.empty((len(rows), *spec.shape), spec.dtype) for _, spec in self._results]
+        fresh = [[np.empty(spec.shape, spec.dtype) for _ in range(2)]
+                 for _, _, spec in self._updates]
+        try:
+            call.run_steps(rows, list(zip(self._fed, tables)),
+                           [(value, array) for (value, _), array in zip(self._results, results)],
+                           [(self._variables[i], value, *pair)
+                            for (i, value, _), pair in zip(self._updates, fresh)])
+        finally:                        # what was finished counts, whatever ended the rest
+            if call.done:
+                for (i, _, _), pair in zip(self._updates, fresh):
+                    state[i] = pair[(call.done - 1) % 2]
+        return results
+
     def timed(self, state: Sequence, feeds: Sequence, runs: int = 20) -> list[tuple]:
         """Each step's name, FLOPs and median seconds over some runs, in order; state is kept."""
         call, *_kept = self._bound([np.array(a, order="C") for a in state], feeds)
@@ -303,12 +326,7 @@ class NativeProgram(Program):
         for value, array in zip(self._fed, feeds):
             kept.append(np.ascontiguousarray(array))
             call.bind(value, kept[-1])
-        for i, value in enumerate(self._variables):
-            array = state[i]
-            if not (type(array) is np.ndarray and array.flags.c_contiguous
-                    and array.flags.writeable):
-                state[i] = array = np.array(array, order="C")
-            call.bind(value, array)
+        self._bind_variables(call, state)
         results = [np.empty(spec.shape, spec.dtype) for _, spec in self._results]
         for (value, _), array in zip(self._results, results):
             call.bind(value, array)
@@ -316,6 +334,15 @@ class NativeProgram(Program):
         for (_, value, _), array in zip(self._updates, fresh):
             call.bind(value, array)
         return call, results, fresh, (kept, state)
+
+    def _bind_variables(self, call, state: list) -> None:
+        """Bind the state; what cannot be written in place is copied first."""
+        for i, value in enumerate(self._variables):
+            array = state[i]
+            if not (type(array) is np.ndarray and array.flags.c_contiguous
+                    and array.flags.writeable):
+                state[i] = array = np.array(array, order="C")
+            call.bind(value, array)
 
     def _compute(self, call, node: Node, inputs, outputs) -> None:
         arrays = [np.frombuffer(call.memory(v), t.dtype).reshape(t.shape) if t.spec.size else

@@ -17,6 +17,7 @@
 #include "program.hpp"
 #include "random.hpp"
 #include "recurrent.hpp"
+#include "steps.hpp"
 
 namespace py = pybind11;
 using namespace gradatim;
@@ -35,7 +36,7 @@ class Call {
     const Value& v = program_->at(value);
     if (static_cast<size_t>(array.nbytes()) != v.bytes || !(array.flags() & py::array::c_style))
       throw std::invalid_argument("an array is bound that does not fit its value");
-    at_[value] = static_cast<char*>(const_cast<void*>(array.data()));
+    at_[value] = writable(array);
   }
 
   // threads: 0 takes as many as OpenMP would; 1 leaves the processors to whoever computes between.
@@ -57,12 +58,38 @@ class Call {
     return program_->timed(at_.data(), runs);
   }
 
+  // Each table, record and renewed variable comes with its arrays, which the caller keeps alive.
+  void run_steps(py::array_t<int64_t, py::array::c_style> rows,
+                 const std::vector<std::pair<int, py::array>>& tables,
+                 const std::vector<std::pair<int, py::array>>& records,
+                 const std::vector<std::tuple<int, int, py::array, py::array>>& renewed) {
+    std::vector<Table> fed;
+    std::vector<Record> kept;
+    std::vector<Renewed> turns;
+    for (auto& [value, array] : tables)
+      fed.push_back({value, dtype_of(py::str(array.dtype().attr("name"))),
+                     static_cast<const char*>(array.data())});
+    for (auto& [value, array] : records) kept.push_back({value, writable(array)});
+    for (auto& [variable, fresh, one, other] : renewed)
+      turns.push_back({variable, fresh, {writable(one), writable(other)}});
+    int64_t steps = rows.shape(0), batch = rows.shape(1);
+    const int64_t* numbers = rows.data();
+    py::gil_scoped_release free;
+    gradatim::run_steps(*program_, at_, numbers, steps, batch, fed, kept, turns, done);
+  }
+
+  int64_t done = 0;               // steps of the last run_steps that were finished
+
   // The memory of a value, for steps that Python computes.
   py::memoryview memory(int value) {
     return py::memoryview::from_memory(at_[value], program_->at(value).bytes, false);
   }
 
  private:
+  static char* writable(const py::array& array) {
+    return static_cast<char*>(const_cast<void*>(array.data()));
+  }
+
   std::shared_ptr<Program> program_;
   std::shared_ptr<Aligned> arena_;
   std::vector<char*> at_;
@@ -97,6 +124,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("loops", &elementwise_loops);
   m.def("gram", &gram_of);
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
+  m.def("converts", &converts);
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
   py::class_<Instruction>(m, "Instruction")
@@ -174,6 +202,8 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init<std::shared_ptr<Program>>())
       .def("bind", &Call::bind)
       .def("run", &Call::run)
+      .def("run_steps", &Call::run_steps)
+      .def_readonly("done", &Call::done)
       .def("timed", &Call::timed)
       .def("memory", &Call::memory);
 }
