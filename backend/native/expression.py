@@ -210,12 +210,12 @@ class Assembler:
     def _compound(self, results: list[int]) -> None:
         """Write as one instruction what there is one loop for, if nothing else reads its parts."""
         reads = Counter(s for line in self.lines for s in line[4]) + Counter(results)
-        for i in reversed(range(len(self.lines))):
-            dtype = self.lines[i][1]
+        for i, line in reversed(list(enumerate(self.lines))):
             for name, pattern in _COMPOUND.items():
                 found: dict[int, int] = {}
-                if f"{name}_{dtype}" in self.loops and self._matches(pattern, i, found, reads, True):
-                    self.lines[i][0], self.lines[i][4] = name, tuple(found[k] for k in sorted(found))
+                if f"{name}_{line[1]}" in self.loops and \
+                        self._matches(pattern, i, found, reads, True):
+                    line[0], line[4] = name, tuple(found[k] for k in sorted(found))
                     break
 
     def _matches(self, pattern: Node, line: int, found: dict, reads, top: bool = False) -> bool:
