@@ -63,7 +63,7 @@ class Call {
                  const std::vector<std::pair<int, py::array>>& tables,
                  const std::vector<std::pair<int, py::array>>& records,
                  const std::vector<std::tuple<int, int, py::array, py::array>>& renewed) {
-    std::vector<Table> fed;
+    std::vector<Samples> fed;
     std::vector<Record> kept;
     std::vector<Renewed> turns;
     for (auto& [value, array] : tables)

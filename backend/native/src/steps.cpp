@@ -8,7 +8,7 @@
 namespace gradatim {
 namespace {
 
-using Rows = void (*)(const Table& table, const int64_t* rows, int64_t batch, int64_t width,
+using Rows = void (*)(const Samples& samples, const int64_t* rows, int64_t batch, int64_t width,
                       char* out);
 
 // About 16 KB go to a thread at a time.
@@ -17,10 +17,10 @@ template <class Body> void for_rows(int64_t batch, int64_t bytes, const Body& bo
 }
 
 template <class From, class To>
-void take(const Table& table, const int64_t* rows, int64_t batch, int64_t width, char* out) {
+void take(const Samples& samples, const int64_t* rows, int64_t batch, int64_t width, char* out) {
   for_rows(batch, width * sizeof(To), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
-      const From* from = reinterpret_cast<const From*>(table.data) + rows[i] * width;
+      const From* from = reinterpret_cast<const From*>(samples.data) + rows[i] * width;
       To* to = reinterpret_cast<To*>(out) + i * width;
       for (int64_t j = 0; j < width; j++) to[j] = static_cast<To>(from[j]);
     }
@@ -67,30 +67,30 @@ bool converts(const std::string& from, const std::string& to) {
 }
 
 void run_steps(const Program& program, std::vector<char*>& at, const int64_t* rows, int64_t steps,
-               int64_t batch, const std::vector<Table>& tables, const std::vector<Record>& records,
+               int64_t batch, const std::vector<Samples>& tables, const std::vector<Record>& records,
                const std::vector<Renewed>& renewed, int64_t& done) {
   std::vector<std::unique_ptr<Aligned>> memory(tables.size());   // made when rows are gathered
   for (auto& r : records) at[r.value] = r.data;
   for (done = 0; done < steps; rows += batch) {
     bool neighbours = consecutive(rows, batch);
     for (size_t i = 0; i < tables.size(); i++) {
-      const Table& table = tables[i];
-      const Value& v = program.at(table.value);
+      const Samples& samples = tables[i];
+      const Value& v = program.at(samples.value);
       int64_t width = batch ? v.size / batch : 0;
       size_t bytes = width * size_of(v.dtype);
-      if (neighbours && table.dtype == v.dtype) {                // nothing moves
-        at[table.value] = const_cast<char*>(table.data) + rows[0] * bytes;
+      if (neighbours && samples.dtype == v.dtype) {                // nothing moves
+        at[samples.value] = const_cast<char*>(samples.data) + rows[0] * bytes;
         continue;
       }
       if (!memory[i]) memory[i] = std::make_unique<Aligned>(v.bytes);
-      char* out = at[table.value] = memory[i]->data;
-      if (table.dtype == v.dtype)
+      char* out = at[samples.value] = memory[i]->data;
+      if (samples.dtype == v.dtype)
         for_rows(batch, bytes, [&](int64_t begin, int64_t end) {
           for (int64_t r = begin; r < end; r++)
-            std::memcpy(out + r * bytes, table.data + rows[r] * bytes, bytes);
+            std::memcpy(out + r * bytes, samples.data + rows[r] * bytes, bytes);
         });
       else
-        conversion(table.dtype, v.dtype)(table, rows, batch, width, out);
+        conversion(samples.dtype, v.dtype)(samples, rows, batch, width, out);
     }
     for (auto& r : renewed) at[r.fresh] = r.memory[done % 2];
     program.run(0, program.steps().size(), at.data());

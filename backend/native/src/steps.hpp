@@ -7,8 +7,8 @@
 
 namespace gradatim {
 
-// A bound value that each step fills with rows of a table; other dtypes are converted.
-struct Table {
+// A bound value that each step fills with some rows of samples; other dtypes are converted.
+struct Samples {
   int value;
   DType dtype;
   const char* data;
@@ -31,7 +31,7 @@ bool converts(const std::string& from, const std::string& to);
 
 // Step k takes rows[k * batch ...]; `done` counts finished steps, also when one throws.
 void run_steps(const Program& program, std::vector<char*>& at, const int64_t* rows, int64_t steps,
-               int64_t batch, const std::vector<Table>& tables, const std::vector<Record>& records,
+               int64_t batch, const std::vector<Samples>& tables, const std::vector<Record>& records,
                const std::vector<Renewed>& renewed, int64_t& done);
 
 }  // namespace gradatim
