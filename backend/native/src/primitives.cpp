@@ -5,6 +5,8 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
+#include "winograd.hpp"
+
 namespace gradatim {
 namespace {
 
@@ -197,6 +199,8 @@ struct Layouts {
 void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
                      int64_t groups, const std::string& activation) {
   Layouts l(x, kernel, out, window, groups);
+  if (winograd_fits(x, kernel, out, window, groups))
+    return add_winograd(program, x, kernel, out, bias, window, activation, l.flops);
   auto pd = l.forward(bias >= 0, attributes(activation));
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
   Builder builder{program, {}, {}};
@@ -210,6 +214,8 @@ void add_convolution(Program& program, Array x, Array kernel, Array out, int bia
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
                                    Window window, int64_t groups) {
   Layouts l(out, kernel, g, window, groups);
+  if (winograd_fits(g, kernel, out, window, groups))
+    return add_winograd_data_gradient(program, g, kernel, out, window, l.flops);
   auto attr = attributes("");
   dnnl::convolution_backward_data::primitive_desc pd(
       engine(), dnnl::algorithm::convolution_direct, l.x, l.any_kernel, l.out, l.strides,
@@ -226,6 +232,8 @@ void add_convolution_data_gradient(Program& program, Array g, Array kernel, Arra
 void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,
                                      Window window, int64_t groups) {
   Layouts l(x, out, g, window, groups);
+  if (winograd_fits(x, out, g, window, groups))
+    return add_winograd_kernel_gradient(program, x, g, out, bias_gradient, window, l.flops);
   auto attr = attributes("");
   auto forward = l.forward(bias_gradient >= 0, attr);
   auto how = dnnl::algorithm::convolution_direct;

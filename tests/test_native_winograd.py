@@ -1,0 +1,82 @@
+"""3x3 convolutions by Winograd's tiles: equal to the direct sum, whatever stands beside them."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gradatim as gt
+from gradatim.backend.errors import BackendError
+
+try:
+    gt.get_backend("native")
+except BackendError as missing:
+    if os.environ.get("GRADATIM_NATIVE") == "required":
+        raise
+    pytest.skip(f"the compiled core is not here: {missing}", allow_module_level=True)
+
+
+def step(shape, filters, padding, backend, relu=True):
+    """A function of (x, kernel, bias, cotangent) that gives the output and all gradients."""
+    x, kernel = gt.placeholder(shape), gt.placeholder((3, 3, shape[-1], filters))
+    bias = gt.variable(np.linspace(-1, 1, filters, dtype="float32"))
+    y = gt.convolution(x, kernel, padding=padding) + bias
+    if relu:
+        y = gt.relu(y)
+    cotangent = gt.placeholder(y.shape)
+    gradients = gt.gradients((y * cotangent).sum(), [x, kernel, bias])
+    return gt.function([x, kernel, cotangent], [y, *gradients], backend=backend)
+
+
+def arrays(function, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=t.shape).astype("float32") for t in function.graph.inputs]
+
+
+@pytest.mark.parametrize("shape, filters, padding", [
+    ((2, 14, 14, 32), 64, "same"), ((1, 13, 7, 16), 48, "same"), ((5, 9, 10, 96), 32, "valid"),
+    ((3, 8, 8, 64), 64, "same"), ((1, 3, 17, 16), 16, "same"), ((7, 6, 5, 16), 112, "valid"),
+    ((40, 4, 4, 32), 32, "same"),
+])
+@pytest.mark.parametrize("relu", [True, False])
+def test_outputs_and_gradients_are_those_of_the_reference(shape, filters, padding, relu):
+    ours, meant = (step(shape, filters, padding, b, relu) for b in ("native", "reference"))
+    data = arrays(ours)
+    for got, wanted in zip(ours(*data), meant(*data)):
+        assert np.linalg.norm(got - wanted) <= 3e-6 * np.linalg.norm(wanted)
+    assert not ours.program.fall_backs
+
+
+def test_an_image_does_not_depend_on_its_neighbours():
+    shape = (23, 11, 9, 16)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 16, 32)).astype("float32")
+
+    def output(images):
+        function = step(images.shape, 32, "same", "native")
+        return function(images, kernel, np.zeros((*images.shape[:-1], 32), "float32"))[0]
+
+    whole = output(x)
+    for first, last in ((0, 1), (5, 6), (22, 23), (3, 17)):
+        np.testing.assert_array_equal(output(x[first:last]), whole[first:last])
+
+
+def test_what_the_memory_held_before_does_not_matter():
+    function = step((3, 5, 5, 16), 16, "same", "native")
+    data = arrays(function)
+    first = [a.copy() for a in function(*data)]
+    function(np.full_like(data[0], np.nan), *data[1:])
+    for got, wanted in zip(function(*data), first):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_narrower_instructions_give_the_same_answers():
+    code = ("import sys; sys.argv = ['']; import runpy, gradatim as gt, numpy as np\n"
+            f"tests = runpy.run_path({__file__!r})\n"
+            "for shape, filters in (((2, 14, 14, 32), 64), ((3, 7, 6, 16), 48)):\n"
+            "    tests['test_outputs_and_gradients_are_those_of_the_reference']"
+            "(shape, filters, 'same', True)\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"})
+    assert done.returncode == 0, done.stderr
