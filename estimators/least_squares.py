@@ -139,9 +139,7 @@ class Rows:
                 block = self.earlier_block(centre)
                 total += block.T @ block
             for X, Y, root in self.parts(max(4 * self.columns, GRAM_ELEMENTS // self.columns)):
-                if X.dtype not in (np.float32, np.float64):
-                    X = X.astype(np.float64)
-                found = run(OPS["gram"], X, Y, centre[self.ones:], root)
+                found = run(OPS["gram"], real(X), Y, centre[self.ones:], root)
                 total += found[1 - self.ones:, 1 - self.ones:]
         return total
 
@@ -178,6 +176,11 @@ def remembered(rows: Rows, factor):
 def dense(X) -> np.ndarray:
     """A plain array of a block of rows."""
     return X.toarray() if hasattr(X, "toarray") else X
+
+
+def real(X) -> np.ndarray:
+    """X where it is float32 or float64, which ops read as they are; else as float64."""
+    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
 
 
 def triangular_factor(rows: Rows, require_finite) -> tuple[np.ndarray, np.ndarray]:

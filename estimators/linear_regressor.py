@@ -11,10 +11,11 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ..backend import OPS, get_backend
 from ..backend.errors import DataError, ParameterError, ShapeError
 from .saving import Saveable
 from .least_squares import (
-    BLOCK_ELEMENTS, Rows, column_norms, dense, one_thread, remembered, solve,
+    CACHED_ELEMENTS, GRAM_ELEMENTS, Rows, column_norms, dense, one_thread, real, remembered, solve,
     triangular_factor)
 
 
@@ -173,22 +174,35 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
             `X` has other columns than in `fit`, or values that are not finite.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric")
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric",
+                          ensure_all_finite=False)
         _require_numbers(X)
-        mean = np.empty((X.shape[0], *np.shape(self.intercept_)))
-        leverage = np.zeros(X.shape[0])
-        size = max(1, BLOCK_ELEMENTS // X.shape[1])
-        for start in range(0, X.shape[0], size):
-            rows = slice(start, start + size)
-            block = dense(X[rows]).astype(np.float64, copy=False)
-            mean[rows] = block @ self.coef_.T + self.intercept_
-            if return_std:
-                away = (block - self._mean_) @ self._covariance_root_
-                leverage[rows] = np.sum(away ** 2, axis=1)
+        mean = self._means(X)
+        if not np.isfinite(mean).all():     # NaN and infinity in X always reach the prediction
+            _require_finite(X)
         if not return_std:
             return mean
-        spread = np.sqrt(1.0 + self._mean_variance_ + leverage)
+        spread = np.sqrt(1.0 + self._mean_variance_ + self._leverage(X))
         return mean, np.multiply.outer(spread, self.residual_std_)
+
+    def _means(self, X):
+        """Predictions; NaN or infinite where a row of X is."""
+        mean = np.empty((X.shape[0], *np.shape(self.intercept_)))
+        kernel, bias = np.atleast_2d(self.coef_).T, np.atleast_1d(self.intercept_)
+        run = get_backend().run
+        with np.errstate(all="ignore"):
+            for rows in _slices(X, GRAM_ELEMENTS):
+                found = run(OPS["affine"], real(dense(X[rows])), kernel, bias)
+                mean[rows] = found.reshape(mean[rows].shape)
+        return mean
+
+    def _leverage(self, X):
+        """(x - m)' C (x - m) for the rows x."""
+        leverage = np.empty(X.shape[0])
+        for rows in _slices(X, CACHED_ELEMENTS):
+            away = (real(dense(X[rows])) - self._mean_) @ self._covariance_root_
+            np.einsum("ij,ij->i", away, away, out=leverage[rows])
+        return leverage
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -273,6 +287,12 @@ def _unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def _slices(X, elements):
+    """Blocks of rows of about so many elements."""
+    size = max(1, elements // X.shape[1])
+    return (slice(start, start + size) for start in range(0, X.shape[0], size))
 
 
 def _require_finite(X):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ..array_module import numpy_module
 from ..base import Backend
-from .emit_gram import DIRECT
+from .emit_tables import DIRECT
 from .library import open_core
 
 

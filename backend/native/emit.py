@@ -6,11 +6,11 @@ import math
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
-from .emit_gram import GRAM
 from .emit_moving import MOVING, split
 from .emit_normalization import NORMALIZATION
 from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
+from .emit_tables import TABLES
 from .view import View, contiguous
 
 FLOATS = ("float32", "float64")
@@ -333,5 +333,5 @@ EMIT = {
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_gradient": _cross_entropy_gradient,
     "gather": _gather, "scatter_add": _scatter_add,
-    **GRAM, **MOVING, **NORMALIZATION, **RANDOM, **RECURRENT,
+    **TABLES, **MOVING, **NORMALIZATION, **RANDOM, **RECURRENT,
 }

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "affine.hpp"
 #include "averages.hpp"
 #include "elementwise.hpp"
 #include "gram.hpp"
@@ -95,22 +96,41 @@ class Call {
   std::vector<char*> at_;
 };
 
-// `gram` at once, for tables with any strides.
-py::array_t<double> gram_of(py::array x, py::array_t<double, py::array::c_style> y,
-                            py::array_t<double, py::array::c_style> centre,
-                            std::optional<py::array_t<double, py::array::c_style>> root) {
-  const int64_t n = x.shape(0), p = x.shape(1), t = y.shape(1), columns = 1 + p + t;
+using Doubles = py::array_t<double, py::array::c_style>;
+
+Table table_of(const py::array& x) {
   const bool single = py::isinstance<py::array_t<float>>(x);
   if (!single && !py::isinstance<py::array_t<double>>(x))
     throw std::invalid_argument("a table of another type than float32 or float64");
-  if (y.shape(0) != n || (root && root->size() != n) || centre.size() != p + t)
-    throw std::invalid_argument("the parts of the table do not fit together");
-  py::array_t<double> out({columns, columns});
-  const Table table{x.data(), single, x.strides(0) / x.itemsize(), x.strides(1) / x.itemsize()};
+  return {x.data(), single, x.strides(0) / x.itemsize(), x.strides(1) / x.itemsize()};
+}
+
+void require(bool fits) {
+  if (!fits) throw std::invalid_argument("the parts of the table do not fit together");
+}
+
+// `gram` at once, for tables with any strides.
+Doubles gram_of(py::array x, Doubles y, Doubles centre, std::optional<Doubles> root) {
+  const int64_t n = x.shape(0), p = x.shape(1), t = y.shape(1), columns = 1 + p + t;
+  const Table table = table_of(x);
+  require(y.shape(0) == n && centre.size() == p + t && (!root || root->size() == n));
+  Doubles out({columns, columns});
   const double* roots = root ? root->data() : nullptr;
   double* to = out.mutable_data();
   py::gil_scoped_release free;
   gram(table, y.data(), centre.data(), roots, n, p, t, to);
+  return out;
+}
+
+// `affine` at once, for tables whose rows lie whole; the kernel is (t, p).
+Doubles affine_of(py::array x, Doubles kernel, Doubles bias) {
+  const int64_t n = x.shape(0), p = x.shape(1), t = bias.size();
+  const Table table = table_of(x);
+  require(kernel.shape(0) == t && kernel.shape(1) == p && (table.column == 1 || p <= 1));
+  Doubles out({n, t});
+  double* to = out.mutable_data();
+  py::gil_scoped_release free;
+  affine(table, kernel.data(), bias.data(), n, p, t, to);
   return out;
 }
 
@@ -123,7 +143,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("open_onednn", &open_onednn);
   m.def("loops", &elementwise_loops);
   m.def("gram", &gram_of);
+  m.def("affine", &affine_of);
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
+  m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
@@ -163,6 +185,7 @@ PYBIND11_MODULE(_core, m) {
       .def("matmul", &add_matmul)
       .def("matmul64", &add_matmul64)
       .def("gram", &add_gram)
+      .def("affine", &add_affine)
       .def("convolution", &add_convolution)
       .def("convolution_data_gradient", &add_convolution_data_gradient)
       .def("convolution_kernel_gradient", &add_convolution_kernel_gradient)
