@@ -52,6 +52,10 @@ def test_optimizers_equal_the_reference(optimizer, dtype):
     (lambda a, b, c: a - b / c, lambda a, b, c: a - b / c, 1),
     (lambda a, b, c: gt.sqrt(a) + b, lambda a, b, c: np.sqrt(a) + b, 1),
     (lambda a, b, c: a - b / (gt.sqrt(c) + b), lambda a, b, c: a - b / (np.sqrt(c) + b), 2),
+    (lambda a, b, c: gt.where(gt.greater(a - b, 0.0), c, 0.0),
+     lambda a, b, c: np.where(a > b, c, 0), 2),
+    (lambda a, b, c: gt.where(gt.greater(a - b, 0.0), c, -0.0),
+     lambda a, b, c: np.where(a > b, c, 0), 3),
     (lambda a, b, c: (b - a) * ((b - a) * c + a), lambda a, b, c: (b - a) * ((b - a) * c + a), 4),
     (lambda a, b, c: c + (b - a) * c, lambda a, b, c: c + (b - a) * c, 3)])
 def test_compounds(expression, formula, count):
@@ -82,3 +86,26 @@ def test_results_in_place_keep_what_is_still_read():
     np.testing.assert_array_equal(difference, old + 1)
     np.testing.assert_array_equal(before, old)
     np.testing.assert_array_equal(x.numpy(), 2 * old + 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 31, 32, 33, 70])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_short_and_long_rows(n, smoothing):
+    """Losses, their gradients and argmax; a row has the same bits in any company."""
+    rows = np.random.default_rng(n)
+    logits = (rows.standard_normal((37, n)) * 5).astype("f")
+    labels = rows.integers(-1, n, 37)
+    logits[3] = -np.inf
+    logits[4, n // 2:] = np.nan
+    logits[5], logits[6, 0] = 7.0, np.inf
+
+    def made(many, backend):
+        x, y = gt.placeholder((many, n)), gt.placeholder((many,), "int64")
+        loss = gt.softmax_cross_entropy(x, y, label_smoothing=smoothing)
+        outputs = [loss, *gt.gradients(loss.sum(), [x]), gt.argmax(x, axis=1)]
+        return gt.function([x, y], outputs, backend=backend)(logits[:many], labels[:many])
+
+    for found, expected in zip(made(37, "native"), made(37, "reference")):
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+    for whole, part in zip(made(37, "native"), made(19, "native")):
+        assert whole[:19].tobytes() == part.tobytes()

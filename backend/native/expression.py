@@ -116,6 +116,7 @@ COMPOUND = {                  # one loop for what would be several, each through
     "lerp": "{0} + ({1} - {0}) * {2}",
     "sqrt_add": "sqrt({0}) + {1}",
     "sub_div": "{0} - {1} / {2}",
+    "gate": "{0} > 0 ? {1} : 0",
 }
 
 
@@ -222,6 +223,9 @@ class Assembler:
         """Whether a line computes the pattern; ``found`` says from which lines."""
         if pattern.name == "input":
             return found.setdefault(pattern.sources[0], line) == line
+        if pattern.name == "number":
+            return self.lines[line][0] == "fill" and \
+                repr(self.lines[line][5]) == repr(pattern.sources[0])       # -0.0 is not 0.0
         return self.lines[line][0] == pattern.name and (top or reads[line] == 1) and all(
             self._matches(p, s, found, reads) for p, s in zip(pattern.sources, self.lines[line][4]))
 

@@ -224,7 +224,12 @@ class NativeProgram(Program):
         operands: list[View] = []
         for node in cluster.nodes:
             for t in node.inputs:
-                if t not in registers and t not in inside:
+                if t in registers or t in inside:
+                    continue
+                number = self._number(t)
+                if number is not None:
+                    registers[t] = assembler.number(number, t.dtype.name)
+                else:
                     registers[t] = assembler.load(len(operands), t.dtype.name)
                     operands.append(self.views[t].broadcast(t.shape, shape))
             registers[node.outputs[0]] = self._assemble(assembler, node, registers)
@@ -238,6 +243,13 @@ class NativeProgram(Program):
             names if len(names) < 60 else names[:57] + "...", list(shape),
             [v.operand(core, shape) for v in operands], [v.operand(core, shape) for v in outputs],
             places, [core.Instruction(*line) for line in code], used)
+
+    def _number(self, t: Tensor) -> float | None:
+        """The value of a constant that is one number, if a float holds it exactly."""
+        if t.node.op is not constant_op or t.spec.size != 1 or t in self.graph.inputs:
+            return None
+        number = np.asarray(t.node.settings["value"]).item()
+        return float(number) if float(number) == number else None
 
     def _read_outside(self, t: Tensor, inside) -> bool:
         return t in self._kept or any(n.outputs[0] not in inside or len(n.outputs) > 1

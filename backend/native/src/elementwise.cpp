@@ -72,7 +72,8 @@ using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, in
   LOOP(fmod_##suffix, T, T, std::fmod(a[i], b[i]))                                           \
   LOOP(lerp_##suffix, T, T, a[i] + (b[i] - a[i]) * c[i])                                     \
   LOOP(sqrt_add_##suffix, T, T, std::sqrt(a[i]) + b[i])                                      \
-  LOOP(sub_div_##suffix, T, T, a[i] - b[i] / c[i])
+  LOOP(sub_div_##suffix, T, T, a[i] - b[i] / c[i])                                           \
+  LOOP(gate_##suffix, T, T, a[i] > 0 ? b[i] : 0)
 
 ARITHMETIC(float, float32)
 ARITHMETIC(double, float64)
@@ -123,7 +124,7 @@ CASTS(uint8_t, bool)
       ROW(cos, s), ROW(tan, s), ROW(asin, s), ROW(acos, s), ROW(atan, s), ROW(sinh, s),      \
       ROW(cosh, s), ROW(asinh, s), ROW(acosh, s), ROW(atanh, s), ROW(erf, s), ROW(pow, s),   \
       ROW(fmod, s), ROW(exp, s), ROW(expm1, s), ROW(log, s), ROW(log1p, s), ROW(tanh, s),    \
-      ROW(lerp, s), ROW(sqrt_add, s), ROW(sub_div, s)
+      ROW(lerp, s), ROW(sqrt_add, s), ROW(sub_div, s), ROW(gate, s)
 #define CAST_ROWS(s)                                                                         \
   ROW(cast_##s, float32), ROW(cast_##s, float64), ROW(cast_##s, int32), ROW(cast_##s, int64), \
       ROW(cast_##s, uint8), ROW(cast_##s, bool)

@@ -67,8 +67,9 @@ bool converts(const std::string& from, const std::string& to) {
 }
 
 void run_steps(const Program& program, std::vector<char*>& at, const int64_t* rows, int64_t steps,
-               int64_t batch, const std::vector<Samples>& tables, const std::vector<Record>& records,
-               const std::vector<Renewed>& renewed, int64_t& done) {
+               int64_t batch, const std::vector<Samples>& tables,
+               const std::vector<Record>& records, const std::vector<Renewed>& renewed,
+               int64_t& done) {
   std::vector<std::unique_ptr<Aligned>> memory(tables.size());   // made when rows are gathered
   for (auto& r : records) at[r.value] = r.data;
   for (done = 0; done < steps; rows += batch) {

@@ -31,7 +31,8 @@ bool converts(const std::string& from, const std::string& to);
 
 // Step k takes rows[k * batch ...]; `done` counts finished steps, also when one throws.
 void run_steps(const Program& program, std::vector<char*>& at, const int64_t* rows, int64_t steps,
-               int64_t batch, const std::vector<Samples>& tables, const std::vector<Record>& records,
-               const std::vector<Renewed>& renewed, int64_t& done);
+               int64_t batch, const std::vector<Samples>& tables,
+               const std::vector<Record>& records, const std::vector<Renewed>& renewed,
+               int64_t& done);
 
 }  // namespace gradatim
