@@ -28,6 +28,8 @@ class Backend:
         See ``backend/array_module.py``.
     in_place : bool
         Whether ``run`` takes ``out=`` for ops whose forward is a `ufunc`.
+    kinds : tuple of str
+        Kinds of devices of which it takes any number.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class Backend:
     api = API
     xp: Any
     in_place = False
+    kinds = ("cpu",)
 
     def run(self, op: Op, *arrays, **settings):
         """Run one op: an array, or a tuple for several outputs."""
@@ -61,6 +64,14 @@ class Backend:
     def devices(self) -> list[str]:
         """Devices it can use here."""
         return ["cpu:0"]
+
+    def check_device(self, name: str, line: str = "") -> None:
+        """Refuse a device that it does not have."""
+        if name.partition(":")[0] not in self.kinds and name not in self.devices():
+            any_number = [f"{kind}:N for any N" for kind in self.kinds]
+            raise BackendError(f'the backend "{self.name}" has no device "{name}"',
+                               found=", ".join([*self.devices(), *any_number]), at=line,
+                               fix=f'use gt.device("{self.devices()[0]}"), or another backend')
 
     def asarray(self, value):
         """The array in this backend's memory."""

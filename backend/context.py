@@ -13,7 +13,7 @@ from .errors import ParameterError
 
 class Context(NamedTuple):
     """What new nodes inherit from their surroundings."""
-    device: str = ""                 # "" is the default device of whoever compiles the graph
+    device: str | None = None        # None: where the inputs are; "": the default device
     layer: str = ""                  # printed in errors: Dense "hidden"
     fix: str = ""                    # the cure that layer proposes
     runner: Callable | None = None   # (node, arrays) -> arrays: set while eager
@@ -40,10 +40,22 @@ def surroundings(**changes):
 def device(name: str):
     """Place the ops made inside on a device; copies are inserted where devices meet.
 
+    Outside, an op is placed where its first input is that is not a constant. The gradient of an op
+    is placed where the op is, and variables stay where they are made. What is placed nowhere is on
+    the first device of its kind. On the native backend the devices ``"cpu:0"``, ``"cpu:1"``, ...
+    that a graph names are groups of threads: they share the processors, each group has its own,
+    and what does not depend on each other runs at the same time. A single group has them all.
+
     Parameters
     ----------
     name : str
         ``"cpu:0"``, ``"cuda:1"``: a kind and a number.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a kind and a number. Whether there is such a device is known when a backend
+        compiles the graph: then a `BackendError` lists those there are.
 
     Examples
     --------

@@ -46,6 +46,9 @@ class Function:
     def __init__(self, graph: Graph, backend="auto", passes=DEFAULT, single=False,
                  communicator=None):
         self.backend = get_backend(backend)
+        for node in graph.nodes:
+            if node.device:
+                self.backend.check_device(node.device, node.line)
         self.graph, self.reports = optimize(graph, passes)
         self.program = compile_graph(self.graph, self.backend, communicator)
         self.single = single
@@ -244,6 +247,8 @@ def eager(backend="auto", check_finite: bool = True):
     where = get_backend(backend)
 
     def runner(node, arrays):
+        if node.device:
+            where.check_device(node.device, node.line)
         with np.errstate(all="ignore"):
             result = where.run(node.op, *arrays, **node.settings)
         values = result if len(node.specs) > 1 else (result,)

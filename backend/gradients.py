@@ -5,6 +5,7 @@ from typing import Sequence
 
 import numpy as np
 
+from .context import surroundings
 from .errors import GradientError, ShapeError
 from .graph import COLLECTIVES, topological
 from .op import OPS
@@ -86,14 +87,17 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -
             raise GradientError(f"{node.op.name} has no gradient", at=node.line,
                                 fix="leave it out with gt.stop_gradient, or give its op a grad=")
         single = len(g) == 1
-        parts = node.op.grad(g[0] if single else g, node.outputs[0] if single else node.outputs,
-                             *node.inputs, **node.settings)
-        for t, part in zip(node.inputs, parts, strict=True):
-            if part is not None and t in wanted:
-                part = _unbroadcast(part, t)
+        with surroundings(device=node.device):
+            parts = node.op.grad(g[0] if single else g,
+                                 node.outputs[0] if single else node.outputs,
+                                 *node.inputs, **node.settings)
+            parts = [_unbroadcast(part, t) if part is not None and t in wanted else None
+                     for t, part in zip(node.inputs, parts, strict=True)]
+        for t, part in zip(node.inputs, parts):
+            if part is not None:
                 local = node in rows and t.node not in rows
                 sums = partial if local else whole
-                sums[t] = sums[t] + part if t in sums else part
+                sums[t] = _added(sums[t], part, t) if t in sums else part
     found = [_complete(t, whole, partial) for t in wrt]
     return [constant(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wrt, found)]
 
@@ -102,8 +106,14 @@ def _complete(t: Tensor, whole, partial) -> Tensor | None:
     """The whole cotangent of a tensor; every consumer has been visited by now."""
     if t in partial:
         reduced = OPS["all_reduce"](partial.pop(t))
-        whole[t] = whole[t] + reduced if t in whole else reduced
+        whole[t] = _added(whole[t], reduced, t) if t in whole else reduced
     return whole.get(t)
+
+
+def _added(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The sum of two cotangents of ``t``: where both are, or else where ``t`` is."""
+    with surroundings(device=a.device if a.device == b.device else t.device):
+        return a + b
 
 
 # Ops whose results are the same on all replicas, though rows of samples go in. How many entries

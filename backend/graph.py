@@ -5,8 +5,9 @@ import hashlib
 from functools import cached_property
 from typing import Callable, Iterable, Mapping
 
+from .context import surroundings
 from .errors import GraphError
-from .tensor import (LEAVES, Node, Tensor, Variable, constant_op, placeholder_op,
+from .tensor import (LEAVES, Node, Tensor, Variable, constant_op, copy_op, placeholder_op,
                      variable_op)
 
 
@@ -66,11 +67,35 @@ class Graph:
         self.variables: tuple[Variable, ...] = tuple(dict.fromkeys((*used, *self.updates)))
         self.buffers = dict(buffers or {})  # Tensor -> number: filled by the memory pass
 
+    @cached_property
+    def home(self) -> str:
+        """Where what is placed nowhere is: on the first device of the kind that is named first."""
+        named = next((n.device for n in self.nodes if n.device), "cpu:0")
+        return named.partition(":")[0] + ":0"
+
+    def place(self, node: Node) -> str:
+        """The device of a node."""
+        return node.device or self.home
+
+    @cached_property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that hold or compute something, sorted; constants are everywhere."""
+        nodes = {*self.nodes, *(v.node for v in self.updates)}
+        found = {self.place(n) for n in nodes if n.op is not constant_op}
+        return tuple(sorted(found, key=lambda name: (name.partition(":")[0],
+                                                     int(name.partition(":")[2]))))
+
+    def moves(self, node: Node) -> bool:
+        """Whether a node is a copy from another device."""
+        return (node.op is copy_op and node.inputs[0].node.op is not constant_op
+                and self.place(node.inputs[0].node) != self.place(node))
+
     def rewrite(self, rule: Rule) -> Graph:
         """A new graph in which ``rule(node, new_inputs)`` has replaced nodes.
 
         The rule sees each computed node in order, with its inputs already rewritten; it returns
-        the tensors that stand for the node's outputs, or None to keep the node.
+        the tensors that stand for the node's outputs, or None to keep the node. Nodes it makes are
+        placed where the old one is.
         """
         new: dict[Tensor, Tensor] = {t: t for t in self.inputs}
         computed = set(self.steps)
@@ -78,7 +103,8 @@ class Graph:
             if node not in computed and node.op not in LEAVES:
                 continue
             inputs = tuple(new[t] for t in node.inputs)
-            outputs = rule(node, inputs)
+            with surroundings(device=node.device):
+                outputs = rule(node, inputs)
             if outputs is None:
                 same = all(a is b for a, b in zip(inputs, node.inputs))
                 outputs = node.outputs if same else node.with_inputs(inputs).outputs

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from .context import surroundings
 from .errors import GraphError
 from .graph import Graph, placeholder_settings
 from .op import find_op
@@ -119,7 +120,8 @@ def _node(name: str, rest: str, specs: str, tensors: dict[str, Tensor]) -> tuple
     op = find_op(name)
     if op is variable_op:
         zeros = lambda spec, seed, stream: np.zeros(spec.shape, spec.dtype)
-        return (Variable(shapes[0], zeros, settings["name"]),)
+        with surroundings(device=device):
+            return (Variable(shapes[0], zeros, settings["name"]),)
     made = op.spec(*(t.spec for t in inputs), **op.settle(settings))
     if (made if type(made) is tuple else (made,)) != shapes:
         raise ValueError("the specs written do not follow from the inputs")
@@ -182,8 +184,14 @@ def dot(graph: Graph) -> str:
     computed = set(graph.steps)
     for node, i in number.items():
         title = node.settings.get("name") or node.op.name
-        label = html.escape(str(title)) + "<br/>" + "<br/>".join(map(str, node.specs))
-        colour = f', style=filled, fillcolor={leaf[node.op]}' if node.op in leaf else ""
+        rows = [html.escape(str(title)), *map(str, node.specs)]
+        if len(graph.devices) > 1 and node.op is not constant_op:
+            rows.append(graph.place(node))
+        if graph.moves(node):
+            rows.append(f"{node.specs[0].nbytes:,} bytes moved")
+        label = "<br/>".join(rows)
+        colour = "salmon" if graph.moves(node) else leaf.get(node.op)
+        colour = f", style=filled, fillcolor={colour}" if colour else ""
         lines.append(f"  n{i} [label=<{label}>{colour}];")
         lines += [f"  n{number[t.node]} -> n{i};" for t in node.inputs if node in computed]
     lines += [f"  n{number[t.node]} -> n{number[v.node]} [style=dashed];"

@@ -24,6 +24,10 @@ class PlanReport(NamedTuple):
         FLOPs by op, the largest first.
     fall_backs : tuple of str
         Ops the backend leaves to the reference; known to the ``plan()`` of a `Function`.
+    devices : dict
+        FLOPs by device.
+    moved_bytes : int
+        Bytes that copies carry from one device to another.
 
     Examples
     --------
@@ -47,6 +51,8 @@ class PlanReport(NamedTuple):
     input_bytes: int
     ops: dict[str, int]
     fall_backs: tuple[str, ...] = ()
+    devices: dict[str, int] = {}
+    moved_bytes: int = 0
 
     def __str__(self) -> str:
         lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
@@ -55,6 +61,9 @@ class PlanReport(NamedTuple):
                  f"input bytes     {self.input_bytes:>16,}"]
         lines += [f"  {name:<22}{flops:>8.1%}" for name, flops in
                   [(n, f / max(self.flops, 1)) for n, f in self.ops.items()][:8]]
+        if len(self.devices) > 1:
+            lines += [f"FLOPs on {name:<7}{flops:>16,}" for name, flops in self.devices.items()]
+            lines.append(f"moved bytes     {self.moved_bytes:>16,}")
         if self.fall_backs:
             lines.append("left to the reference: " + ", ".join(self.fall_backs))
         return "\n".join(lines)
@@ -69,9 +78,12 @@ def plan(graph: Graph) -> PlanReport:
     for t in (*graph.outputs, *graph.updates.values()):
         last[t] = len(graph.steps)
     ops: Counter = Counter()
+    devices = dict.fromkeys(graph.devices, 0)
     ends: dict[int, int] = {}
     for step, node in enumerate(graph.steps):
-        ops[node.op.name] += node.op.count_flops(*(t.spec for t in node.inputs), **node.settings)
+        flops = node.op.count_flops(*(t.spec for t in node.inputs), **node.settings)
+        ops[node.op.name] += flops
+        devices[graph.place(node)] += flops
         for t in node.outputs:
             alive += t.spec.nbytes
             ends[last[t]] = ends.get(last[t], 0) + t.spec.nbytes
@@ -79,4 +91,6 @@ def plan(graph: Graph) -> PlanReport:
         alive -= ends.pop(step, 0)
     return PlanReport(len(graph.steps), ops.total(), peak,
                       sum(v.spec.nbytes for v in graph.variables),
-                      sum(t.spec.nbytes for t in graph.inputs), dict(ops.most_common()))
+                      sum(t.spec.nbytes for t in graph.inputs), dict(ops.most_common()),
+                      devices=devices, moved_bytes=sum(
+                          n.specs[0].nbytes for n in graph.steps if graph.moves(n)))

@@ -161,7 +161,7 @@ class Variable(Tensor):
 
     def __init__(self, spec: Spec, initializer: Callable, name: str, trainable: bool = True):
         settings = {"name": name, "shape": spec.shape, "dtype": spec.dtype.name}
-        node = Node(variable_op, (), settings, (spec,), current().device, user_line())
+        node = Node(variable_op, (), settings, (spec,), current().device or "", user_line())
         super().__init__(node, 0)
         node.outputs = (self,)
         self.initializer, self.trainable, self._storage = initializer, trainable, None
@@ -229,7 +229,7 @@ variable_op = op("variable", forward=lambda xp, *, name, shape, dtype: None,
 constant_op = op("constant", forward=lambda xp, *, value: xp.asarray(value), onnx="Constant",
                  spec=lambda *, value: Spec(value.shape, value.dtype))
 copy_op = op("copy", forward=lambda xp, x, *, device: x, spec=lambda x, *, device: x,
-             grad=lambda g, out, x, *, device: (copy_op(g, device=x.device or "cpu:0"),),
+             grad=lambda g, out, x, *, device: (g,), flops=lambda x, *, device: 0,
              samples=lambda rng: [([rng.standard_normal((2, 3))], {"device": "cpu:0"})])
 LEAVES = (placeholder_op, variable_op, constant_op)
 
@@ -258,7 +258,8 @@ def placeholder(shape, dtype="float32", name: str = "", batch: bool = True) -> T
     spec = Spec.of(shape, dtype)
     settings = {"name": str(name), "shape": spec.shape, "dtype": spec.dtype.name,
                 "batch": bool(batch and spec.shape)}
-    return Node(placeholder_op, (), settings, (spec,), current().device, user_line()).outputs[0]
+    device = current().device or ""
+    return Node(placeholder_op, (), settings, (spec,), device, user_line()).outputs[0]
 
 
 def variable(value, dtype=None, name: str = "variable", initializer=None,
@@ -368,9 +369,10 @@ def apply(op: Op, *inputs, **settings):
         inputs = _as_tensors(op, inputs)
         if op is copy_op:
             device = settings["device"]
+        elif context.device is not None:
+            device = context.device
         else:
-            device = context.device or next((t.device for t in inputs if t.device), "")
-            inputs = tuple(_moved(t, device) for t in inputs)
+            device = next((t.device for t in inputs if t.node.op is not constant_op), "")
         specs = op.spec(*(t.spec for t in inputs), **settings)
     except Error as error:
         _locate(error, op, inputs, describe_line(where, context.layer), context.fix)
@@ -423,18 +425,6 @@ def _literal(x, like) -> Tensor:
         raise DTypeError(f"{x!r} is not a whole number and the tensor is {like}",
                          fix='convert the tensor with gt.cast(x, dtype="float32")')
     return constant(x)
-
-
-def _moved(tensor: Tensor, device: str) -> Tensor:
-    """The tensor on a device; small constants are everywhere."""
-    if not device or tensor.device == device or tensor.node.op is constant_op:
-        return tensor
-    context = current()
-    node = Node(copy_op, (tensor,), {"device": device}, (tensor.spec,), device, user_line(),
-                context.layer)
-    if context.runner is not None:
-        node.outputs[0].value = eager_value(tensor)
-    return node.outputs[0]
 
 
 def _locate(error: Error, op: Op, inputs, line: str, fix: str):

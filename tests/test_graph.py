@@ -201,17 +201,15 @@ def test_a_tensor_has_no_truth_value_while_tracing():
 
 # ---- devices -----------------------------------------------------------------------------------
 
-def test_copies_are_inserted_where_devices_meet():
-    with gt.device("cpu:0"):
-        x = f32(2)
+def test_ops_are_placed_by_their_surroundings_or_with_their_first_input():
+    x = f32(2)
     with gt.device("cpu:1"):
-        y = x * 2.0
+        y, w = x * 2.0, gt.variable((2,))
+    with gt.device("cpu:2"):
         z = y + 1.0
-    names = [(n.op.name, n.device) for n in gt.graph(z).steps]
-    assert names == [("copy", "cpu:1"), ("multiply", "cpu:1"), ("add", "cpu:1")]
-    (dx,) = gt.gradients(z.sum(), [x])
-    assert dx.device == "cpu:0"
-    np.testing.assert_array_equal(gt.run(dx, {x: [0, 0]}), [2, 2])
+    assert [t.device for t in (x, y, w, z)] == ["", "cpu:1", "cpu:1", "cpu:2"]
+    assert [t.device for t in (z + y, 2.0 * y, x + y, gt.exp(x))] == ["cpu:2", "cpu:1", "", ""]
+    assert [n.op.name for n in gt.graph(z + y).steps] == ["multiply", "add", "add"]
     with gt.eager(), gt.device("cpu:1"):
         assert (gt.variable(2.0) * 3.0).numpy() == 6.0
 
@@ -263,7 +261,7 @@ def fed_variable():
 def placed():
     with gt.device("cpu:1"):
         return gt.graph(gt.clip(f32(2), low=None, high=2.0) + gt.constant(np.arange(20)).sum()
-                        .astype("float32"))
+                        .astype("float32") * gt.variable((2,), name="w"))
 
 
 def constants():

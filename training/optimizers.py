@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ..backend import OPS, Tensor, Variable, variable
+from ..backend.context import surroundings
 from ..backend.errors import ParameterError, unknown_name
 from ..layers.arguments import fraction, number
 from ..layers.value import Value
@@ -52,8 +53,13 @@ class Optimizer(Value):
     def state_for(self, parameters: dict[str, Variable]) -> dict[str, dict[str, Variable]]:
         """Slot variables by slot and parameter path: ``adam/m/dense_1/kernel``."""
         name = type(self).__name__.lower()
-        return {slot: {path: variable(p.shape, p.dtype, f"{name}/{slot}/{path}", trainable=False)
-                       for path, p in parameters.items()} for slot in self.slots}
+        result: dict[str, dict[str, Variable]] = {slot: {} for slot in self.slots}
+        for path, p in parameters.items():
+            with surroundings(device=p.device):
+                for slot in self.slots:
+                    result[slot][path] = variable(p.shape, p.dtype, f"{name}/{slot}/{path}",
+                                                  trainable=False)
+        return result
 
     def updates(self, parameters: dict[str, Variable], gradients: dict[str, Tensor],
                 state: dict[str, dict[str, Variable]], rate: Tensor, step: Tensor) -> dict:
@@ -86,9 +92,10 @@ class Optimizer(Value):
             if name not in scalars:
                 scalars[name] = cast(scale, dtype=name), cast(decay, dtype=name)
             slots = {slot: state[slot][path] for slot in self.slots}
-            change, new = self.change(gradients[path], slots, scalars[name][0])
-            value = p - p * scalars[name][1] if self.weight_decay else p
-            result[p] = value - change
+            with surroundings(device=p.device):
+                change, new = self.change(gradients[path], slots, scalars[name][0])
+                value = p - p * scalars[name][1] if self.weight_decay else p
+                result[p] = value - change
             result.update((slots[slot], tensor) for slot, tensor in new.items())
         return result
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from ..array_module import numpy_module
 from ..base import Backend
+from ..parts import is_placed
 from .emit_tables import DIRECT
 from .library import open_core
 
@@ -26,8 +27,14 @@ class NativeBackend(Backend):
         return super().run(op, *arrays, **settings) if made is None else made
 
     def compile(self, graph, device: str = "", communicator=None):
-        """A program whose steps run in one call without the GIL."""
+        """A program whose steps run in one call without the GIL; one per part on several devices.
+
+        Replicas meet in an order, so each is one program whatever devices its graph names.
+        """
+        from .placed import PlacedProgram
         from .program import NativeProgram
+        if communicator is None and is_placed(graph):
+            return PlacedProgram(self, graph)
         return NativeProgram(self, graph, communicator)
 
 

@@ -12,6 +12,7 @@ from .fold import fold
 from .fold_batch_norm import fold_batch_norm
 from .fuse import fuse
 from .memory import memory
+from .placement import placement
 from .relu_after_pool import relu_after_pool
 from .report import Report
 from .shapes import shapes
@@ -19,10 +20,11 @@ from .single_device import single_device
 
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
           "algebra": algebra, "fuse": fuse, "relu_after_pool": relu_after_pool,
-          "fold_batch_norm": fold_batch_norm, "fold": fold, "memory": memory}
+          "fold_batch_norm": fold_batch_norm, "fold": fold,
+          "placement": placement, "memory": memory}
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
-           "relu_after_pool", "fold_batch_norm", "fold", "common", "memory")
+           "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:

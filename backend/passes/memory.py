@@ -12,10 +12,11 @@ def memory(graph: Graph) -> Graph:
     An elementwise node takes over the buffer of an input of its own spec that it is the last to
     read, unless it also reads a view of that input, in which elements stand elsewhere. A node that
     is not elementwise may return a view of an input, so its inputs live on as long as its outputs.
+    Devices share nothing.
     """
     last = last_uses(graph)
     buffers: dict[Tensor, int] = {}
-    free: dict[int, list[int]] = {}
+    free: dict[tuple[str, int], list[int]] = {}
     ends: dict[int, list[Tensor]] = {}
     count = 0
     seen_by = _views(graph)
@@ -24,9 +25,10 @@ def memory(graph: Graph) -> Graph:
         if node.op.code is not None and len(node.specs) == 1 and node.specs[0].shape:
             taken = next((t for t in node.inputs if t in buffers and last[t] == step
                           and t.spec == node.specs[0] and _fresh(t)
+                          and t.device == node.device
                           and not any(t in seen_by[u] for u in node.inputs if u is not t)), None)
         for t in node.outputs:
-            size = t.spec.nbytes
+            size = node.device, t.spec.nbytes
             if taken is not None:
                 buffers[t] = buffers[taken]
             elif free.get(size):
@@ -36,7 +38,7 @@ def memory(graph: Graph) -> Graph:
             ends.setdefault(last[t], []).append(t)
         for t in ends.pop(step, ()):
             if t is not taken:
-                free.setdefault(t.spec.nbytes, []).append(buffers[t])
+                free.setdefault((t.device, t.spec.nbytes), []).append(buffers[t])
     return Graph(graph.outputs, graph.updates, graph.inputs, buffers)
 
 

@@ -147,6 +147,8 @@ PYBIND11_MODULE(_core, m) {
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
   m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
+  m.def("max_threads", &omp_get_max_threads);
+  m.def("set_threads", &omp_set_num_threads);   // of the calling thread alone
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
   py::class_<Instruction>(m, "Instruction")
