@@ -41,10 +41,12 @@ def device(name: str):
     """Place the ops made inside on a device; copies are inserted where devices meet.
 
     Outside, an op is placed where its first input is that is not a constant. The gradient of an op
-    is placed where the op is, and variables stay where they are made. What is placed nowhere is on
-    the first device of its kind. On the native backend the devices ``"cpu:0"``, ``"cpu:1"``, ...
-    that a graph names are groups of threads: they share the processors, each group has its own,
-    and what does not depend on each other runs at the same time. A single group has them all.
+    is placed where the op is, variables stay where they are made, and layers where they are called,
+    also when a model builds them again. What is placed nowhere is on the first device of its kind.
+
+    On the native backend the devices ``"cpu:0"``, ``"cpu:1"``, ... that a graph names are groups of
+    threads. The processors are divided among them, and what does not depend on each other runs at
+    the same time. The reference takes any of them for the same device.
 
     Parameters
     ----------

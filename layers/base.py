@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from ..backend import OPS, Spec, Tensor, Variable, constant, variable
-from ..backend.context import surroundings
+from ..backend.context import current, surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.tensor import stream_of
 from .arguments import flag
@@ -90,6 +90,7 @@ class Layer:
     takes_integers = False         # whether the input is whole numbers, as Embedding's is
     nested = False                 # whether it stands inside another layer
     frozen = False                 # whether no optimizer may change its weights
+    device: str | None = None      # where it was last called inside gt.device, to be built again
 
     def __init__(self, name: str | None = None):
         if name is not None and not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", str(name)):
@@ -173,7 +174,9 @@ class Layer:
         first = flow[0] if isinstance(flow, list) else flow
         spec = ([Spec(f.x.shape[1:], f.x.dtype) for f in flow] if isinstance(flow, list)
                 else Spec(flow.x.shape[1:], flow.x.dtype))
-        with surroundings(layer=self.label, fix=""):
+        if current().device is not None:
+            self.device = current().device
+        with surroundings(layer=self.label, fix="", device=self.device):
             dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
             if self.built is None or dtype != self.dtype and self._undrawn():
                 self.dtype = dtype

@@ -229,6 +229,31 @@ print(f"Hessian times vector: largest entry {np.abs(curvature).max():.4f}, "
 assert np.abs(curvature - numeric).max() < 1e-7 * max(1.0, np.abs(numeric).max())
 
 # %% [markdown]
+# ## Two devices
+#
+# `gt.device` says where ops are computed. On a CPU, `cpu:0` and `cpu:1` are groups of threads. Here
+# is the net again, half of it on each; one copy carries `hidden` over, and one its gradient back.
+
+# %%
+with gt.device("cpu:0"):
+    near = [gt.variable(first["hidden/kernel"]), gt.variable(first["hidden/bias"])]
+    middle = gt.tanh(x @ near[0] + near[1])
+with gt.device("cpu:1"):
+    far = [gt.variable(first["logits/kernel"]), gt.variable(first["logits/bias"])]
+    end = gt.softmax_cross_entropy(middle @ far[0] + far[1], y).mean()
+both = near + far
+halves = gt.function([x, y], end, updates={
+    p: p - RATE * g for p, g in zip(both, gt.gradients(end, both))})
+for _ in range(STEPS):
+    halves(X, labels)
+on_two = dict(zip(first, (p.numpy() for p in both)))
+plan = halves.plan()
+print(plan)
+print(f"largest difference of a weight from one device: {difference(on_two, on_graph):.1e}")
+assert plan.moved_bytes == 8 * 2 * 200 * 32 + labels.nbytes
+assert difference(on_two, on_graph) < 1e-10
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. Add a penalty of `1e-3` times the sum of squares of `w` to the loss. What is added to its
