@@ -20,7 +20,8 @@ from .single_device import single_device
 
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
           "algebra": algebra, "fuse": fuse, "relu_after_pool": relu_after_pool,
-          "fold_batch_norm": fold_batch_norm, "fold": fold, "placement": placement, "memory": memory}
+          "fold_batch_norm": fold_batch_norm, "fold": fold, "placement": placement,
+          "memory": memory}
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
            "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
