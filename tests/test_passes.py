@@ -142,7 +142,7 @@ def small(name):
         h = gt.relu(x.reshape(1, 4, 3, 1))
         y, _ = gt.max_pool(h, pool_size=2)
         return [y, *gt.gradients(y.sum(), [x])]
-    if name == "fold_batch_norm":
+    if name in ("fold_batch_norm", "open_batch_norm"):
         return [gt.batch_norm(x @ gt.variable((3, 3)), *(gt.variable((3,)) for _ in range(4)))]
     return [gt.exp(gt.tanh(x) + 1.0) + x]
 
@@ -201,6 +201,15 @@ REPORTS = {
                        "  sqrt        0 -> 1\n"
                        "  subtract    0 -> 1\n"
                        "  bytes       96 -> 192",
+    "open_batch_norm": "open_batch_norm: 8 nodes -> 14\n"
+                       "  add         0 -> 2\n"
+                       "  batch_norm  1 -> 0\n"
+                       "  constant    0 -> 1\n"
+                       "  divide      0 -> 1\n"
+                       "  multiply    0 -> 1\n"
+                       "  sqrt        0 -> 1\n"
+                       "  subtract    0 -> 1\n"
+                       "  bytes       96 -> 228",
     "memory": "memory: 6 nodes\n"
               "  bytes  192 -> 48"}
 

@@ -5,6 +5,7 @@ from typing import Callable
 
 from ..graph import Graph
 from ..tensor import Node, Tensor
+from .sinking import sink
 
 LARGEST = 48     # nodes in one elementwise chain: its registers must stay in the cache
 
@@ -96,6 +97,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]
         else:
             chain = plan.make("chain", [node])
         chains[shape] = chain
+    sink(plan.clusters, plan.of, users, kept, LARGEST)
     return _ordered(plan)
 
 

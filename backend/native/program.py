@@ -9,6 +9,7 @@ import numpy as np
 from ..base import Program, collective
 from ..errors import Error, GraphError
 from ..graph import Graph
+from ..passes.open_batch_norm import open_batch_norm
 from ..tensor import Node, Tensor, Variable, constant_op
 from .clusters import Cluster, clusters
 from .emit import EMIT, VIEWS
@@ -21,6 +22,8 @@ class NativeProgram(Program):
     """Immutable; every run leases an arena of its own, so threads may run it at once."""
 
     def __init__(self, backend, graph: Graph, communicator=None):
+        self.variables = graph.variables         # in the order of the state
+        graph = open_batch_norm(graph)
         self.backend, self.graph, self.communicator = backend, graph, communicator
         self.core = backend.core.Program()
         self.views: dict[Tensor, View] = {}
@@ -49,7 +52,7 @@ class NativeProgram(Program):
                 self.views[t] = self.new(t.spec, "bound")
             self._fed.append(self.views[t].value)
         self._variables = []
-        for v in graph.variables:
+        for v in self.variables:
             if v not in self.views:
                 self.views[v] = self.new(v.spec, "bound")
             self._variables.append(self.views[v].value)
@@ -75,7 +78,7 @@ class NativeProgram(Program):
         self._results = []
         for t in self.graph.outputs:
             self._results.append((self._copied(t), t.spec))
-        where = {v: i for i, v in enumerate(self.graph.variables)}
+        where = {v: i for i, v in enumerate(self.variables)}
         self._updates, self._written = [], []
         for v, t in self.graph.updates.items():
             if self._in_place.get(t) is v:

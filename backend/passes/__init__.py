@@ -12,6 +12,7 @@ from .fold import fold
 from .fold_batch_norm import fold_batch_norm
 from .fuse import fuse
 from .memory import memory
+from .open_batch_norm import open_batch_norm
 from .placement import placement
 from .relu_after_pool import relu_after_pool
 from .report import Report
@@ -21,7 +22,8 @@ from .single_device import single_device
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
           "algebra": algebra, "fuse": fuse, "relu_after_pool": relu_after_pool,
           "fold_batch_norm": fold_batch_norm, "fold": fold, "placement": placement,
-          "memory": memory}
+          "memory": memory, "open_batch_norm": open_batch_norm}
+# For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
            "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
