@@ -25,7 +25,7 @@ from .double_double import add, add_gram, cholesky, defect, two_product
 
 EPSILON = np.finfo(np.float64).eps
 CACHED_ELEMENTS = 1 << 19           # a block of rows that stays in cache
-GRAM_ELEMENTS = 1 << 22             # a block of rows that keeps all processors busy: 32 MiB
+GRAM_ELEMENTS = 1 << 23             # a block of rows that keeps all processors busy: 64 MiB
 BLOCK_ELEMENTS = 1 << 21            # a block of rows that LAPACK's QR factors at full speed: 16 MiB
 ONE_PASS, TWO_PASSES = 32.0, 1e3    # hardness up to which Cholesky loses no digits that matter
 TINY = 1e-280                       # squares below it have begun to underflow

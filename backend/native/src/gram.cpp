@@ -2,7 +2,10 @@
 // in registers. Each strip of rows has a sum of its own, so that the order of additions is fixed.
 #include "gram.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -174,8 +177,12 @@ void gram(const Table& x, const double* y, const double* centre, const double* r
   const int64_t many = (n + strip - 1) / strip;
   Aligned memory(std::max<int64_t>(1, many) * side * side * sizeof(double));
   double* sums = reinterpret_cast<double*>(memory.data);
-  parallel(many, 1, [&](int64_t begin, int64_t end) {
-    c.strips(parts, strip, begin, end, sums);
+  // Whichever thread is free takes the next strips: a busy processor holds nobody up.
+  const int64_t threads = omp_get_max_threads(), take = std::max<int64_t>(1, many / (8 * threads));
+  std::atomic<int64_t> next{0};
+  parallel(std::min(many, threads), 1, [&](int64_t, int64_t) {
+    for (int64_t begin; (begin = next.fetch_add(take)) < many;)
+      c.strips(parts, strip, begin, std::min(many, begin + take), sums);
   });
   const auto place = [&](int64_t column) { return column == columns - 1 ? 0 : column + 1; };
   parallel(columns, std::max<int64_t>(1, 65536 / (columns * (many + 1))),
