@@ -52,9 +52,10 @@ def cut(graph: Graph) -> list[Part]:
     Nodes are together if they are on one device, wait for the same copies from other devices, and
     are waited for by the same copies to other devices. So a part starts as soon as it can, sends as
     soon as it can, and no two parts wait for each other: on a way from a part back to it the copies
-    waited for would only have become more.
+    waited for would only have become more. Elementwise work that a single part on the same device
+    reads is done there, where it costs next to nothing, and takes no memory between them.
     """
-    groups = _groups(graph)
+    groups = _fewer(graph, _groups(graph))
     number = {t: i for i, nodes in enumerate(groups) for n in nodes for t in n.outputs}
     for t in graph.inputs:
         number.pop(t, None)                    # the node may be computed, but this one is fed
@@ -111,3 +112,26 @@ def _groups(graph: Graph) -> list[list[Node]]:
             key = waits[node].bit_count(), -sends[node].bit_count(), waits[node], sends[node]
             found.setdefault((*key, graph.place(node)), []).append(node)
     return [found[key] for key in sorted(found, key=lambda key: key[:2])]
+
+
+def _fewer(graph: Graph, groups: list[list[Node]]) -> list[list[Node]]:
+    """The groups with elementwise ones joined to the only group that waits for them.
+
+    There is no other way from the one to the other, so nothing comes to wait for itself.
+    """
+    place = {node: i for i, node in enumerate(graph.steps)}
+    of = {node: i for i, nodes in enumerate(groups) for node in nodes}
+    users: dict[Node, list[Node]] = {}
+    for node in graph.steps:
+        for t in node.inputs:
+            if t not in graph.inputs:
+                users.setdefault(t.node, []).append(node)
+    groups = list(groups)
+    for i in reversed(range(len(groups))):
+        after = {of.get(user) for n in groups[i] for user in users.get(n, ())} - {i}
+        j = after.pop() if len(after) == 1 else None       # None: a copy to another device
+        if j is not None and all(n.op.code is not None for n in groups[i]):
+            groups[j] = sorted(groups[i] + groups[j], key=place.__getitem__)
+            of.update((n, j) for n in groups[i])
+            groups[i] = []
+    return [nodes for nodes in groups if nodes]

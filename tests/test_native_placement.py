@@ -98,6 +98,15 @@ def test_an_error_in_a_part_stops_the_rest_and_is_raised(python_op):
     np.testing.assert_array_equal(function([1, 2]), [1, 2])
 
 
+def test_an_op_in_python_may_run_a_placed_graph(python_op):
+    inner, x = branches()
+    op, t = python_op(lambda a: a + inner(x)[1][0, 0] - branches()[0](x)[1][0, 0]), \
+        gt.placeholder((2,))
+    with gt.device("cpu:1"):
+        y = op(t)
+    np.testing.assert_array_equal(gt.run(y, {t: [1, 2]}, backend="native"), [1, 2])
+
+
 def test_threads_may_run_one_placed_program_at_once():
     function, x = branches()
     inputs = [x * i for i in range(8)]

@@ -7,6 +7,7 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend import Function, Graph, available
+from gradatim.backend.distribute import DataParallel
 from gradatim.backend.errors import BackendError
 from gradatim.backend.parts import cut, is_placed
 from gradatim.backend.passes import DEFAULT, optimize
@@ -305,6 +306,25 @@ def test_parts_wait_for_earlier_ones_only_and_compute_everything_once(make):
         n for n in graph.steps if not graph.moves(n)}
     for part in parts:
         assert {graph.place(n) for n in part.graph.steps} == {part.device}
+
+
+def test_elementwise_work_for_one_part_is_done_there():
+    parts = cut(optimize(two_branches()[0])[0])
+    steps = [{n.op.name for n in part.graph.steps} for part in parts]
+    assert {"greater"} not in steps and len(parts) == 5, "forward, joining, and backward"
+    assert [p.device for p in parts if not p.after] == ["cpu:1", "cpu:0"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_replicas_of_a_placed_graph_are_one_program_each(backend):
+    found = []
+    for places in ((), ("cpu:0", "cpu:1")):
+        trainer = gt.Trainer(net := model(places), "sparse_categorical_crossentropy", "sgd",
+                             backend=backend, strategy=DataParallel(2))
+        trainer.fit(drawn(24, 6), np.arange(24) % 3, epochs=1, batch_size=8)
+        found.append(net.get_weights())
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def model(places):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, local
 from typing import NamedTuple, Sequence
 
 
@@ -18,7 +18,10 @@ class ThreadGroup(NamedTuple):
     threads: int
 
     def submit(self, core, work, *arguments):
-        """Have it done after what was submitted before; returns a future."""
+        """Have it done after what was submitted before; returns a future.
+
+        A thread of a group must not wait for it: it may be the one that has to do it.
+        """
         with _lock:
             if self not in _pools:
                 _pools[self] = ThreadPoolExecutor(1, f"gradatim {self.device}", self._settle,
@@ -26,13 +29,20 @@ class ThreadGroup(NamedTuple):
             return _pools[self].submit(work, *arguments)
 
     def _settle(self, core) -> None:
+        _here.group = self
         core.set_threads(self.threads)
         with suppress(OSError):       # not ours any more: the threads run where they may
             os.sched_setaffinity(0, self.processors)
 
 
+_here = local()
 _pools: dict[ThreadGroup, ThreadPoolExecutor] = {}
 _lock = Lock()
+
+
+def inside() -> bool:
+    """Whether a thread of a group is asking: an op in Python may run a graph of its own."""
+    return hasattr(_here, "group")
 
 
 def _forget() -> None:

@@ -10,7 +10,7 @@ from ..base import Program
 from ..graph import Graph
 from ..parts import cut, source
 from ..tensor import Tensor, Variable, constant_op
-from .groups import thread_groups
+from .groups import inside, thread_groups
 from .program import NativeProgram
 
 
@@ -27,10 +27,10 @@ class PlacedProgram(Program):
         groups = thread_groups(backend.core, [d for d in graph.devices if d in devices])
         self.groups = [groups[part.device] for part in self.parts]
         # Compiled where it will run: how work is divided depends on how many threads there are.
-        made = [group.submit(backend.core, NativeProgram, backend,
-                             part.graph.detached())
-                for part, group in zip(self.parts, self.groups)]
-        self.programs = [future.result() for future in made]
+        graphs = [part.graph.detached() for part in self.parts]
+        self.programs = [NativeProgram(backend, g) for g in graphs] if inside() else [
+            group.submit(backend.core, NativeProgram, backend, g).result()
+            for g, group in zip(graphs, self.groups)]
         self.fall_backs = tuple(dict.fromkeys(op for p in self.programs for op in p.fall_backs))
         self.followers: list[list[int]] = [[] for _ in self.parts]
         for i, part in enumerate(self.parts):
@@ -49,7 +49,8 @@ class PlacedProgram(Program):
         # What is there already may be written over before all is done, or be the caller's.
         early = {t: np.array(t.node.settings["value"] if t.node.op is constant_op else values[t])
                  for t in results if t not in computed}
-        _Run(self, state, values).finish()
+        run = _Run(self, state, values)
+        run.in_turn() if inside() else run.at_once()
         found = []
         for i, t in enumerate(results):
             value = early[t] if t in early else values[t]
@@ -66,14 +67,23 @@ class _Run:
         self.program, self.state, self.values = program, state, values
         self.waiting = [len(part.after) for part in program.parts]
         self.lock, self.done, self.errors = Lock(), Event(), []
-        ready = [i for i, count in enumerate(self.waiting) if not count]
-        self.started = len(ready)              # parts submitted that have not ended
-        if not ready:
-            self.done.set()
-        self._submit(ready)
+        self.started = 0                       # parts submitted that have not ended
 
-    def finish(self) -> None:
-        """Wait for all parts; an error of one of them is raised when none is running any more."""
+    def in_turn(self) -> None:
+        """Compute one part after another, in this thread."""
+        for i in range(len(self.waiting)):
+            self._compute(i)
+
+    def at_once(self) -> None:
+        """Compute all parts, each in its group's thread as soon as it may start.
+
+        An error of one of them is raised when none is running any more.
+        """
+        ready = [i for i, count in enumerate(self.waiting) if not count]
+        self.started = len(ready)
+        if not ready:
+            return
+        self._submit(ready)
         try:
             self.done.wait()
         except BaseException as error:         # Ctrl-C: no part starts any more
