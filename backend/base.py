@@ -97,6 +97,8 @@ class Program:
     ----------
     fall_backs : tuple of str
         Ops that are left to the reference.
+    peak_bytes : int
+        Memory that a run takes beside weights and feeds.
 
     Examples
     --------
@@ -113,6 +115,7 @@ class Program:
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
         self.backend, self.graph = backend, graph
         self.fall_backs: tuple[str, ...] = ()
+        self.peak_bytes = graph.plan().peak_bytes
         slot = {t: i for i, t in enumerate(t for n in graph.nodes for t in n.outputs)}
         for v in graph.variables:
             slot.setdefault(v, len(slot))

@@ -17,6 +17,8 @@ class Context(NamedTuple):
     layer: str = ""                  # printed in errors: Dense "hidden"
     fix: str = ""                    # the cure that layer proposes
     runner: Callable | None = None   # (node, arrays) -> arrays: set while eager
+    n_jobs: int | None = None        # threads of a run: at most so many, or all but so many
+    shares: int = 1                  # runs that divide the threads among them
 
 
 _current: ContextVar[Context] = ContextVar("gradatim_context", default=Context())
@@ -35,6 +37,17 @@ def surroundings(**changes):
         yield
     finally:
         _current.reset(token)
+
+
+def threads_of(granted: int) -> int:
+    """How many of the granted threads a run takes in these surroundings; at least one.
+
+    Negative ``n_jobs`` count from the end, as in scikit-learn: -1 is all, -2 all but one.
+    """
+    n_jobs, shares = _current.get()[-2:]
+    if n_jobs is not None:
+        granted = min(granted, n_jobs) if n_jobs > 0 else granted + 1 + n_jobs
+    return max(granted // shares, 1)
 
 
 def device(name: str):

@@ -64,6 +64,10 @@ class BackendError(Error, RuntimeError):
     """A backend that is not there or cannot do what was asked."""
 
 
+class MemoryLimitError(Error, MemoryError):
+    """A computation that needs more memory than is free."""
+
+
 class NonFiniteError(Error, ArithmeticError):
     """A computation produced NaN or infinity from finite numbers."""
 

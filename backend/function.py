@@ -12,6 +12,7 @@ from .base import Backend
 from .context import surroundings
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .graph import Graph
+from .memory import check_elements, check_run
 from .passes import DEFAULT, optimize
 from .registry import get_backend
 from .spec import converted
@@ -32,7 +33,9 @@ def compile_graph(graph: Graph, backend: Backend, communicator=None):
         if key in _programs:
             _programs.move_to_end(key)
             return _programs[key]
+    check_elements(graph)
     program = backend.compile(graph.detached())
+    check_run(graph, program.peak_bytes)
     with _programs_lock:
         program = _programs.setdefault(key, program)
         while len(_programs) > KEPT_PROGRAMS:

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..backend import Spec
+from ..backend.context import surroundings
 from ..backend.errors import BackendError, DataError, ParameterError, ShapeError
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Optimizer, Schedule, Trainer
@@ -47,6 +48,7 @@ class Estimator(Saveable, BaseEstimator):
     verbose: int = 0
     backend: Any = "auto"
     strategy: Any = "auto"
+    n_jobs: Any = None
     precision: str = "auto"
     random_state: Any = None
 
@@ -127,7 +129,8 @@ class Estimator(Saveable, BaseEstimator):
         saved = dict(vars(self))
         try:
             self._validate_params()
-            return self._fit(X, y, sample_weight, validation, again, **options)
+            with self._threads():
+                return self._fit(X, y, sample_weight, validation, again, **options)
         except BaseException:
             vars(self).clear()
             vars(self).update(saved)
@@ -313,7 +316,12 @@ class Estimator(Saveable, BaseEstimator):
         """The net's output with ``head`` on top, for samples that are checked first."""
         check_is_fitted(self)
         X = self._shaped(self._validated(X, reset=False), reset=False)
-        return self._fitted.live(self).predict(X, head)
+        with self._threads():
+            return self._fitted.live(self).predict(X, head)
+
+    def _threads(self):
+        """Surroundings in which programs take no more threads than ``n_jobs`` says."""
+        return surroundings(n_jobs=None if self.n_jobs is None else int(self.n_jobs))
 
     @property
     def _net(self) -> Layer:

@@ -46,6 +46,9 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         Where it runs; ``"auto"`` takes the fastest there is. Files do not keep it.
     strategy : str or Strategy
         Over which devices.
+    n_jobs : int or None
+        Threads at most; None or -1: as many as ``OMP_NUM_THREADS``, ``threadpoolctl`` or a worker
+        of ``joblib`` grants, -2: one less. Files do not keep it.
     precision : {"auto", "float32", "float64"}
         auto: float64 for full batches, float32 otherwise.
     random_state : int, RandomState or None
@@ -81,6 +84,8 @@ CONSTRAINTS = {
     "verbose": ["verbose"],
     "backend": [str, Backend],
     "strategy": [str, Strategy],
+    "n_jobs": [None, Interval(Integral, 1, None, closed="left"),
+               Interval(Integral, None, -1, closed="right")],
     "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
     "random_state": ["random_state"],
 }

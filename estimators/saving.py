@@ -15,7 +15,7 @@ from ..layers.registry import classes, from_config, to_config, told
 from ..layers.value import Value
 
 # Parameters that belong to a process or a machine, not to a model.
-NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto"}
+NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto", "n_jobs": None}
 
 
 class StoredArchitecture:

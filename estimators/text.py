@@ -232,7 +232,8 @@ class TextGenerator(Estimator):
         if len(rest) > 1:
             parts.append((rest[None, :-1], rest[None, 1:]))
         trainer = self._fitted.live(self)
-        total = sum(trainer.evaluate(X, y)["loss"] * y.size for X, y in parts)
+        with self._threads():
+            total = sum(trainer.evaluate(X, y)["loss"] * y.size for X, y in parts)
         return -total / (len(ids) - 1)
 
     def perplexity(self, text) -> float:
@@ -285,17 +286,17 @@ class TextGenerator(Estimator):
         if not isinstance(temperature, Real) or not 0 <= temperature < np.inf:
             raise ParameterError(f"temperature must be a number from 0 on, not {temperature!r}")
         random = check_random_state(random_state)
-        stepper = Stepper(self._fitted)
         read, drawn = list(self._ids(self._tokens(prompt))), []
         if not read and n:                                     # any token may begin a text
             drawn = [int(random.randint(1, len(self.vocabulary_)))]
-        scores = None
-        for token in read or drawn:
-            scores = stepper(token)
-        while len(drawn) < n:
-            drawn.append(likely(scores[1:], temperature, random) + 1)
-            if len(drawn) < n:
-                scores = stepper(drawn[-1])
+        with self._threads():
+            stepper, scores = Stepper(self._fitted), None
+            for token in read or drawn:
+                scores = stepper(token)
+            while len(drawn) < n:
+                drawn.append(likely(scores[1:], temperature, random) + 1)
+                if len(drawn) < n:
+                    scores = stepper(drawn[-1])
         return prompt + "".join(self.vocabulary_[token] for token in drawn)
 
 

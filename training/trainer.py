@@ -9,6 +9,7 @@ import numpy as np
 from ..backend import Tensor, function, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
+from ..backend.memory import check_memory
 from ..layers.arguments import number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
@@ -260,9 +261,10 @@ class Trainer:
         sample = X[0].shape if isinstance(X, list) else X.shape[1:]
         x = placeholder((2, *sample), self.x_dtype, "x")
         out = self.model.run(Flow(x, dtype=self.dtype), training=False).x
-        for v in self.model.variables().values():
-            if not v.drawn:
-                v.initialize(self.seed)
+        new = [v for v in self.model.variables().values() if not v.drawn]
+        check_memory(sum(v.spec.nbytes for v in new), new, "the weights")
+        for v in new:
+            v.initialize(self.seed)
         self.slots = self.optimizer.state_for(self.model.trainable_variables())
         self._sample, self._outputs = sample, out.shape[-1]
 

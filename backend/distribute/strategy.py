@@ -7,6 +7,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from ..base import Backend
+from ..context import current, surroundings
 from ..errors import GraphError, ParameterError, ShapeError, unknown_name
 from ..function import Function, function
 from ..gradients import per_sample
@@ -84,9 +85,10 @@ class ReplicatedFunction:
         self._rows = _rows_of_results(graph)
         self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
-        self._functions = [
-            Function(replicate(graph, rank), backend, passes, communicator=communicator)
-            for rank, communicator in enumerate(self._communicators)]
+        with surroundings(shares=replicas):
+            self._functions = [
+                Function(replicate(graph, rank), backend, passes, communicator=communicator)
+                for rank, communicator in enumerate(self._communicators)]
         self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
                        for t in graph.inputs]
 
@@ -96,10 +98,12 @@ class ReplicatedFunction:
         size = len(self._functions)
         found: list = [None] * size
         errors: list = []
+        n_jobs = current().n_jobs            # a new thread has surroundings of its own
 
         def work(rank: int) -> None:
             try:
-                found[rank] = self._functions[rank].compute(*(share[rank] for share in shares))
+                with surroundings(n_jobs=n_jobs, shares=size):
+                    found[rank] = self._functions[rank].compute(*(share[rank] for share in shares))
             except BaseException as error:
                 errors.append(error)
                 self._communicators[rank].abort()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from ..array_module import numpy_module
 from ..base import Backend
+from ..context import threads_of
 from ..parts import is_placed
 from .emit_tables import DIRECT
 from .library import open_core
@@ -25,6 +26,10 @@ class NativeBackend(Backend):
         """One op at once: by the core where it takes the arrays as they are, else as `xp` does."""
         made = DIRECT[op.name](self.core, *arrays, **settings) if op.name in DIRECT else None
         return super().run(op, *arrays, **settings) if made is None else made
+
+    def threads(self) -> int:
+        """How many threads a run takes now: what OpenMP grants, less what ``n_jobs`` holds back."""
+        return threads_of(self.core.thread_limit())
 
     def compile(self, graph, device: str = "", communicator=None):
         """A program whose steps run in one call without the GIL; one per part on several devices.

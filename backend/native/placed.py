@@ -32,6 +32,7 @@ class PlacedProgram(Program):
             group.submit(backend.core, NativeProgram, backend, g).result()
             for g, group in zip(graphs, self.groups)]
         self.fall_backs = tuple(dict.fromkeys(op for p in self.programs for op in p.fall_backs))
+        self.peak_bytes = sum(p.peak_bytes for p in self.programs)
         self.followers: list[list[int]] = [[] for _ in self.parts]
         for i, part in enumerate(self.parts):
             for j in part.after:

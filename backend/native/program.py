@@ -21,10 +21,12 @@ SMALL = 16384    # elements up to which updates wait for each other, to be one s
 class NativeProgram(Program):
     """Immutable; every run leases an arena of its own, so threads may run it at once."""
 
-    def __init__(self, backend, graph: Graph, communicator=None):
-        self.variables = graph.variables         # in the order of the state
+    def __init__(self, backend, graph: Graph, communicator=None, threads: int = 0):
+        self._given, self.variables = graph, graph.variables         # in the order of the state
         graph = open_batch_norm(graph)
         self.backend, self.graph, self.communicator = backend, graph, communicator
+        self.threads = threads or backend.threads()
+        self._siblings: dict[int, NativeProgram] = {}
         self.core = backend.core.Program()
         self.views: dict[Tensor, View] = {}
         self._fall_backs: dict[str, None] = {}
@@ -35,12 +37,28 @@ class NativeProgram(Program):
                 self._users.setdefault(t, []).append(node)
         self._kept = {*graph.outputs, *graph.updates.values()}
         self._bind_leaves()
-        self._compile()
+        before = backend.core.set_threads(self.threads)
+        try:
+            self._compile()
+        finally:
+            backend.core.set_threads(before)
         self.fall_backs = tuple(self._fall_backs)
         # NumPy's threads and ours would wait for each other: where the reference has heavy work,
         # the steps between it take one thread.
-        heavy = any(node.op.flops is not None for _, node, *_ in self._python)
-        self._threads = 1 if heavy else 0
+        self._heavy = any(node.op.flops is not None for _, node, *_ in self._python)
+
+    def _for_now(self) -> NativeProgram:
+        """This program, or one made for as many threads as there may be now.
+
+        Primitives of oneDNN are made for a number of threads and must run with it.
+        """
+        threads = 1 if self._heavy else self.backend.threads()
+        if threads == self.threads:
+            return self
+        if threads not in self._siblings:
+            made = NativeProgram(self.backend, self._given, self.communicator, threads)
+            self._siblings.setdefault(threads, made)
+        return self._siblings[threads]
 
     # ---- compiling -----------------------------------------------------------------------------
 
@@ -87,6 +105,8 @@ class NativeProgram(Program):
                 self._updates.append((where[v], self._copied(t), t.spec))
         self.core.finish()
         self._steps = len(self.core.steps)
+        self.peak_bytes = self.core.arena_bytes + sum(
+            spec.nbytes for *_, spec in (*self._results, *self._updates))
 
     def new(self, spec, home: str = "arena") -> View:
         """A value of the core for a tensor."""
@@ -282,21 +302,26 @@ class NativeProgram(Program):
     # ---- running -------------------------------------------------------------------------------
 
     def run(self, state: list, feeds: Sequence) -> list:
+        return self._for_now()._run(state, feeds)
+
+    def _run(self, state: list, feeds: Sequence) -> list:
         call, results, fresh, _kept = self._bound(state, feeds)
         at = 0
         for step, node, inputs, outputs in self._python:
             if step > at:
-                call.run(at, step, self._threads)
+                call.run(at, step, self.threads)
             self._compute(call, node, inputs, outputs)
             at = step + 1
         if at < self._steps:
-            call.run(at, self._steps, self._threads)
+            call.run(at, self._steps, self.threads)
         for (i, _, _), array in zip(self._updates, fresh):
             state[i] = array
         return results
 
     def run_steps(self, state: list, tables: Sequence[np.ndarray], rows: np.ndarray) -> list:
-        core = self.backend.core
+        program, core = self._for_now(), self.backend.core
+        if program is not self:
+            return program.run_steps(state, tables, rows)
         plain = all(a.flags.c_contiguous and a.dtype.isnative and
                     core.converts(a.dtype.name, t.dtype.name)
                     for a, t in zip(tables, self.graph.inputs))
@@ -308,7 +333,7 @@ class NativeProgram(Program):
         fresh = [[np.empty(spec.shape, spec.dtype) for _ in range(2)]
                  for _, _, spec in self._updates]
         try:
-            call.run_steps(rows, list(zip(self._fed, tables)),
+            call.run_steps(self.threads, rows, list(zip(self._fed, tables)),
                            [(value, array) for (value, _), array in zip(self._results, results)],
                            [(self._variables[i], value, *pair)
                             for (i, value, _), pair in zip(self._updates, fresh)])
@@ -320,6 +345,9 @@ class NativeProgram(Program):
 
     def timed(self, state: Sequence, feeds: Sequence, runs: int = 20) -> list[tuple]:
         """Each step's name, FLOPs and median seconds over some runs, in order; state is kept."""
+        program = self._for_now()
+        if program is not self:
+            return program.timed(state, feeds, runs)
         call, *_kept = self._bound([np.array(a, order="C") for a in state], feeds)
         python = {step: rest for step, *rest in self._python}
         times = np.empty((runs, self._steps))
@@ -329,7 +357,7 @@ class NativeProgram(Program):
                 if step in python:
                     self._compute(call, *python[step])
                 else:
-                    call.run(step, step + 1, self._threads)
+                    call.run(step, step + 1, self.threads)
                 times[run, step] = perf_counter() - begin
         return [(name, flops, seconds) for (name, flops, _), seconds in
                 zip(self.core.steps, np.median(times, axis=0).tolist())]

@@ -1,5 +1,4 @@
 // The Python face of the core: programs are built step by step and run without the GIL.
-#include <omp.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -19,6 +18,7 @@
 #include "random.hpp"
 #include "recurrent.hpp"
 #include "steps.hpp"
+#include "threads.hpp"
 
 namespace py = pybind11;
 using namespace gradatim;
@@ -40,18 +40,11 @@ class Call {
     at_[value] = writable(array);
   }
 
-  // threads: 0 takes as many as OpenMP would; 1 leaves the processors to whoever computes between.
+  // As many threads as the program was made for.
   void run(size_t from, size_t to, int threads) {
     py::gil_scoped_release free;
-    int before = omp_get_max_threads();
-    if (threads) omp_set_num_threads(threads);
-    try {
-      program_->run(from, to, at_.data());
-    } catch (...) {
-      omp_set_num_threads(before);
-      throw;
-    }
-    if (threads) omp_set_num_threads(before);
+    Team team(threads);
+    program_->run(from, to, at_.data());
   }
 
   std::vector<double> timed(int runs) {
@@ -60,7 +53,7 @@ class Call {
   }
 
   // Each table, record and renewed variable comes with its arrays, which the caller keeps alive.
-  void run_steps(py::array_t<int64_t, py::array::c_style> rows,
+  void run_steps(int threads, py::array_t<int64_t, py::array::c_style> rows,
                  const std::vector<std::pair<int, py::array>>& tables,
                  const std::vector<std::pair<int, py::array>>& records,
                  const std::vector<std::tuple<int, int, py::array, py::array>>& renewed) {
@@ -76,6 +69,7 @@ class Call {
     int64_t steps = rows.shape(0), batch = rows.shape(1);
     const int64_t* numbers = rows.data();
     py::gil_scoped_release free;
+    Team team(threads);
     gradatim::run_steps(*program_, at_, numbers, steps, batch, fed, kept, turns, done);
   }
 
@@ -147,8 +141,11 @@ PYBIND11_MODULE(_core, m) {
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
   m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
-  m.def("max_threads", &omp_get_max_threads);
-  m.def("set_threads", &omp_set_num_threads);   // of the calling thread alone
+  m.def("has_sse41", &has_sse41);
+  m.def("max_threads", &max_threads);
+  m.def("thread_limit", &thread_limit);
+  m.def("threads_used", &threads_used);
+  m.def("set_threads", &set_threads);
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
   py::class_<Instruction>(m, "Instruction")

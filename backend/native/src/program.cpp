@@ -8,8 +8,6 @@
 #include <new>
 #include <stdexcept>
 
-#include <omp.h>
-
 namespace gradatim {
 
 size_t size_of(DType dtype) {
@@ -141,22 +139,6 @@ std::vector<double> Program::timed(char* const* at, int runs) const {
     result.push_back(times.empty() ? 0 : times[times.size() / 2]);
   }
   return result;
-}
-
-void parallel(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-  int64_t chunks = (n + grain - 1) / grain;
-  int threads = static_cast<int>(std::min<int64_t>(chunks, omp_get_max_threads()));
-  if (threads <= 1) {
-    if (n > 0) body(0, n);
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    int64_t each = (chunks + threads - 1) / threads;
-    int64_t begin = omp_get_thread_num() * each * grain;
-    int64_t end = std::min(n, begin + each * grain);
-    if (begin < end) body(begin, end);
-  }
 }
 
 }  // namespace gradatim

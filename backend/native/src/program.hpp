@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "threads.hpp"
+
 namespace gradatim {
 
 // Half precision is only carried from one step of the reference to the next.
@@ -75,9 +77,5 @@ class Program {
   std::mutex mutex_;
   std::vector<std::shared_ptr<Aligned>> free_;
 };
-
-// Runs body(begin, end) on chunks of [0, n), in parallel when there is enough to do.
-// Chunks start at multiples of grain, so results do not depend on the number of threads.
-void parallel(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
 
 }  // namespace gradatim

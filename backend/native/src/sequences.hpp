@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <omp.h>
-
 #include "products.hpp"
 #include "recurrent.hpp"
 #include "vector_math.hpp"
@@ -44,7 +42,7 @@ void each_block(const Sequences& s, const int64_t* lengths, const Body& body) {
                      [&](int64_t a, int64_t b) { return length[a] > length[b]; });
   }
   bool small = s.batch * s.steps * s.units * s.units < 1 << 18;
-  int64_t threads = small ? 1 : std::min<int64_t>(omp_get_max_threads(), s.batch);
+  int64_t threads = small ? 1 : std::min<int64_t>(thread_limit(), s.batch);
   int64_t blocks = (s.batch + threads * ROWS - 1) / (threads * ROWS) * threads;
   parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; block++) {
