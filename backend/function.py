@@ -1,6 +1,7 @@
 """Running graphs: `function` compiles once and runs often, `run` runs once, `eager` at once."""
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from contextlib import contextmanager
 from threading import Lock
@@ -21,6 +22,9 @@ from .tensor import LEAVES, Tensor, Variable
 _programs: OrderedDict = OrderedDict()
 _programs_lock = Lock()
 KEPT_PROGRAMS = 256
+if hasattr(os, "register_at_fork"):      # a child must not find it taken by a thread it has not got
+    os.register_at_fork(before=_programs_lock.acquire, after_in_parent=_programs_lock.release,
+                        after_in_child=_programs_lock.release)
 
 
 def compile_graph(graph: Graph, backend: Backend, communicator=None):

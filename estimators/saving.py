@@ -125,8 +125,8 @@ def save_estimator(estimator, path) -> None:
 def load(path, custom: Mapping[str, type] | None = None):
     """Read an estimator or a network from a file; nothing in the file is ever executed.
 
-    What belongs to a process or a machine is not in a file: callbacks, backend, strategy, a
-    random generator, and optimizer state, so that `partial_fit` starts with a fresh one.
+    What belongs to a process or a machine is not in a file: callbacks, backend, strategy,
+    n_jobs, a random generator, and optimizer state, so that `partial_fit` starts with a fresh one.
 
     Parameters
     ----------

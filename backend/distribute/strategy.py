@@ -58,7 +58,7 @@ class DataParallel(Strategy):
     Parameters
     ----------
     replicas : int
-        How many, as threads of this process.
+        How many, as threads of this process, which share the threads that `n_jobs` grants.
 
     Examples
     --------

@@ -14,7 +14,10 @@ namespace {
 thread_local bool forked = false;
 thread_local int largest_team = 0;
 
-const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+const int registered = pthread_atfork(nullptr, nullptr, [] {
+  forked = true;
+  largest_team = 0;
+});
 
 }  // namespace
 
