@@ -142,6 +142,8 @@ def small(name):
         h = gt.relu(x.reshape(1, 4, 3, 1))
         y, _ = gt.max_pool(h, pool_size=2)
         return [y, *gt.gradients(y.sum(), [x])]
+    if name == "batch_statistics":
+        return [gt.batch_sum(gt.square(x - gt.placeholder((3,), name="mean")), x[:, 0])]
     if name in ("fold_batch_norm", "open_batch_norm"):
         return [gt.batch_norm(x @ gt.variable((3, 3)), *(gt.variable((3,)) for _ in range(4)))]
     return [gt.exp(gt.tanh(x) + 1.0) + x]
@@ -201,6 +203,12 @@ REPORTS = {
                        "  sqrt        0 -> 1\n"
                        "  subtract    0 -> 1\n"
                        "  bytes       96 -> 192",
+    "batch_statistics": "batch_statistics: 7 nodes -> 5\n"
+                        "  batch_squares  0 -> 1\n"
+                        "  batch_sum      1 -> 0\n"
+                        "  square         1 -> 0\n"
+                        "  subtract       1 -> 0\n"
+                        "  bytes          140 -> 44",
     "open_batch_norm": "open_batch_norm: 8 nodes -> 14\n"
                        "  add         0 -> 2\n"
                        "  batch_norm  1 -> 0\n"

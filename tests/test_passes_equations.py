@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 import gradatim as gt
+from gradatim import layers
 from gradatim.backend import Graph
 from gradatim.backend.passes import optimize
 from gradatim.backend.passes.patterns import Equation, Equations
 from gradatim.backend.registry import available
+from gradatim.layers.base import Flow
 
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -3.5, 2.5, 7.0], "float32")
 X, Y = gt.placeholder((9,), name="x"), gt.placeholder((9,), name="y")
@@ -276,3 +278,48 @@ def test_a_bias_that_is_computed_is_added_by_the_product_on_native():
     y = gt.relu(normalised(gt.convolution(PIXELS, C) + B, 3))
     f = gt.function([PIXELS], y, backend="native")
     assert "relu" not in ",".join(name for name, *_ in f.program.core.steps)
+
+
+# ---- batch statistics --------------------------------------------------------------------------
+
+def training_step(rows, shape):
+    """The gradient of a normalised batch by its input, with weights for the rows."""
+    x, w = gt.placeholder((rows, *shape), "float64", "x"), gt.placeholder((rows,), "float64", "w")
+    vectors = [gt.variable(np.ones(shape[-1])) for _ in range(4)]
+    layer = layers.BatchNormalization()
+    layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance = vectors
+    flow = layer.forward(Flow(x, weights=w), training=True)
+    y, updates = flow.x, flow.updates
+    loss = gt.batch_sum((gt.sin(y * 3.0)).reshape(rows, -1).sum(axis=1), w)
+    slope, = gt.gradients(loss, [x])
+    curvature, = gt.gradients(gt.square(slope).sum(), [x])
+    return [x, w], [loss, slope, curvature, *updates.values()]
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+@pytest.mark.parametrize("rows, shape", [(5, (3,)), (20, (3,)), (3, (4, 5, 2)), (20, (3, 2))])
+def test_variance_takes_one_pass_and_gradients_no_sum_that_is_zero(rows, shape, backend):
+    inputs, outputs = training_step(rows, shape)
+    first = gt.function(inputs, outputs[:2], backend=backend).graph
+    ops = [n.op.name for n in first.steps]
+    large = [n for n in first.steps if n.op.name == "sum" and n.inputs[0].shape == inputs[0].shape
+             and n.specs[0].shape == shape[-1:]]
+    assert "batch_squares" in ops and "zeros_like" in ops and not large
+    rng = np.random.default_rng(0)
+    feeds = [rng.standard_normal(inputs[0].shape) + 10.0, rng.integers(0, 3, rows) + 0.5]
+    got = gt.function(inputs, outputs, backend=backend)(*feeds)
+    want = gt.function(inputs, outputs, backend="reference", passes=())(*feeds)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_sum_about_another_centre_stays():
+    x, w = gt.placeholder((4, 3), "float64"), gt.placeholder((4,), "float64")
+    for count, gone in ((1.0, True), (2.0, False)):
+        rows = gt.constant(np.full(4, count))
+        mean = gt.batch_sum(x, w) * (1.0 / gt.maximum(gt.batch_sum(rows, w), 1e-300))
+        (slope,) = gt.gradients(gt.batch_sum(gt.square(x - mean), w).sum(), [x])
+        assert ("zeros_like" in names([slope], gt.backend.passes.DEFAULT)) is gone
+        feeds = {x: np.arange(12.0).reshape(4, 3) ** 2, w: np.arange(1.0, 5.0)}
+        got, want = (values([slope], p, feeds=feeds) for p in (gt.backend.passes.DEFAULT, ()))
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-9)

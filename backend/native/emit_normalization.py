@@ -65,10 +65,23 @@ def _batch_sum(program, node: Node):
     if rows == x.shape[0] or channels == 1 and not weights:
         program.core.reduce("sum", value, out, 1, rows, channels, 1.0, weighted)
     else:
-        program.core.channel_sums(value, weighted, out, rows, channels, rows // x.shape[0])
+        program.core.channel_sums(value, -1, weighted, out, rows, channels, rows // x.shape[0])
+    return True
+
+
+def _batch_squares(program, node: Node):
+    if not _fits(node):
+        return None
+    x, mean, *weights = node.inputs
+    rows, channels = _rows(x)
+    program.core.channel_sums(program.whole(x), program.whole(mean),
+                              program.whole(weights[0]) if weights else -1,
+                              program.out(node.outputs[0]).value, rows, channels,
+                              rows // x.shape[0])
     return True
 
 
 NORMALIZATION = {"batch_norm": _batch_norm, "batch_norm_sums": _batch_norm_sums,
+                 "batch_squares": _batch_squares,
                  "layer_norm": _layer_norm, "layer_norm_gradient": _layer_norm_gradient,
                  "batch_sum": _batch_sum}

@@ -6,7 +6,7 @@ import numpy as np
 from ..errors import ParameterError, ShapeError
 from ..op import OPS, cases, normal, op
 from ..spec import Spec, floating, one_dtype
-from .emission import channels_first, channels_last
+from .emission import along, channels_first, channels_last
 from .sliding import blocks
 
 BLOCK = 1 << 19      # bytes worked on at a time: several passes over them stay in cache
@@ -118,6 +118,53 @@ def _batch_norm_sums_grad(cotangents, out, g, x, mean):
     return tilted if a is None else tilted + flat, b * g, -(b * out[0])
 
 
+def _batch_squares_spec(x, mean, weights=None):
+    given = [s for s in (x, mean, weights) if s is not None]
+    floating(*given)
+    _check_channels(x, 0, ("mean", mean))
+    if weights is not None and weights.shape != x.shape[:1]:
+        raise ShapeError(f"the weights have the shape {list(weights.shape)}, "
+                         f"not {list(x.shape[:1])}", fix="pass one weight per sample")
+    return Spec(mean.shape, one_dtype(*given))
+
+
+def _batch_squares(xp, x, mean, weights=None):
+    channels = x.shape[-1]
+    if not x.size:
+        return xp.zeros(channels, x.dtype)
+    matrix, pixels = _wide(x)
+    mean = xp.tile(mean, pixels)
+    if weights is not None:
+        weights = xp.repeat(weights, len(matrix) // len(x))[:, None]
+    total = xp.zeros_like(mean)
+    for block in _blocks(matrix):
+        centred = matrix[block] - mean
+        weighted = centred if weights is None else centred * weights[block]
+        total += xp.einsum("nc,nc->c", weighted, centred)
+    return total.reshape(-1, channels).sum(0)
+
+
+def _batch_squares_grad(g, out, x, mean, weights=None):
+    further, axes = tuple(range(1, x.ndim)), tuple(range(x.ndim - 1))
+    centred = x - mean
+    slope = g * 2.0 * centred
+    if weights is None:
+        return slope, -slope.sum(axis=axes)
+    slope = slope * (OPS["expand_dims"](weights, axis=further) if further else weights)
+    return slope, -slope.sum(axis=axes), (g * OPS["square"](centred)).sum(axis=further)
+
+
+def _emit_batch_squares(emit, x, mean, weights=None):
+    """ReduceSum of squares, after each row is multiplied by its weight."""
+    centred = emit("Sub", x, mean)
+    squares, further = emit("Mul", centred, centred), range(1, len(x.shape))
+    if weights is not None:
+        squares = emit("Mul", squares, along(emit, "Unsqueeze", weights, *further)
+                       if further else weights)
+    return emit("ReduceSum", squares, emit.constant(range(len(x.shape) - 1)), keepdims=0,
+                noop_with_empty_axes=1)
+
+
 def _emit_batch_norm(emit, x, mean, variance, gamma, beta, *, epsilon):
     """BatchNormalization at inference; ONNX's channels are the second axis."""
     if len(x.shape) < 2:
@@ -155,6 +202,16 @@ batch_norm_sums = op(
     samples=lambda rng: [([rng.standard_normal(s), rng.standard_normal(s),
                            rng.standard_normal(s[-1:])], {})
                          for s in ((4, 3), (2, 3, 4, 5), (1, 1), (0, 2))])
+
+
+# The sum over all but the channels of (x - mean)^2, each sample weighted: what the pass
+# `batch_statistics` makes of the steps in which a layer writes the variance; one pass over x.
+batch_squares = op(
+    "batch_squares", forward=_batch_squares, spec=_batch_squares_spec, grad=_batch_squares_grad,
+    onnx=_emit_batch_squares, flops=lambda x, mean, weights=None: 4 * x.size,
+    samples=lambda rng: [([rng.standard_normal(s), rng.standard_normal(s[-1:]), *more], {})
+                         for s in ((4, 3), (2, 3, 4, 5), (3, 2, 1), (0, 2))
+                         for more in ((), (rng.uniform(0.5, 2, s[:1]),))])
 
 
 # ---- layer normalisation -----------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Sequence
 from ..errors import unknown_name
 from ..graph import Graph
 from .algebra import algebra
+from .batch_statistics import batch_statistics
 from .common import common
 from .dead import dead
 from .fold import fold
@@ -20,13 +21,14 @@ from .shapes import shapes
 from .single_device import single_device
 
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
-          "algebra": algebra, "fuse": fuse, "relu_after_pool": relu_after_pool,
+          "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
+          "relu_after_pool": relu_after_pool,
           "fold_batch_norm": fold_batch_norm, "fold": fold, "placement": placement,
           "memory": memory, "open_batch_norm": open_batch_norm}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
-           "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
+           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:
@@ -37,7 +39,7 @@ def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list
     >>> import gradatim as gt
     >>> from gradatim.backend.passes import optimize
     >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
-    >>> print(reports[9])
+    >>> print(reports[10])
     fold: 5 nodes -> 3
       constant  2 -> 1
       multiply  1 -> 0

@@ -20,6 +20,9 @@ constexpr int64_t PIECE = 16384;   // numbers that are summed in one go
   VECTORISED void add_weighted(T* __restrict sum, const T* x, T w, int64_t n) {              \
     IVDEP for (int64_t i = 0; i < n; i++) sum[i] += w * x[i];                                \
   }                                                                                          \
+  VECTORISED void add_squares(T* __restrict sum, const T* x, const T* mean, T w, int64_t n) { \
+    IVDEP for (int64_t i = 0; i < n; i++) sum[i] += w * (x[i] - mean[i]) * (x[i] - mean[i]); \
+  }                                                                                          \
   VECTORISED void add_moments(T* __restrict sum, T* __restrict moment, const T* g, const T* x, \
                               const T* mean, int64_t n) {                                    \
     IVDEP for (int64_t i = 0; i < n; i++) {                                                  \
@@ -116,19 +119,24 @@ void typed_step(Program& program, const std::string& name, int x, std::vector<in
 
 }  // namespace
 
-void add_channel_sums(Program& program, int x, int weights, int out, int64_t rows, int64_t channels,
-                      int64_t repeat) {
-  typed_step(program, "batch_sum", x, {x, weights, out}, 2.0 * rows * channels,
-             [=](auto use, auto zero) {
+void add_channel_sums(Program& program, int x, int mean, int weights, int out, int64_t rows,
+                      int64_t channels, int64_t repeat) {
+  typed_step(program, mean < 0 ? "batch_sum" : "batch_squares", x, {x, mean, weights, out},
+             (mean < 0 ? 2.0 : 4.0) * rows * channels, [=](auto use, auto zero) {
     using T = decltype(zero);
+    std::vector<T> centre;
+    if (mean >= 0) centre = repeated(use(mean), channels);
     int64_t group = rows_at_once(channels);
     auto found = sums<T>(rows, channels, 1, [&](T* part, int64_t from, int64_t to) {
       while (from < to) {
         int64_t sample = from / repeat;
         int64_t end = weights < 0 ? to : std::min(to, (sample + 1) * repeat);
         T w = weights < 0 ? T(1) : use(weights)[sample];
-        for (; from < end; from += group)
-          add_weighted(part, use(x) + from * channels, w, std::min(group, end - from) * channels);
+        for (; from < end; from += group) {
+          int64_t n = std::min(group, end - from) * channels;
+          if (mean < 0) add_weighted(part, use(x) + from * channels, w, n);
+          else add_squares(part, use(x) + from * channels, centre.data(), w, n);
+        }
         from = end;
       }
     });

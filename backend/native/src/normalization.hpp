@@ -5,8 +5,9 @@
 namespace gradatim {
 
 // out = sum over rows of w[row / repeat] * x, for x (rows, channels); weights is -1 for ones.
-void add_channel_sums(Program& program, int x, int weights, int out, int64_t rows, int64_t channels,
-                      int64_t repeat);
+// Weighted sums over rows of x, or of (x - mean)^2 where there is a mean.
+void add_channel_sums(Program& program, int x, int mean, int weights, int out, int64_t rows,
+                      int64_t channels, int64_t repeat);
 // out = (x - mean) * gamma / sqrt(variance + epsilon) + beta.
 void add_batch_norm(Program& program, int x, int mean, int variance, int gamma, int beta, int out,
                     int64_t rows, int64_t channels, double epsilon);
