@@ -28,7 +28,8 @@ PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "commo
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
-           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold", "common", "placement", "memory")
+           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold", "common",
+           "placement", "memory")
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:
