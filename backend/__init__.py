@@ -4,9 +4,10 @@ from .context import device
 from .function import Function, eager, function, graph, run
 from .gradients import gradients
 from .graph import Graph
+from .leaves import placeholder, variable
 from .op import OPS, Op, cases, inside, normal, op, positive, ufunc
 from .plan import PlanReport
 from .registry import available, get_backend, register_backend
 from .spec import Spec, same, same_float, truth
-from .tensor import Tensor, Variable, apply, constant, placeholder, variable
+from .tensor import Tensor, Variable, apply, constant
 from . import ops

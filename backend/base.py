@@ -141,7 +141,11 @@ class Program:
                                 tuple(slot[t] for t in last.get(node, ())), donor))
 
     def run(self, state: list, feeds: Sequence) -> list:
-        """Compute the outputs; replace the entries of ``state`` that are updated."""
+        """Compute the outputs; replace the entries of ``state`` that are updated.
+
+        A program without updates may keep what it makes of an array that owns its memory and is
+        read-only: such an array must never change. Writable ones are read anew at each call.
+        """
         env: list = [None] * self._size
         for slot, value in self._constants:
             env[slot] = value

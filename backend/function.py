@@ -73,7 +73,7 @@ class Function:
             raise GraphError(f"the function takes {wanted}, not {len(arrays)}",
                              fix="pass one array for each of its inputs, in their order")
         feeds = [_feed(t, a) for t, a in zip(graph.inputs, arrays)]
-        state = [v.storage for v in graph.variables]
+        state = [v.memory() if graph.updates else v.snapshot() for v in graph.variables]
         results = self.program.run(state, feeds)
         return [np.asarray(r) for r in results], state
 
@@ -112,7 +112,7 @@ class Function:
             if rows.size and not 0 <= rows.min() <= rows.max() < len(table):
                 raise ShapeError("a step is to take a row that its table has not",
                                  got=f"rows {rows.min()} to {rows.max()} of {len(table)}")
-        state = [v.storage for v in self.graph.variables]
+        state = [v.memory() for v in self.graph.variables]
         try:
             return [np.asarray(r) for r in self.program.run_steps(state, tables, rows)]
         finally:
@@ -122,7 +122,7 @@ class Function:
         """Make the updated values of a `compute` those of the variables."""
         if self.graph.updates:
             for v, value in zip(self.graph.variables, state):
-                v.storage = value
+                v.keep(value)
 
     def plan(self):
         """What one call takes: steps, FLOPs, peak bytes, fall-backs."""

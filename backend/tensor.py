@@ -187,13 +187,35 @@ class Variable(Tensor):
 
     @property
     def storage(self):
-        """The value as the backend that wrote it keeps it: an array or a handle of its own."""
+        """The value as the backend that wrote it keeps it; an array may be read, not written."""
+        value = self.memory()
+        if type(value) is np.ndarray and value.flags.writeable:
+            value = value.view()
+            value.flags.writeable = False
+        return value
+
+    @storage.setter
+    def storage(self, value) -> None:
+        self._storage = np.array(value) if isinstance(value, np.ndarray) else value
+
+    def memory(self):
+        """The value itself, for programs that write their updates into it."""
         if self._storage is None:
             self.initialize()
         return self._storage
 
-    @storage.setter
-    def storage(self, value) -> None:
+    def snapshot(self):
+        """The value, from now on read-only: programs keep what they make of it while it is alive.
+
+        An update after this is written to a copy, so a snapshot never changes.
+        """
+        value = self.memory()
+        if type(value) is np.ndarray and value.flags.writeable:
+            value.flags.writeable = False
+        return value
+
+    def keep(self, value) -> None:
+        """Take over what a program wrote; nobody else may write to it."""
         self._storage = value
 
     def numpy(self) -> np.ndarray:
@@ -234,74 +256,6 @@ copy_op = op("copy", forward=lambda xp, x, *, device: x, spec=lambda x, *, devic
 LEAVES = (placeholder_op, variable_op, constant_op)
 
 
-def placeholder(shape, dtype="float32", name: str = "", batch: bool = True) -> Tensor:
-    """A tensor to be fed.
-
-    Parameters
-    ----------
-    shape : int or tuple of int
-        Axis lengths; a graph is compiled for one shape.
-    dtype : str or dtype
-        Element type.
-    name : str
-        Printed in graphs and errors.
-    batch : bool
-        Whether the first axis counts samples; a strategy splits such tensors over replicas.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> x = gt.placeholder((2, 3), name="x")
-    >>> gt.run(x.sum(), {x: [[1, 2, 3], [4, 5, 6]]})
-    array(21., dtype=float32)
-    """
-    spec = Spec.of(shape, dtype)
-    settings = {"name": str(name), "shape": spec.shape, "dtype": spec.dtype.name,
-                "batch": bool(batch and spec.shape)}
-    device = current().device or ""
-    return Node(placeholder_op, (), settings, (spec,), device, user_line()).outputs[0]
-
-
-def variable(value, dtype=None, name: str = "variable", initializer=None,
-             trainable: bool = True) -> Variable:
-    """A tensor with a value that training changes.
-
-    Parameters
-    ----------
-    value : int, tuple of int or array
-        A tuple of ints is a shape, filled with zeros unless ``initializer`` is given; an array
-        is the value and keeps its dtype; a float is a 0-d value.
-    dtype : str or dtype, optional
-        Element type; float32 for a shape.
-    name : str
-        The name in files; models rename their variables by their layers' paths.
-    initializer : callable ``(spec, seed, stream) -> array``, optional
-        Draws the first value.
-    trainable : bool
-        Whether an optimizer may change it.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> w = gt.variable((2, 2), name="w")
-    >>> step = gt.function([], w, updates={w: w + 1.0})
-    >>> _ = step()
-    >>> w.numpy()[0]
-    array([1., 1.], dtype=float32)
-    """
-    whole = lambda n: isinstance(n, (int, np.integer)) and not isinstance(n, bool)
-    if isinstance(value, tuple) and all(map(whole, value)) or type(value) is int:
-        spec = Spec.of(value, dtype or "float32")
-        zeros = lambda spec, seed, stream: np.zeros(spec.shape, spec.dtype)
-        return Variable(spec, initializer or zeros, name, trainable)
-    value = _array(value, dtype)
-    value = value.copy()       # the caller may change the array
-    result = Variable(Spec.of(value.shape, value.dtype), lambda spec, seed, stream: value, name,
-                      trainable)
-    result.assign(value)
-    return result
-
-
 def constant(value, dtype=None) -> Tensor:
     """A tensor whose value is part of the graph.
 
@@ -318,12 +272,12 @@ def constant(value, dtype=None) -> Tensor:
     >>> gt.constant([1.0, 2.0]).numpy()
     array([1., 2.], dtype=float32)
     """
-    value = _array(value, dtype).copy()
+    value = array_of(value, dtype).copy()
     value.setflags(write=False)
     return apply(constant_op, value=value)
 
 
-def _array(value, dtype=None) -> np.ndarray:
+def array_of(value, dtype=None) -> np.ndarray:
     """An array of native bytes; Python floats are float32 unless told otherwise."""
     try:
         array = np.asarray(value)

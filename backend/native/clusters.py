@@ -1,7 +1,7 @@
 """Clusters: which nodes of a graph become one step of the core, and in what order they run."""
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Collection
 
 from ..graph import Graph
 from ..tensor import Node, Tensor
@@ -58,8 +58,12 @@ class _Plan:
                        (self.of[t.node] for t in node.inputs if t.node in self.of))
 
 
-def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]:
-    """The graph's steps as clusters, in an order in which inputs come first."""
+def clusters(graph: Graph, elementwise: Callable[[Node], bool],
+             fixed: Collection[Node] = ()) -> list[Cluster]:
+    """The graph's steps as clusters, in an order in which inputs come first.
+
+    Nodes that are ``fixed`` by the weights never share a chain with others.
+    """
     plan = _Plan(graph)
     users: dict[Tensor, list[Node]] = {}
     for node in graph.steps:
@@ -69,7 +73,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]
     fused: dict[Node, tuple[list[Node], Node]] = {}      # and at which of them its step is made
     for node in graph.steps:
         # A product waits for a bias that is computed: nothing else reads it before the sum.
-        for pattern, place in ((_with_bias, max), (_with_bias_gradient, min)):
+        for pattern, place in ((_with_bias, max), (_with_bias_gradient, min), (_with_relu, min)):
             nodes = pattern(node, users, kept)
             if nodes and not any(n in fused for n in nodes) and (
                     place is max or _ready(nodes, plan.place)):
@@ -85,19 +89,20 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool]) -> list[Cluster]
         if not elementwise(node):
             plan.make("single", [node])
             continue
-        shape = node.specs[0].shape
+        shape = node.specs[0].shape, node in fixed
         near = [plan.of[t.node] for t in node.inputs if t.node in plan.of]
         if shape in chains:
             near.append(chains[shape])
         for chain in dict.fromkeys(near):
-            if chain.kind == "chain" and chain.nodes[0].specs[0].shape == shape and \
-                    len(chain.nodes) < LARGEST and plan.may_join(chain, node):
+            first = chain.nodes[0]
+            if chain.kind == "chain" and len(chain.nodes) < LARGEST and \
+                    (first.specs[0].shape, first in fixed) == shape and plan.may_join(chain, node):
                 plan.add(chain, node)
                 break
         else:
             chain = plan.make("chain", [node])
         chains[shape] = chain
-    sink(plan.clusters, plan.of, users, kept, LARGEST)
+    sink(plan.clusters, plan.of, users, kept.union(*(n.outputs for n in fixed)), LARGEST)
     return _ordered(plan)
 
 
@@ -156,3 +161,12 @@ def _with_bias_gradient(node: Node, users, kept) -> list[Node] | None:
                 other.settings["axis"] in (tuple(range(g.ndim - 1)), ):
             return [node, other]
     return None
+
+
+def _with_relu(node: Node, users, kept) -> list[Node] | None:
+    """Max-pooling whose indices nobody reads, and the ReLU that alone reads its result."""
+    if node.op.name != "max_pool" or any(t in kept for t in node.outputs) or \
+            node.outputs[1] in users or node.specs[0].dtype != "float32":
+        return None
+    after = users.get(node.outputs[0], ())
+    return [node, after[0]] if len(after) == 1 and after[0].op.name == "relu" else None

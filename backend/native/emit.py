@@ -181,15 +181,16 @@ def _convolution_kernel_gradient(program, node: Node, *fused: Node):
     return True
 
 
-def _max_pool(program, node: Node):
-    x = node.inputs[0]
-    if x.dtype != "float32" or node.specs[1].dtype != "uint8":
+def _max_pool(program, node: Node, *fused: Node):
+    x, read = node.inputs[0], program.is_read(node.outputs[1])
+    if x.dtype != "float32" or read and node.specs[1].dtype != "uint8":
         return None
     size = _sizes(node.settings["pool_size"], x.ndim - 2)
     window = _window(program, x.shape[1:-1], size, node.settings, dilated=False)
-    out, indices = node.outputs
-    program.core.max_pool(program.array(x), program.result(out), program.out(indices).value,
-                          window, list(size))
+    out, indices = (fused or (node,))[-1].outputs[0], node.outputs[1]
+    program.core.max_pool(program.array(x), program.result(out),
+                          program.out(indices).value if read else -1, window, list(size),
+                          bool(fused))
     return True
 
 

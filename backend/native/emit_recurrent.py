@@ -113,7 +113,7 @@ def _close(program, node: Node, data, x, kernel, lengths, dz: int) -> None:
         value = masked
     _product(program, _matrix(value, rows, features, turned=True), _matrix(dz, rows, width),
              _matrix(program.out(dkernel).value, features, width))
-    if dx in program._users or dx in program._kept:
+    if program.is_read(dx):
         _product(program, _matrix(dz, rows, width),
                  _matrix(program.whole(kernel), features, width, turned=True),
                  _matrix(program.out(dx).value, rows, features))

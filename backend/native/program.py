@@ -10,10 +10,11 @@ from ..base import Program, collective
 from ..errors import Error, GraphError
 from ..graph import Graph
 from ..passes.open_batch_norm import open_batch_norm
-from ..tensor import Node, Tensor, Variable, constant_op
+from ..tensor import LEAVES, Node, Tensor, Variable, constant_op
 from .clusters import Cluster, clusters
 from .emit import EMIT, VIEWS
 from .expression import Assembler, parse
+from .prepared import Prepared
 from .view import View
 
 SMALL = 16384    # elements up to which updates wait for each other, to be one step
@@ -36,6 +37,8 @@ class NativeProgram(Program):
             for t in node.inputs:
                 self._users.setdefault(t, []).append(node)
         self._kept = {*graph.outputs, *graph.updates.values()}
+        # Weights that stay as they are: what is made of them alone is computed once.
+        self._steady = bool(graph.inputs) and not graph.updates and communicator is None
         self._bind_leaves()
         before = backend.core.set_threads(self.threads)
         try:
@@ -74,23 +77,28 @@ class NativeProgram(Program):
             if v not in self.views:
                 self.views[v] = self.new(v.spec, "bound")
             self._variables.append(self.views[v].value)
+            if self._steady:
+                core.fix(self.views[v].value)
         for node in graph.nodes:
             if node.op is constant_op and node.outputs[0] not in self.views:
                 array = np.ascontiguousarray(node.settings["value"]).reshape(node.specs[0].shape)
                 self.views[node.outputs[0]] = View.whole(core.constant(array), array.shape)
 
     def _compile(self) -> None:
-        order = self._small_updates_last(clusters(self.graph, self._fits_chain))
+        fixed = self._fixed_nodes()
+        order = self._small_updates_last(clusters(self.graph, self._fits_chain, fixed))
         self._in_place = self._targets(order)
         for cluster in order:
             if cluster.small_update:
                 continue
+            self.core.once(cluster.nodes[0] in fixed and self._reads_fixed(cluster))
             if cluster.kind == "chain":
                 self.core.elementwise([self._chain(cluster)])
             elif cluster.kind == "fused":
                 EMIT[cluster.nodes[0].op.name](self, *cluster.nodes)
             else:
                 self._single(cluster.nodes[0])
+        self.core.once(False)
         for group in self._independent([c for c in order if c.small_update]):
             self.core.elementwise([self._chain(cluster) for cluster in group])
         self._results = []
@@ -105,8 +113,28 @@ class NativeProgram(Program):
                 self._updates.append((where[v], self._copied(t), t.spec))
         self.core.finish()
         self._steps = len(self.core.steps)
-        self.peak_bytes = self.core.arena_bytes + sum(
+        self.peak_bytes = self.core.arena_bytes + self.core.kept_bytes + sum(
             spec.nbytes for *_, spec in (*self._results, *self._updates))
+        self._prepared = Prepared(bool(self.core.once_steps))
+        written = {*self._written}
+        self._writes = [i in written for i in range(len(self._variables))]
+        self._bindings = [*self._fed, *(value for value, _ in self._results),
+                          *(value for _, value, _ in self._updates)]
+
+    def _fixed_nodes(self) -> set[Node]:
+        """Nodes that read weights and constants alone."""
+        found: set[Node] = set()
+        fed = set(self.graph.inputs)
+        for node in self.graph.steps if self._steady else ():
+            if not fed.intersection((*node.inputs, *node.outputs)) and all(
+                    t.node in found or t.node.op in LEAVES for t in node.inputs):
+                found.add(node)
+        return found
+
+    def _reads_fixed(self, cluster: Cluster) -> bool:
+        """Whether the core itself computes all that a cluster reads, from weights alone."""
+        return all(t.node in cluster.nodes or self.core.fixed(self.views[t].value)
+                   for n in cluster.nodes for t in n.inputs)
 
     def new(self, spec, home: str = "arena") -> View:
         """A value of the core for a tensor."""
@@ -136,6 +164,10 @@ class NativeProgram(Program):
         """Where a node's result goes, in its own shape."""
         return self.backend.core.Array(self.out(t).value, list(t.shape))
 
+    def is_read(self, t: Tensor) -> bool:
+        """Whether anything reads a node's result."""
+        return t in self._users or t in self._kept
+
     def core_size(self, value: int) -> int:
         """How many elements a value has."""
         return self.core.size(value)
@@ -143,9 +175,11 @@ class NativeProgram(Program):
     def _copy_view(self, view: View, to: View, spec) -> None:
         core = self.backend.core
         code = [core.Instruction("load", spec.dtype.name, spec.dtype.name, 0, 0, 0, 0, 0.0)]
+        before = self.core.once(self.core.fixed(view.value))
         self.core.elementwise([self.core.chain(
             "copy", list(spec.shape), [view.operand(core, spec.shape)],
             [to.operand(core, spec.shape)], [0], code, 1)])
+        self.core.once(before)
 
     def _copied(self, t: Tensor) -> int:
         """A bound value that receives a copy of a tensor."""
@@ -291,6 +325,7 @@ class NativeProgram(Program):
 
     def _reference(self, node: Node) -> None:
         """Leave a node to the reference: a step that Python computes between two runs."""
+        self.core.once(False)
         self._fall_backs[node.op.name] = None
         inputs = [self.whole(t) for t in node.inputs]
         outputs = [self.new(t.spec) if t in self.graph.inputs else self.out(t)
@@ -316,7 +351,14 @@ class NativeProgram(Program):
             call.run(at, self._steps, self.threads)
         for (i, _, _), array in zip(self._updates, fresh):
             state[i] = array
+        self._release(state)
         return results
+
+    def _release(self, state: list) -> None:
+        """Leave the snapshots that other threads took in between to them."""
+        for i in self._written:
+            if not state[i].flags.writeable:
+                state[i] = state[i].copy()
 
     def run_steps(self, state: list, tables: Sequence[np.ndarray], rows: np.ndarray) -> list:
         program, core = self._for_now(), self.backend.core
@@ -327,8 +369,7 @@ class NativeProgram(Program):
                     for a, t in zip(tables, self.graph.inputs))
         if self._python or not plain or len(set(self._fed)) < len(self._fed):
             return super().run_steps(state, tables, rows)
-        call = core.Call(self.core)
-        self._bind_variables(call, state)
+        call = self._call(state)
         results = [np.empty((len(rows), *spec.shape), spec.dtype) for _, spec in self._results]
         fresh = [[np.empty(spec.shape, spec.dtype) for _ in range(2)]
                  for _, _, spec in self._updates]
@@ -341,6 +382,7 @@ class NativeProgram(Program):
             if call.done:
                 for (i, _, _), pair in zip(self._updates, fresh):
                     state[i] = pair[(call.done - 1) % 2]
+            self._release(state)
         return results
 
     def timed(self, state: Sequence, feeds: Sequence, runs: int = 20) -> list[tuple]:
@@ -364,28 +406,30 @@ class NativeProgram(Program):
 
     def _bound(self, state: list, feeds: Sequence) -> tuple:
         """A call with all its memory, results, fresh values of variables, and what must live."""
-        call = self.backend.core.Call(self.core)
-        kept = []
-        for value, array in zip(self._fed, feeds):
-            kept.append(np.ascontiguousarray(array))
-            call.bind(value, kept[-1])
-        self._bind_variables(call, state)
+        feeds = [np.ascontiguousarray(array) for array in feeds]
         results = [np.empty(spec.shape, spec.dtype) for _, spec in self._results]
-        for (value, _), array in zip(self._results, results):
-            call.bind(value, array)
         fresh = [np.empty(spec.shape, spec.dtype) for _, _, spec in self._updates]
-        for (_, value, _), array in zip(self._updates, fresh):
-            call.bind(value, array)
-        return call, results, fresh, (kept, state)
+        call = self._call(state)
+        call.bind(self._bindings, [*feeds, *results, *fresh])
+        return call, results, fresh, (feeds, state)
 
-    def _bind_variables(self, call, state: list) -> None:
-        """Bind the state; what cannot be written in place is copied first."""
-        for i, value in enumerate(self._variables):
+    def _call(self, state: list):
+        """A call with the state bound, and with what is made of the weights alone.
+
+        What cannot be written in place is copied first.
+        """
+        for i, written in enumerate(self._writes):
             array = state[i]
             if not (type(array) is np.ndarray and array.flags.c_contiguous
-                    and array.flags.writeable):
-                state[i] = array = np.array(array, order="C")
-            call.bind(value, array)
+                    and (array.flags.writeable or not written)):
+                state[i] = np.array(array, order="C")
+        weights = state if self._steady else ()
+        block = self._prepared.find(weights)
+        call = self.backend.core.Call(self.core, block)
+        call.bind(self._variables, state)
+        if block is None and self._prepared.needed:
+            self._prepared.store(weights, call.prepare(self.threads))
+        return call
 
     def _compute(self, call, node: Node, inputs, outputs) -> None:
         arrays = [np.frombuffer(call.memory(v), t.dtype).reshape(t.shape) if t.spec.size else

@@ -14,9 +14,10 @@ from .. import array_module
 from ..context import surroundings
 from ..errors import ShapeError
 from ..graph import topological
+from ..leaves import placeholder
 from ..op import OPS
 from ..spec import Spec, floating, integer, one_dtype
-from ..tensor import constant_op, placeholder
+from ..tensor import constant_op
 
 # ---- shape rules -------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
 #include "short_rows.hpp"
 #include "vector_math.hpp"
 
+#define IVDEP _Pragma("GCC ivdep")
 #define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 namespace gradatim {
@@ -34,9 +35,9 @@ struct Min {
 #define ACCUMULATE(T, Op, name)                                                              \
   VECTORISED void name(T* __restrict acc, const T* x, T w, bool weighted, int64_t n) {       \
     if (weighted) {                                                                          \
-      _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) acc[i] = Op::join<T>(acc[i], w * x[i]); \
+      IVDEP for (int64_t i = 0; i < n; i++) acc[i] = Op::join<T>(acc[i], w * x[i]); \
     } else {                                                                                 \
-      _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) acc[i] = Op::join<T>(acc[i], x[i]); \
+      IVDEP for (int64_t i = 0; i < n; i++) acc[i] = Op::join<T>(acc[i], x[i]); \
     }                                                                                        \
   }
 ACCUMULATE(float, Sum, accumulate_sum_f)
@@ -292,7 +293,7 @@ struct Pool {
 
 VECTORISED void take_larger(float* __restrict best, uint8_t* __restrict index, const float* x,
                             uint8_t position, int64_t n) {
-  _Pragma("GCC ivdep") for (int64_t c = 0; c < n; c++) {
+  IVDEP for (int64_t c = 0; c < n; c++) {
     bool better = x[c] > best[c] || (x[c] != x[c] && best[c] == best[c]);
     best[c] = better ? x[c] : best[c];
     index[c] = better ? position : index[c];
@@ -302,10 +303,10 @@ VECTORISED void take_larger(float* __restrict best, uint8_t* __restrict index, c
 VECTORISED void put_where(float* __restrict d, const float* g, const uint8_t* index,
                           uint8_t position, bool add, int64_t n) {
   if (add) {
-    _Pragma("GCC ivdep") for (int64_t c = 0; c < n; c++)
+    IVDEP for (int64_t c = 0; c < n; c++)
       d[c] += index[c] == position ? g[c] : 0.0f;
   } else {
-    _Pragma("GCC ivdep") for (int64_t c = 0; c < n; c++)
+    IVDEP for (int64_t c = 0; c < n; c++)
       d[c] = index[c] == position ? g[c] : 0.0f;
   }
 }
@@ -338,6 +339,51 @@ void max_pool(const Pool& p, const float* x, float* out, uint8_t* indices) {
         }
       }
     }
+  });
+}
+
+inline __attribute__((always_inline)) float larger(float best, float x) {
+  return x > best || x != x ? x : best;
+}
+
+inline __attribute__((always_inline)) float at_least(float lowest, float x) {
+  return x < lowest ? lowest : x;
+}
+
+// One line of the pooled image when nobody asks where the largest entries were.
+VECTORISED void largest_line(const Pool& p, const float* image, float* __restrict out, int64_t oy,
+                             bool relu) {
+  float lowest = relu ? 0.0f : -std::numeric_limits<float>::infinity();
+  int64_t n = p.channels, y0 = std::max<int64_t>(0, oy * p.stride_y - p.low_y),
+          y1 = std::min(p.height, oy * p.stride_y - p.low_y + p.rows);
+  for (int64_t ox = 0; ox < p.out_width; ox++, out += n) {
+    int64_t x0 = std::max<int64_t>(0, ox * p.stride_x - p.low_x),
+            x1 = std::min(p.width, ox * p.stride_x - p.low_x + p.columns);
+    const float* first = image + (y0 * p.width + x0) * n;
+    if (y1 - y0 == 2 && x1 - x0 == 2) {
+      const float *b = first + n, *c = first + p.width * n, *d = c + n;
+      IVDEP for (int64_t i = 0; i < n; i++)
+        out[i] = at_least(lowest, larger(larger(larger(first[i], b[i]), c[i]), d[i]));
+      continue;
+    }
+    std::memcpy(out, first, n * 4);
+    for (int64_t y = y0; y < y1; y++)
+      for (int64_t x = x0 + (y == y0); x < x1; x++) {
+        const float* other = image + (y * p.width + x) * n;
+        IVDEP for (int64_t i = 0; i < n; i++) out[i] = larger(out[i], other[i]);
+      }
+    if (relu) {
+      IVDEP for (int64_t i = 0; i < n; i++) out[i] = at_least(lowest, out[i]);
+    }
+  }
+}
+
+void largest(const Pool& p, const float* x, float* out, bool relu) {
+  parallel(p.batch * p.out_height, std::max<int64_t>(1, 32768 / (p.out_width * p.channels + 1)),
+           [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; line++)
+      largest_line(p, x + line / p.out_height * p.height * p.width * p.channels,
+                   out + line * p.out_width * p.channels, line % p.out_height, relu);
   });
 }
 
@@ -379,13 +425,13 @@ VECTORISED void row_times_matrix(const double* a, int64_t a_stride, const double
     double a0 = a[i * a_stride], a1 = a[(i + 1) * a_stride], a2 = a[(i + 2) * a_stride],
            a3 = a[(i + 3) * a_stride];
     const double *b0 = b + i * b_row, *b1 = b0 + b_row, *b2 = b1 + b_row, *b3 = b2 + b_row;
-    _Pragma("GCC ivdep") for (int64_t j = 0; j < n; j++)
+    IVDEP for (int64_t j = 0; j < n; j++)
       out[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j];
   }
   for (; i < k; i++) {
     double a0 = a[i * a_stride];
     const double* b0 = b + i * b_row;
-    _Pragma("GCC ivdep") for (int64_t j = 0; j < n; j++) out[j] += a0 * b0[j];
+    IVDEP for (int64_t j = 0; j < n; j++) out[j] += a0 * b0[j];
   }
 }
 
@@ -445,10 +491,16 @@ void add_cross_entropy_gradient(Program& program, int g, int logits, int labels,
 }
 
 void add_max_pool(Program& program, Array x_, Array out_, int indices, Window window,
-                  std::vector<int64_t> size) {
+                  std::vector<int64_t> size, bool relu) {
   Pool pool(x_, out_, window, size);
   int x = x_.value, out = out_.value;
   double flops = static_cast<double>(out_.size()) * pool.rows * pool.columns;
+  if (indices < 0) {
+    program.step("max_pool", {x, out}, [=](char* const* at) {
+      largest(pool, POINTER(float, x), POINTER(float, out), relu);
+    }, flops);
+    return;
+  }
   program.step("max_pool", {x, out, indices}, [=](char* const* at) {
     max_pool(pool, POINTER(float, x), POINTER(float, out), POINTER(uint8_t, indices));
   }, flops);

@@ -20,9 +20,10 @@ void add_cross_entropy(Program& program, int logits, int labels, int loss, int64
 // gradient (rows, n) = g (rows,) * (softmax(logits) - target).
 void add_cross_entropy_gradient(Program& program, int g, int logits, int labels, int out,
                                 int64_t rows, int64_t n, double smoothing);
-// Channels last; indices (uint8) number the positions of a window.
+// Channels last; indices (uint8) number the positions of a window; -1 where nobody reads them,
+// and only then may the ReLU of the result be taken, too.
 void add_max_pool(Program& program, Array x, Array out, int indices, Window window,
-                  std::vector<int64_t> size);
+                  std::vector<int64_t> size, bool relu);
 void add_max_pool_gradient(Program& program, Array g, int indices, Array out, Window window,
                            std::vector<int64_t> size);
 // rows of (m, width) by number; out (n, width). Numbers out of range raise when the program runs.

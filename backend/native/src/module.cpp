@@ -25,19 +25,37 @@ using namespace gradatim;
 
 namespace {
 
+// What a program keeps for one set of weights.
+struct Block {
+  std::shared_ptr<Aligned> memory;
+};
+
 // One run of a program: the arena it leases and the addresses of all values.
 class Call {
  public:
-  explicit Call(std::shared_ptr<Program> program)
+  // kept: what was prepared for these weights, or none.
+  Call(std::shared_ptr<Program> program, std::optional<Block> kept)
       : program_(std::move(program)), arena_(program_->lease()),
-        at_(program_->addresses(*arena_)) {}
+        kept_{kept ? kept->memory : std::make_shared<Aligned>(program_->kept_bytes())},
+        at_(program_->addresses(*arena_, *kept_.memory)) {}
   ~Call() { program_->give_back(arena_); }
 
-  void bind(int value, py::array array) {
-    const Value& v = program_->at(value);
-    if (static_cast<size_t>(array.nbytes()) != v.bytes || !(array.flags() & py::array::c_style))
-      throw std::invalid_argument("an array is bound that does not fit its value");
-    at_[value] = writable(array);
+  void bind(const std::vector<int>& values, const std::vector<py::array>& arrays) {
+    for (size_t i = 0; i < values.size(); i++) {
+      const Value& v = program_->at(values[i]);
+      const py::array& array = arrays.at(i);
+      if (static_cast<size_t>(array.nbytes()) != v.bytes || !(array.flags() & py::array::c_style))
+        throw std::invalid_argument("an array is bound that does not fit its value");
+      at_[values[i]] = writable(array);
+    }
+  }
+
+  // Computes what depends on the weights alone.
+  Block prepare(int threads) {
+    py::gil_scoped_release free;
+    Team team(threads);
+    program_->prepare(at_.data());
+    return kept_;
   }
 
   // As many threads as the program was made for.
@@ -87,6 +105,7 @@ class Call {
 
   std::shared_ptr<Program> program_;
   std::shared_ptr<Aligned> arena_;
+  Block kept_;
   std::vector<char*> at_;
 };
 
@@ -169,11 +188,20 @@ PYBIND11_MODULE(_core, m) {
       })
       .def("size", [](const Program& p, int value) { return p.at(value).size; })
       .def("keep", &Program::keep)
+      .def("fix", &Program::fix)
+      .def("fixed", &Program::fixed)
+      .def("once", &Program::once)
       .def("finish", &Program::finish)
       .def("python_step", [](Program& p, const std::string& name, std::vector<int> uses) {
         p.step(name, std::move(uses), Run());
       })
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
+      .def_property_readonly("kept_bytes", &Program::kept_bytes)
+      .def_property_readonly("once_steps", [](const Program& p) {
+        py::list names;
+        for (auto& s : p.once_steps()) names.append(s.name);
+        return names;
+      })
       .def_property_readonly("steps", [](const Program& p) {
         py::list names;
         for (auto& s : p.steps()) names.append(py::make_tuple(s.name, s.flops, bool(s.run)));
@@ -220,9 +248,11 @@ PYBIND11_MODULE(_core, m) {
       .def("simple_rnn_gradient", &add_simple_rnn_gradient)
       .def("mask_steps", &add_mask_steps)
       .def("copy", &add_copy);
+  py::class_<Block>(m, "Block");
   py::class_<Call>(m, "Call")
-      .def(py::init<std::shared_ptr<Program>>())
+      .def(py::init<std::shared_ptr<Program>, std::optional<Block>>())
       .def("bind", &Call::bind)
+      .def("prepare", &Call::prepare)
       .def("run", &Call::run)
       .def("run_steps", &Call::run_steps)
       .def_readonly("done", &Call::done)

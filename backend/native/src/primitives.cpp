@@ -2,8 +2,8 @@
 #include "primitives.hpp"
 
 #include <cstdint>
+#include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
 
 #include "winograd.hpp"
 
@@ -23,22 +23,52 @@ dnnl::stream& stream() {   // each thread that runs programs has its own
   return one;
 }
 
-using Arguments = std::vector<std::pair<int, std::pair<int, memory::desc>>>;  // role, value, desc
-
-// A primitive with its scratch memory in the arena; memory objects are made at each run.
-struct Call {
+// A primitive with its scratch memory in the arena. Memory objects are costly to make, so each run
+// takes a set that no other thread is using and points it at the call's memory.
+class Call {
+ public:
   dnnl::primitive primitive;
   std::vector<std::pair<int, memory::desc>> values;   // value number and layout
   std::vector<int> roles;
   std::vector<int64_t> offsets;
 
-  void run(char* const* at) const {
-    std::unordered_map<int, memory> arguments;
+  void run(char* const* at) {
+    auto set = take();
     for (size_t i = 0; i < roles.size(); i++)
-      arguments.emplace(roles[i], memory(values[i].second, engine(),
-                                         at[values[i].first] + offsets[i]));
-    primitive.execute(stream(), arguments);
+      dnnl_memory_set_data_handle(set->memories[i].get(), at[values[i].first] + offsets[i]);
+    dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive.get(), stream().get(),
+                                                   static_cast<int>(set->arguments.size()),
+                                                   set->arguments.data()),
+                            "a primitive failed");
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(set));
   }
+
+ private:
+  struct Set {
+    std::vector<memory> memories;
+    std::vector<dnnl_exec_arg_t> arguments;
+  };
+
+  std::unique_ptr<Set> take() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_.empty()) {
+        auto set = std::move(free_.back());
+        free_.pop_back();
+        return set;
+      }
+    }
+    auto set = std::make_unique<Set>();
+    for (size_t i = 0; i < roles.size(); i++) {
+      set->memories.emplace_back(values[i].second, engine(), static_cast<void*>(nullptr));
+      set->arguments.push_back({roles[i], set->memories.back().get()});
+    }
+    return set;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Set>> free_;
 };
 
 dnnl::primitive_attr attributes(const std::string& activation) {
@@ -56,38 +86,44 @@ dnnl::primitive_attr attributes(const std::string& activation) {
 
 struct Builder {
   Program& program;
-  Call call;
+  std::shared_ptr<Call> call = std::make_shared<Call>();
   std::vector<int> uses;
 
+  explicit Builder(Program& program) : program(program) {}
+
   void bind(int role, int value, memory::desc desc, int64_t offset = 0) {
-    call.roles.push_back(role);
-    call.values.emplace_back(value, desc);
-    call.offsets.push_back(offset * 4);
+    call->roles.push_back(role);
+    call->values.emplace_back(value, desc);
+    call->offsets.push_back(offset * 4);
     uses.push_back(value);
   }
 
   void finish(const std::string& name, const dnnl::primitive& primitive,
-              const memory::desc& scratch, double flops) {
+              const memory::desc& scratch, double flops, bool once = false) {
     if (scratch.get_size()) {
       int number = program.value({static_cast<int64_t>(scratch.get_size())}, "uint8", Home::Arena);
       bind(DNNL_ARG_SCRATCHPAD, number, scratch);
     }
-    call.primitive = primitive;
-    program.step(name, uses, [call = std::move(call)](char* const* at) { call.run(at); }, flops);
+    call->primitive = primitive;
+    Run run = [call = call](char* const* at) { call->run(at); };
+    if (once) program.step_once(name, uses, run);
+    else program.step(name, uses, run, flops);
   }
 };
 
-// The value in a layout the primitive prefers: itself, or a reordered copy made by a step.
+// The value in a layout the primitive prefers: itself, or a reordered copy made by a step, for
+// weights by one that runs once.
 int reordered(Program& program, int value, const memory::desc& from, const memory::desc& to) {
   if (from == to) return value;
+  bool once = program.fixed(value);
   int number = program.value({static_cast<int64_t>(to.get_size() / 4)}, "float32", Home::Arena);
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attr);
-  Builder builder{program, {}, {}};
+  Builder builder(program);
   builder.bind(DNNL_ARG_FROM, value, from);
   builder.bind(DNNL_ARG_TO, number, to);
-  builder.finish("reorder", dnnl::reorder(pd), pd.scratchpad_desc(), 0);
+  builder.finish("reorder", dnnl::reorder(pd), pd.scratchpad_desc(), 0, once);
   return number;
 }
 
@@ -102,7 +138,7 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   auto attr = attributes(activation);
   memory::desc xd = plain(x.shape, x.strides), yd = plain(y.shape, y.strides),
                od = plain(out.shape, out.strides);
-  Builder builder{program, {}, {}};
+  Builder builder(program);
   dnnl::matmul::primitive_desc pd;
   memory::desc bd;
   if (bias >= 0) {
@@ -203,7 +239,7 @@ void add_convolution(Program& program, Array x, Array kernel, Array out, int bia
     return add_winograd(program, x, kernel, out, bias, window, activation, l.flops);
   auto pd = l.forward(bias >= 0, attributes(activation));
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
-  Builder builder{program, {}, {}};
+  Builder builder(program);
   builder.bind(DNNL_ARG_SRC, x.value, l.x);
   builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
   if (bias >= 0) builder.bind(DNNL_ARG_BIAS, bias, l.bias);
@@ -221,7 +257,7 @@ void add_convolution_data_gradient(Program& program, Array g, Array kernel, Arra
       engine(), dnnl::algorithm::convolution_direct, l.x, l.any_kernel, l.out, l.strides,
       l.dilation, l.low, l.high, l.forward(false, attr), attr);
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
-  Builder builder{program, {}, {}};
+  Builder builder(program);
   builder.bind(DNNL_ARG_DIFF_DST, g.value, l.out);
   builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
   builder.bind(DNNL_ARG_DIFF_SRC, out.value, l.x);
@@ -249,7 +285,7 @@ void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array o
   int target = same ? out.value : program.value({static_cast<int64_t>(desc.get_size() / 4)}, "float32",
                                           Home::Arena);
   {
-    Builder builder{program, {}, {}};
+    Builder builder(program);
     builder.bind(DNNL_ARG_SRC, x.value, l.x);
     builder.bind(DNNL_ARG_DIFF_DST, g.value, l.out);
     builder.bind(DNNL_ARG_DIFF_WEIGHTS, target, desc);
@@ -261,7 +297,7 @@ void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array o
     dnnl::primitive_attr reorder_attr;
     reorder_attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     dnnl::reorder::primitive_desc rd(engine(), desc, engine(), l.kernel, reorder_attr);
-    Builder builder{program, {}, {}};
+    Builder builder(program);
     builder.bind(DNNL_ARG_FROM, target, desc);
     builder.bind(DNNL_ARG_TO, out.value, l.kernel);
     builder.finish("reorder", dnnl::reorder(rd), rd.scratchpad_desc(), 0);

@@ -50,12 +50,14 @@ int Program::value(std::vector<int64_t> shape, const std::string& dtype, Home ho
 int Program::constant(std::vector<int64_t> shape, const std::string& dtype, const char* data) {
   int number = value(std::move(shape), dtype, Home::Own);
   Value& v = values_[number];
+  v.fixed = true;
   v.own = std::make_shared<Aligned>(v.bytes);
   std::memcpy(v.own->data, data, v.bytes);
   return number;
 }
 
 void Program::step(std::string name, std::vector<int> uses, Run run, double flops) {
+  if (once_mode_) return step_once(std::move(name), std::move(uses), std::move(run));
   int now = static_cast<int>(steps_.size());
   for (int number : uses) {
     Value& v = values_.at(number);
@@ -63,6 +65,19 @@ void Program::step(std::string name, std::vector<int> uses, Run run, double flop
     v.last = std::max(v.last, now);
   }
   steps_.push_back({std::move(name), std::move(run), flops});
+}
+
+void Program::step_once(std::string name, std::vector<int> uses, Run run) {
+  for (int number : uses) {
+    Value& v = values_.at(number);
+    if (v.home == Home::Arena) {
+      v.home = Home::Kept;
+      v.fixed = true;
+      v.offset = kept_bytes_;
+      kept_bytes_ += (v.bytes + 63) / 64 * 64 + 64;
+    }
+  }
+  once_.push_back({std::move(name), std::move(run), 0});
 }
 
 void Program::keep(int value) { values_.at(value).last = 1 << 30; }
@@ -113,13 +128,18 @@ void Program::give_back(std::shared_ptr<Aligned> arena) {
   free_.push_back(std::move(arena));
 }
 
-std::vector<char*> Program::addresses(Aligned& arena) const {
+std::vector<char*> Program::addresses(Aligned& arena, Aligned& kept) const {
   std::vector<char*> at(values_.size(), nullptr);
   for (size_t i = 0; i < values_.size(); i++) {
     if (values_[i].home == Home::Arena) at[i] = arena.data + values_[i].offset;
+    if (values_[i].home == Home::Kept) at[i] = kept.data + values_[i].offset;
     if (values_[i].home == Home::Own) at[i] = values_[i].own->data;
   }
   return at;
+}
+
+void Program::prepare(char* const* at) const {
+  for (const Step& step : once_) step.run(at);
 }
 
 void Program::run(size_t from, size_t to, char* const* at) const {

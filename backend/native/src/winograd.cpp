@@ -86,6 +86,7 @@ int add_transformed(Program& program, const Array& kernel, bool turned) {
   int64_t in = kernel.shape[2], out = kernel.shape[3], size = in * out;
   int u = program.value({POINTS * size}, "float32", Home::Arena);
   int source = kernel.value;
+  bool before = program.once(program.fixed(source));
   if (turned) {
     int mirror = program.value({9 * size}, "float32", Home::Arena);
     program.step("mirror_kernel", {source, mirror}, [=](char* const* at) {
@@ -104,6 +105,7 @@ int add_transformed(Program& program, const Array& kernel, bool turned) {
       run_transform(floats(at, source), size, to, begin, end);
     });
   });
+  program.once(before);
   return u;
 }
 
