@@ -56,7 +56,8 @@ void parallel(int64_t n, int64_t grain, const std::function<void(int64_t, int64_
   }
 #pragma omp parallel num_threads(threads)
   {
-    int64_t each = (chunks + threads - 1) / threads;
+    int64_t team = omp_get_num_threads();        // may be fewer than were asked for
+    int64_t each = (chunks + team - 1) / team;
     int64_t begin = omp_get_thread_num() * each * grain;
     int64_t end = std::min(n, begin + each * grain);
     if (begin < end) body(begin, end);
