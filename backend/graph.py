@@ -158,6 +158,20 @@ class Graph:
         from .graph_text import read
         return read(text)
 
+    def optimized(self) -> Graph:
+        """The graph after the passes that `gt.function` applies, which names them in ``reports``.
+
+        Examples
+        --------
+        >>> import gradatim as gt
+        >>> x = gt.placeholder((2, 3), name="x")
+        >>> print(gt.graph(-(-x) * 1.0).optimized())
+        %0 = placeholder name='x' shape=(2, 3) dtype='float32' batch=True : float32[2, 3]
+        return %0
+        """
+        from .passes import optimize
+        return optimize(self)[0]
+
     def plan(self):
         """What running the graph will take: steps, FLOPs and bytes, before anything runs."""
         from .plan import plan

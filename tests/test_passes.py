@@ -144,6 +144,8 @@ def small(name):
         return [y, *gt.gradients(y.sum(), [x])]
     if name == "batch_statistics":
         return [gt.batch_sum(gt.square(x - gt.placeholder((3,), name="mean")), x[:, 0])]
+    if name == "fold_scale":
+        return [x / 255.0 @ gt.variable((3, 3))]
     if name in ("fold_batch_norm", "open_batch_norm"):
         return [gt.batch_norm(x @ gt.variable((3, 3)), *(gt.variable((3,)) for _ in range(4)))]
     return [gt.exp(gt.tanh(x) + 1.0) + x]
@@ -209,6 +211,8 @@ REPORTS = {
                         "  square         1 -> 0\n"
                         "  subtract       1 -> 0\n"
                         "  bytes          140 -> 44",
+    "fold_scale": "fold_scale: 5 nodes\n"
+                  "  bytes  96 -> 84",
     "open_batch_norm": "open_batch_norm: 8 nodes -> 14\n"
                        "  add         0 -> 2\n"
                        "  batch_norm  1 -> 0\n"

@@ -280,6 +280,40 @@ def test_a_bias_that_is_computed_is_added_by_the_product_on_native():
     assert "relu" not in ",".join(name for name, *_ in f.program.core.steps)
 
 
+# ---- scales at inference -----------------------------------------------------------------------
+
+S1, S3, S6 = gt.variable(np.float32(3.0)), gt.variable(drawn(3)), gt.variable(drawn(6))
+SCALES = {"pixels": gt.convolution(PIXELS / 255.0, C), "rows": (2.0 * ROWS) @ W,
+          "a variable": (ROWS * S1) @ W, "behind": (ROWS @ W) * S3,
+          "behind, divided": ROWS @ W / S3,
+          "transposed": gt.matmul(ROWS, WT, transpose_y=True) * S3,
+          "groups": gt.convolution(PIXELS, G, groups=2) * S6,
+          "both sides": gt.convolution(PIXELS * 0.5, C) * S1}
+UNSCALED = {"one per feature": (ROWS * gt.variable(drawn(5))) @ W,
+            "what is fed": (ROWS @ W) * gt.placeholder((3,)),
+            "its reciprocal": 1.0 / (ROWS @ W)}
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+@pytest.mark.parametrize("case", SCALES)
+def test_scales_go_into_the_weights(case, backend):
+    y = SCALES[case]
+    graph, _ = optimize(Graph([y]))
+    large = [n for n in graph.steps if graph.inputs[0] in n.inputs or n is y.node]
+    assert [n.op.name in ("matmul", "convolution") for n in large] == [True]
+    feeds = {graph.inputs[0]: drawn(*graph.inputs[0].shape) - 1.0}
+    got, want = (values([y], p, backend, feeds) for p in (gt.backend.passes.DEFAULT, ()))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", UNSCALED)
+def test_scales_stay(case):
+    y = UNSCALED[case]
+    assert names([y], ["fold_scale"]) == names([y], ())
+    trained = Graph([SCALES["behind"]], {S1: S1 + 1.0})
+    assert str(optimize(trained, ["fold_scale"])[0]) == str(trained)
+
+
 # ---- batch statistics --------------------------------------------------------------------------
 
 def training_step(rows, shape):

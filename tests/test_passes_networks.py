@@ -46,7 +46,7 @@ NETS = {"dense": (dense, (5,), "batch_statistics", "fold_batch_norm"),
         "signal": (signal, (9, 2), "relu_after_pool", "relu_after_pool"),
         "resnet20": (resnet20, (8, 8, 3), "batch_statistics", "fold_batch_norm"),
         "recurrent": (recurrent, (4, 3), "", "")}
-NEW = ("algebra", "fuse", "batch_statistics", "relu_after_pool", "fold_batch_norm")
+NEW = ("algebra", "fuse", "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale")
 
 
 def weights(model):

@@ -11,6 +11,7 @@ from .common import common
 from .dead import dead
 from .fold import fold
 from .fold_batch_norm import fold_batch_norm
+from .fold_scale import fold_scale
 from .fuse import fuse
 from .memory import memory
 from .open_batch_norm import open_batch_norm
@@ -22,14 +23,14 @@ from .single_device import single_device
 
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
           "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
-          "relu_after_pool": relu_after_pool,
-          "fold_batch_norm": fold_batch_norm, "fold": fold, "placement": placement,
-          "memory": memory, "open_batch_norm": open_batch_norm}
+          "relu_after_pool": relu_after_pool, "fold_batch_norm": fold_batch_norm,
+          "fold_scale": fold_scale, "fold": fold, "placement": placement, "memory": memory,
+          "open_batch_norm": open_batch_norm}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
-           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold", "common",
-           "placement", "memory")
+           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale", "fold",
+           "common", "placement", "memory")
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:
@@ -40,7 +41,7 @@ def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list
     >>> import gradatim as gt
     >>> from gradatim.backend.passes import optimize
     >>> graph, reports = optimize(gt.graph(gt.constant(2.0) * 3.0 + gt.placeholder((2,))))
-    >>> print(reports[10])
+    >>> print(reports[11])
     fold: 5 nodes -> 3
       constant  2 -> 1
       multiply  1 -> 0
