@@ -134,6 +134,29 @@ def test_ctrl_c_is_answered_within_a_second():
     assert trainer.keys.step.numpy() > 0 and np.isfinite(trainer.predict(X)).all()
 
 
+def test_runs_at_the_same_time_have_memory_of_their_own():
+    """Products from one to many rows, whose arguments are kept from run to run."""
+    w = gt.constant(rng.standard_normal((40, 12)).astype("f"))
+    functions = [(many, gt.function([x], gt.relu(x @ w))) for many in (1, 30, 900)
+                 for x in [gt.placeholder((many, 40))]]
+    data = rng.standard_normal((6, 900, 40)).astype("f")
+    expected = [[f(part[:many]) for many, f in functions] for part in data]
+    wrong = []
+
+    def work(i):
+        for _ in range(30):
+            found = [f(data[i][:many]) for many, f in functions]
+            if any(a.tobytes() != b.tobytes() for a, b in zip(found, expected[i])):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
 def test_the_pace_follows_the_time_a_step_takes():
     pace = loop.Pace()
     for steps, seconds, size, expected in ((1, 1e-4, 8, 500), (500, 0.1, 8, 250), (250, 10, 8, 1),

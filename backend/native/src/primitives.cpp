@@ -5,6 +5,7 @@
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "threads.hpp"
 #include "winograd.hpp"
 
 namespace gradatim {
@@ -28,6 +29,7 @@ dnnl::stream& stream() {   // each thread that runs programs has its own
 class Call {
  public:
   dnnl::primitive primitive;
+  bool alone = false;                                 // one thread is faster than several
   std::vector<std::pair<int, memory::desc>> values;   // value number and layout
   std::vector<int> roles;
   std::vector<int64_t> offsets;
@@ -36,6 +38,7 @@ class Call {
     auto set = take();
     for (size_t i = 0; i < roles.size(); i++)
       dnnl_memory_set_data_handle(set->memories[i].get(), at[values[i].first] + offsets[i]);
+    Team team(alone ? 1 : max_threads());
     dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive.get(), stream().get(),
                                                    static_cast<int>(set->arguments.size()),
                                                    set->arguments.data()),
@@ -133,8 +136,14 @@ memory::desc plain(const std::vector<int64_t>& shape, const std::vector<int64_t>
 
 }  // namespace
 
+constexpr double ALONE = 3e5;   // FLOPs of a product up to which one thread computes it
+
 void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
                 const std::string& activation) {
+  double flops = 2.0 * x.shape.back();
+  for (int64_t n : out.shape) flops *= n;
+  bool alone = flops <= ALONE;
+  Team team(alone ? 1 : max_threads());
   auto attr = attributes(activation);
   memory::desc xd = plain(x.shape, x.strides), yd = plain(y.shape, y.strides),
                od = plain(out.shape, out.strides);
@@ -154,8 +163,7 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   builder.bind(DNNL_ARG_SRC, x.value, xd, x.offset);
   builder.bind(DNNL_ARG_WEIGHTS, y.value, yd, y.offset);
   builder.bind(DNNL_ARG_DST, out.value, od, out.offset);
-  double flops = 2.0 * x.shape.back();
-  for (int64_t n : out.shape) flops *= n;
+  builder.call->alone = alone;
   builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
 }
 
