@@ -1,13 +1,14 @@
 """Prediction by the native backend: what is kept of the weights, and rows without neighbours."""
 import gc
 import os
+import runpy
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gradatim as gt
-from gradatim import layers
 from gradatim.backend.errors import BackendError
 
 try:
@@ -16,6 +17,9 @@ except BackendError as missing:
     if os.environ.get("GRADATIM_NATIVE") == "required":
         raise
     pytest.skip(f"the compiled core is not here: {missing}", allow_module_level=True)
+
+HUNT = runpy.run_path(str(Path(__file__).with_name("hunt_neighbours.py")))
+NETS, hunt = HUNT["NETS"], HUNT["hunt"]
 
 
 def convolution_of_scaled_kernel():
@@ -189,3 +193,17 @@ def test_pooling_without_indices_is_that_with_them(size, strides, channels, padd
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(np.signbit(found[found == 0]),
                                       np.signbit(expected[found == 0]))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_row_does_not_depend_on_its_neighbours(name):
+    assert hunt(name, (1, 2, 3, 5, 8, 13, 16, 17, 31, 40)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_nor_on_the_number_of_threads(threads):
+    before = NATIVE.core.set_threads(threads)
+    try:
+        assert hunt("winograd", (1, 4, 40)) == [] == hunt("long sums", (1, 4, 40))
+    finally:
+        NATIVE.core.set_threads(before)
