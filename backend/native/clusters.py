@@ -4,21 +4,31 @@ from __future__ import annotations
 from typing import Callable, Collection
 
 from ..graph import Graph
+from ..spec import axes_of
 from ..tensor import Node, Tensor
-from .sinking import sink
+from .recompute import LARGEST, recompute
 
-LARGEST = 48     # nodes in one elementwise chain: its registers must stay in the cache
+SUMMED = 4096    # elements from which a chain adds up its results while it has them
+COLUMNS = 512    # the longest last axis along which it does
 
 
 class Cluster:
     """Nodes that are computed together; ``kind`` says how.
 
-    ``before`` has a bit for every cluster that must run earlier; a ``small_update`` can wait.
+    ``before`` has a bit for every cluster that must run earlier; a ``small_update`` can wait. A
+    chain may end in ``sums`` of its results. ``written`` is what other clusters read.
     """
     small_update = False
 
     def __init__(self, kind: str, nodes: list[Node], number: int):
         self.kind, self.nodes, self.number, self.before = kind, nodes, number, 0
+        self.sums: set[Node] = set()
+        self.written: set[Tensor] = set()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a chain: what each of its nodes has, but the sums."""
+        return self.nodes[0].specs[0].shape
 
 
 class _Plan:
@@ -54,8 +64,18 @@ class _Plan:
     def may_join(self, chain: Cluster, node: Node) -> bool:
         """Whether nothing that the node reads waits for the chain, and so nothing would circle."""
         bit = 1 << chain.number
-        return not any(other is not chain and other.before & bit for other in
-                       (self.of[t.node] for t in node.inputs if t.node in self.of))
+        return not any(t.node in chain.sums or self.of[t.node] is not chain and
+                       self.of[t.node].before & bit for t in node.inputs if t.node in self.of)
+
+    def sum_joins(self, node: Node) -> bool:
+        """Whether a sum is added up by the chain that computes what it sums."""
+        chain = self.of.get(node.inputs[0].node) if _sums_columns(node) else None
+        if chain is None or chain.kind != "chain" or chain.shape != node.inputs[0].shape or \
+                not self.may_join(chain, node):
+            return False
+        self.add(chain, node)
+        chain.sums.add(node)
+        return True
 
 
 def clusters(graph: Graph, elementwise: Callable[[Node], bool],
@@ -87,23 +107,33 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool],
                 plan.make("fused", nodes)
             continue
         if not elementwise(node):
-            plan.make("single", [node])
+            if not plan.sum_joins(node):
+                plan.make("single", [node])
             continue
         shape = node.specs[0].shape, node in fixed
         near = [plan.of[t.node] for t in node.inputs if t.node in plan.of]
         if shape in chains:
             near.append(chains[shape])
         for chain in dict.fromkeys(near):
-            first = chain.nodes[0]
             if chain.kind == "chain" and len(chain.nodes) < LARGEST and \
-                    (first.specs[0].shape, first in fixed) == shape and plan.may_join(chain, node):
+                    (chain.shape, chain.nodes[0] in fixed) == shape and plan.may_join(chain, node):
                 plan.add(chain, node)
                 break
         else:
             chain = plan.make("chain", [node])
         chains[shape] = chain
-    sink(plan.clusters, plan.of, users, kept.union(*(n.outputs for n in fixed)), LARGEST)
+    recompute(plan, users, kept, fixed)
     return _ordered(plan)
+
+
+def _sums_columns(node: Node) -> bool:
+    """Whether a node sums over all axes of much, or over all but a short last one."""
+    if node.op.name not in ("sum", "batch_sum") or node.inputs[0].spec.size < SUMMED or \
+            node.specs[0].dtype.name not in ("float32", "float64"):
+        return False
+    x = node.inputs[0]
+    axes = axes_of(node.settings["axis" if node.op.name == "sum" else "axes"], x.ndim)
+    return len(axes) == x.ndim or (axes == tuple(range(x.ndim - 1)) and x.shape[-1] <= COLUMNS)
 
 
 def _ready(nodes: list[Node], place: dict[Node, int]) -> bool:
@@ -126,8 +156,9 @@ def _ordered(plan: _Plan) -> list[Cluster]:
             elif cluster not in done:
                 done.add(cluster)
                 stack.append((cluster, True))
+                own = set(cluster.nodes)
                 below = {plan.of[t.node] for n in cluster.nodes for t in n.inputs
-                         if t.node in plan.of} - done
+                         if t.node in plan.of and t.node not in own} - done
                 stack.extend((c, False) for c in sorted(below, key=lambda c: -first[c]))
     return order
 

@@ -178,7 +178,7 @@ class NativeProgram(Program):
         before = self.core.once(self.core.fixed(view.value))
         self.core.elementwise([self.core.chain(
             "copy", list(spec.shape), [view.operand(core, spec.shape)],
-            [to.operand(core, spec.shape)], [0], code, 1)])
+            [to.operand(core, spec.shape)], [0], code, 1, [])])
         self.core.once(before)
 
     def _copied(self, t: Tensor) -> int:
@@ -219,7 +219,7 @@ class NativeProgram(Program):
         """The order with small chains that end in updates and outputs together at its end."""
         for cluster in order:
             inside = {n.outputs[0] for n in cluster.nodes}
-            cluster.small_update = cluster.kind == "chain" and \
+            cluster.small_update = cluster.kind == "chain" and not cluster.sums and \
                 cluster.nodes[0].specs[0].size <= SMALL and \
                 not any(n.outputs[0] not in inside for t in inside for n in self._users.get(t, ()))
         return sorted(order, key=lambda c: c.small_update)
@@ -274,32 +274,50 @@ class NativeProgram(Program):
 
     def _chain(self, cluster: Cluster):
         """A chain of the core, not yet a step."""
-        core, shape = self.backend.core, cluster.nodes[0].specs[0].shape
+        core, shape = self.backend.core, cluster.shape
         inside = {n.outputs[0] for n in cluster.nodes}
         assembler = Assembler(self.backend.loops)
         registers: dict[Tensor, tuple[int, str]] = {}
         operands: list[View] = []
+
+        def load(t: Tensor, view: View) -> tuple[int, str]:
+            operands.append(view.broadcast(view.shape, shape))
+            return assembler.load(len(operands) - 1, t.dtype.name)
+
         for node in cluster.nodes:
+            if node in cluster.sums:
+                registers[node.outputs[0]] = self._summand(assembler, node, registers, load)
+                continue
             for t in node.inputs:
                 if t in registers or t in inside:
                     continue
                 number = self._number(t)
-                if number is not None:
-                    registers[t] = assembler.number(number, t.dtype.name)
-                else:
-                    registers[t] = assembler.load(len(operands), t.dtype.name)
-                    operands.append(self.views[t].broadcast(t.shape, shape))
+                registers[t] = load(t, self.views[t]) if number is None else \
+                    assembler.number(number, t.dtype.name)
             registers[node.outputs[0]] = self._assemble(assembler, node, registers)
-        wanted = [t for t in inside if self._read_outside(t, inside)]
+        wanted = [t for t in cluster.written if t.node not in cluster.sums]
         wanted.sort(key=lambda t: registers[t][0])
-        results = [registers[t][0] for t in wanted]
-        code, places, used = assembler.registers(results)
+        sums = sorted((n.outputs[0] for n in cluster.sums), key=lambda t: registers[t][0])
+        code, places, used = assembler.registers([registers[t][0] for t in (*wanted, *sums)])
         outputs = [self.out(t) for t in wanted]
         names = ",".join(dict.fromkeys(n.op.name for n in cluster.nodes))
         return self.core.chain(
             names if len(names) < 60 else names[:57] + "...", list(shape),
             [v.operand(core, shape) for v in operands], [v.operand(core, shape) for v in outputs],
-            places, [core.Instruction(*line) for line in code], used)
+            places[:len(wanted)], [core.Instruction(*line) for line in code], used,
+            [core.Columns(place, self.out(t).value, t.spec.size)
+             for place, t in zip(places[len(wanted):], sums)])
+
+    def _summand(self, assembler: Assembler, node: Node, registers, load) -> tuple[int, str]:
+        """What a chain adds up for a sum: an input, times its row's weight."""
+        x, *weights = node.inputs
+        if not weights:
+            return registers[x]
+        view = self.views[weights[0]]
+        column = View(view.value, view.offset, (*view.shape, *(1,) * (x.ndim - 1)),
+                      (*view.strides, *(0,) * (x.ndim - 1)))
+        dtype = x.dtype.name
+        return assembler.operation("mul", dtype, dtype, (registers[x], load(weights[0], column)))
 
     def _number(self, t: Tensor) -> float | None:
         """The value of a constant that is one number, if a float holds it exactly."""
@@ -307,10 +325,6 @@ class NativeProgram(Program):
             return None
         number = np.asarray(t.node.settings["value"]).item()
         return float(number) if float(number) == number else None
-
-    def _read_outside(self, t: Tensor, inside) -> bool:
-        return t in self._kept or any(n.outputs[0] not in inside or len(n.outputs) > 1
-                                      for n in self._users.get(t, ()))
 
     def _single(self, node: Node) -> None:
         made = None

@@ -1,143 +1,16 @@
-// The instruction set of elementwise chains, and the loop over blocks that runs a chain.
+// Elementwise chains: the loop over blocks that runs one, and sums of what it computes.
 #include "elementwise.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <map>
 #include <stdexcept>
 
-#include "vector_math.hpp"
-
-// One loop each, built for the newest instructions and picked when the library is loaded.
-#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "loops.hpp"
 
 namespace gradatim {
 namespace {
 
 constexpr int BLOCK = 512;   // elements per register: 16 registers of float stay in 32 KB
-
-using Kernel = void (*)(void* d, const void* a, const void* b, const void* c, int n);
-
-#define LOOP(name, R, T, expression)                                                         \
-  VECTORISED void name(void* d_, const void* a_, const void* b_, const void* c_, int n) {    \
-    R* d = static_cast<R*>(d_);   /* may be one of the sources */                            \
-    const T* a = static_cast<const T*>(a_);                                                  \
-    const T* b = static_cast<const T*>(b_);                                                  \
-    const T* c = static_cast<const T*>(c_);                                                  \
-    (void)a; (void)b; (void)c;                                                               \
-    _Pragma("GCC ivdep") for (int i = 0; i < n; i++) d[i] = expression;                      \
-  }
-
-#define ARITHMETIC(T, suffix)                                                                \
-  LOOP(add_##suffix, T, T, a[i] + b[i])                                                      \
-  LOOP(sub_##suffix, T, T, a[i] - b[i])                                                      \
-  LOOP(mul_##suffix, T, T, a[i] * b[i])                                                      \
-  LOOP(neg_##suffix, T, T, -a[i])                                                            \
-  LOOP(lt_##suffix, uint8_t, T, a[i] < b[i])                                                 \
-  LOOP(le_##suffix, uint8_t, T, a[i] <= b[i])                                                \
-  LOOP(gt_##suffix, uint8_t, T, a[i] > b[i])                                                 \
-  LOOP(ge_##suffix, uint8_t, T, a[i] >= b[i])                                                \
-  LOOP(eq_##suffix, uint8_t, T, a[i] == b[i])                                                \
-  LOOP(ne_##suffix, uint8_t, T, a[i] != b[i])                                                \
-  VECTORISED void select_##suffix(void* d_, const void* a_, const void* b_, const void* c_,  \
-                                  int n) {                                                   \
-    T* d = static_cast<T*>(d_);                                                              \
-    const uint8_t* a = static_cast<const uint8_t*>(a_);                                      \
-    const T* b = static_cast<const T*>(b_);                                                  \
-    const T* c = static_cast<const T*>(c_);                                                  \
-    _Pragma("GCC ivdep") for (int i = 0; i < n; i++) d[i] = a[i] ? b[i] : c[i];              \
-  }
-
-#define FLOATING(T, suffix)                                                                  \
-  LOOP(div_##suffix, T, T, a[i] / b[i])                                                      \
-  LOOP(abs_##suffix, T, T, std::fabs(a[i]))                                                  \
-  LOOP(sqrt_##suffix, T, T, std::sqrt(a[i]))                                                 \
-  LOOP(floor_##suffix, T, T, std::floor(a[i]))                                               \
-  LOOP(ceil_##suffix, T, T, std::ceil(a[i]))                                                 \
-  LOOP(rint_##suffix, T, T, std::nearbyint(a[i]))                                            \
-  LOOP(sin_##suffix, T, T, std::sin(a[i]))                                                   \
-  LOOP(cos_##suffix, T, T, std::cos(a[i]))                                                   \
-  LOOP(tan_##suffix, T, T, std::tan(a[i]))                                                   \
-  LOOP(asin_##suffix, T, T, std::asin(a[i]))                                                 \
-  LOOP(acos_##suffix, T, T, std::acos(a[i]))                                                 \
-  LOOP(atan_##suffix, T, T, std::atan(a[i]))                                                 \
-  LOOP(sinh_##suffix, T, T, std::sinh(a[i]))                                                 \
-  LOOP(cosh_##suffix, T, T, std::cosh(a[i]))                                                 \
-  LOOP(asinh_##suffix, T, T, std::asinh(a[i]))                                               \
-  LOOP(acosh_##suffix, T, T, std::acosh(a[i]))                                               \
-  LOOP(atanh_##suffix, T, T, std::atanh(a[i]))                                               \
-  LOOP(erf_##suffix, T, T, std::erf(a[i]))                                                   \
-  LOOP(pow_##suffix, T, T, std::pow(a[i], b[i]))                                             \
-  LOOP(fmod_##suffix, T, T, std::fmod(a[i], b[i]))                                           \
-  LOOP(lerp_##suffix, T, T, a[i] + (b[i] - a[i]) * c[i])                                     \
-  LOOP(sqrt_add_##suffix, T, T, std::sqrt(a[i]) + b[i])                                      \
-  LOOP(sub_div_##suffix, T, T, a[i] - b[i] / c[i])                                           \
-  LOOP(gate_##suffix, T, T, a[i] > 0 ? b[i] : 0)
-
-ARITHMETIC(float, float32)
-ARITHMETIC(double, float64)
-ARITHMETIC(int32_t, int32)
-ARITHMETIC(int64_t, int64)
-FLOATING(float, float32)
-FLOATING(double, float64)
-LOOP(abs_int32, int32_t, int32_t, a[i] < 0 ? -a[i] : a[i])
-LOOP(abs_int64, int64_t, int64_t, a[i] < 0 ? -a[i] : a[i])
-LOOP(exp_float32, float, float, math::exp(a[i]))
-LOOP(expm1_float32, float, float, math::expm1(a[i]))
-LOOP(log_float32, float, float, math::log(a[i]))
-LOOP(log1p_float32, float, float, math::log1p(a[i]))
-LOOP(tanh_float32, float, float, math::tanh(a[i]))
-LOOP(exp_float64, double, double, std::exp(a[i]))
-LOOP(expm1_float64, double, double, std::expm1(a[i]))
-LOOP(log_float64, double, double, std::log(a[i]))
-LOOP(log1p_float64, double, double, std::log1p(a[i]))
-LOOP(tanh_float64, double, double, std::tanh(a[i]))
-LOOP(not_bool, uint8_t, uint8_t, !a[i])
-LOOP(and_bool, uint8_t, uint8_t, a[i] && b[i])
-LOOP(or_bool, uint8_t, uint8_t, a[i] || b[i])
-LOOP(eq_bool, uint8_t, uint8_t, a[i] == b[i])
-LOOP(ne_bool, uint8_t, uint8_t, a[i] != b[i])
-LOOP(select_bool, uint8_t, uint8_t, a[i] ? b[i] : c[i])
-
-#define CASTS(T, suffix)                                                                     \
-  LOOP(cast_##suffix##_float32, float, T, static_cast<float>(a[i]))                          \
-  LOOP(cast_##suffix##_float64, double, T, static_cast<double>(a[i]))                        \
-  LOOP(cast_##suffix##_int32, int32_t, T, static_cast<int32_t>(a[i]))                        \
-  LOOP(cast_##suffix##_int64, int64_t, T, static_cast<int64_t>(a[i]))                        \
-  LOOP(cast_##suffix##_uint8, uint8_t, T, static_cast<uint8_t>(a[i]))                        \
-  LOOP(cast_##suffix##_bool, uint8_t, T, a[i] != T(0))
-
-CASTS(float, float32)
-CASTS(double, float64)
-CASTS(int32_t, int32)
-CASTS(int64_t, int64)
-CASTS(uint8_t, uint8)
-CASTS(uint8_t, bool)
-
-#define ROW(op, suffix) {#op "_" #suffix, op##_##suffix}
-#define ARITHMETIC_ROWS(s)                                                                   \
-  ROW(add, s), ROW(sub, s), ROW(mul, s), ROW(neg, s), ROW(abs, s), ROW(lt, s), ROW(le, s),   \
-      ROW(gt, s), ROW(ge, s), ROW(eq, s), ROW(ne, s), ROW(select, s)
-#define FLOATING_ROWS(s)                                                                     \
-  ROW(div, s), ROW(sqrt, s), ROW(floor, s), ROW(ceil, s), ROW(rint, s), ROW(sin, s),         \
-      ROW(cos, s), ROW(tan, s), ROW(asin, s), ROW(acos, s), ROW(atan, s), ROW(sinh, s),      \
-      ROW(cosh, s), ROW(asinh, s), ROW(acosh, s), ROW(atanh, s), ROW(erf, s), ROW(pow, s),   \
-      ROW(fmod, s), ROW(exp, s), ROW(expm1, s), ROW(log, s), ROW(log1p, s), ROW(tanh, s),    \
-      ROW(lerp, s), ROW(sqrt_add, s), ROW(sub_div, s), ROW(gate, s)
-#define CAST_ROWS(s)                                                                         \
-  ROW(cast_##s, float32), ROW(cast_##s, float64), ROW(cast_##s, int32), ROW(cast_##s, int64), \
-      ROW(cast_##s, uint8), ROW(cast_##s, bool)
-
-const std::map<std::string, Kernel>& kernels() {
-  static const std::map<std::string, Kernel> table = {
-      ARITHMETIC_ROWS(float32), ARITHMETIC_ROWS(float64), ARITHMETIC_ROWS(int32),
-      ARITHMETIC_ROWS(int64), FLOATING_ROWS(float32), FLOATING_ROWS(float64), ROW(not, bool),
-      ROW(and, bool), ROW(or, bool), ROW(eq, bool), ROW(ne, bool), ROW(select, bool),
-      CAST_ROWS(float32), CAST_ROWS(float64), CAST_ROWS(int32), CAST_ROWS(int64),
-      CAST_ROWS(uint8), CAST_ROWS(bool)};
-  return table;
-}
 
 void fill(void* d, DType dtype, double number, int n) {
   switch (dtype) {
@@ -149,32 +22,37 @@ void fill(void* d, DType dtype, double number, int n) {
   }
 }
 
-// Axes of a chain, merged where every operand runs through them as through one.
+// How an operand runs through a chain's elements: axes it runs through as through one are one.
 struct Walk {
-  std::vector<int64_t> shape;
-  std::vector<std::vector<int64_t>> strides;   // per operand, as many as axes
-};
+  std::vector<int64_t> shape, strides;
 
-Walk merged(std::vector<int64_t> shape, const std::vector<const Operand*>& operands) {
-  Walk walk;
-  walk.strides.resize(operands.size());
-  for (size_t axis = 0; axis < shape.size(); axis++) {
-    if (shape[axis] == 1) continue;
-    bool joins = !walk.shape.empty();
-    for (size_t o = 0; o < operands.size() && joins; o++)
-      joins = walk.strides[o].back() == operands[o]->strides[axis] * shape[axis];
-    if (joins) {
-      walk.shape.back() *= shape[axis];
-      for (size_t o = 0; o < operands.size(); o++)
-        walk.strides[o].back() = operands[o]->strides[axis];
-    } else {
-      walk.shape.push_back(shape[axis]);
-      for (size_t o = 0; o < operands.size(); o++)
-        walk.strides[o].push_back(operands[o]->strides[axis]);
+  Walk(const std::vector<int64_t>& axes, const Operand& operand) {
+    for (size_t axis = 0; axis < axes.size(); axis++) {
+      if (axes[axis] == 1) continue;
+      int64_t stride = operand.strides[axis];
+      if (!shape.empty() && strides.back() == stride * axes[axis]) {
+        shape.back() *= axes[axis];
+        strides.back() = stride;
+      } else {
+        shape.push_back(axes[axis]);
+        strides.push_back(stride);
+      }
     }
   }
-  return walk;
-}
+
+  bool in_order() const { return shape.size() == 1 && strides[0] == 1; }
+  // A single number, or one for each entry of a short last axis: the same in every block.
+  bool steady() const {
+    return shape.empty() || (shape.size() == 1 && strides[0] == 0) ||
+           (shape.size() == 2 && strides[0] == 0 && shape[1] <= BLOCK / 4);
+  }
+  // How many elements of the chain see the same: a sample, to which belongs one number or one
+  // short row. 0 where there is nothing of the kind.
+  int64_t sample() const {
+    if (shape.size() == 2 && strides[1] == 0) return shape[1];
+    return shape.size() == 3 && strides[1] == 0 && shape[2] <= BLOCK / 4 ? shape[1] * shape[2] : 0;
+  }
+};
 
 template <class T>
 void gather_run(T* d, const T* s, int64_t stride, int64_t n) {
@@ -184,8 +62,8 @@ void gather_run(T* d, const T* s, int64_t stride, int64_t n) {
 }
 
 // Elements [start, start + n) of the chain, taken from a strided operand.
-void load(char* d, const char* base, size_t width, const std::vector<int64_t>& shape,
-          const std::vector<int64_t>& strides, int64_t start, int64_t n) {
+void load(char* d, const char* base, size_t width, const Walk& walk, int64_t start, int64_t n) {
+  const auto &shape = walk.shape, &strides = walk.strides;
   int axes = static_cast<int>(shape.size());
   int64_t index[8], at = 0, rest = start;
   for (int i = axes - 1; i >= 0; i--) {
@@ -216,7 +94,7 @@ void load(char* d, const char* base, size_t width, const std::vector<int64_t>& s
 }
 
 struct Planned {            // an instruction ready to run
-  Kernel kernel;
+  Loop loop;
   int dst, a, b, c;
 };
 
@@ -225,11 +103,13 @@ struct Planned {            // an instruction ready to run
 struct ChainCode {
   std::string name;
   int64_t size;
-  Walk walk;
+  std::vector<Walk> walks;                         // of the inputs
   std::vector<Operand> inputs, outputs;
+  std::vector<Columns> sums;
   std::vector<size_t> input_width, output_width;
   std::vector<char> direct;                        // inputs read where they lie
   std::vector<char> steady;                        // inputs that are the same in every block
+  std::vector<int64_t> samples;                    // elements that see the same of an input, or 0
   std::vector<char> in_place;                      // outputs computed where they are to lie
   int64_t block = BLOCK;                           // elements at a time
   std::vector<int> input_register, output_register;
@@ -240,20 +120,24 @@ struct ChainCode {
 
   int64_t count() const { return (size + block - 1) / block; }
 
-  void blocks(char* const* at, int64_t begin, int64_t end) const {
+  // Runs blocks [begin, end). What sums gather of them goes to `partial`, one after another.
+  void blocks(char* const* at, int64_t begin, int64_t end, char* partial = nullptr) const {
     static thread_local std::vector<char> memory;
-    size_t need = registers * stride + 64;
+    size_t need = (registers + sums.size()) * stride + 64;
     if (memory.size() < need) memory.resize(need);
     char* first = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
     char* own[256];
     char* where[256];
     for (int r = 0; r < registers; r++) where[r] = own[r] = first + r * stride;
+    char* gathered = first + registers * stride;
+    std::memset(gathered, 0, sums.size() * stride);
     int filled = static_cast<int>(std::min(block, size));
     for (auto& [r, filling] : fills) fill(own[r], filling.first, filling.second, filled);
     auto read = [&](size_t i, int64_t start, int64_t n) {
       load(own[input_register[i]], at[inputs[i].value] + inputs[i].offset * input_width[i],
-           input_width[i], walk.shape, walk.strides[i], start, n);
+           input_width[i], walks[i], start, n);
     };
+    std::vector<int64_t> held(inputs.size(), -1);    // the sample whose number a register holds
     for (size_t i = 0; i < inputs.size(); i++)
       if (steady[i]) read(i, 0, std::min(block, size));
     for (int64_t number = begin; number < end; number++) {
@@ -263,8 +147,13 @@ struct ChainCode {
         if (direct[i])
           where[input_register[i]] = at[inputs[i].value] +
                                      (inputs[i].offset + start) * input_width[i];
-        else if (!steady[i])
+        else if (!steady[i]) {
+          int64_t sample = samples[i] ? start / samples[i] : -1;
+          bool alone = samples[i] && n == block && (start + n - 1) / samples[i] == sample;
+          if (alone && held[i] == sample) continue;
           read(i, start, n);
+          held[i] = alone ? sample : -1;
+        }
       }
       auto target = [&](size_t i) {
         return at[outputs[i].value] + (outputs[i].offset + start) * output_width[i];
@@ -272,10 +161,35 @@ struct ChainCode {
       for (size_t i = 0; i < outputs.size(); i++)
         if (in_place[i]) where[output_register[i]] = target(i);
       for (const Planned& p : code)
-        p.kernel(where[p.dst], where[p.a], where[p.b], where[p.c], n);
+        p.loop(where[p.dst], where[p.a], where[p.b], where[p.c], n);
       for (size_t i = 0; i < outputs.size(); i++)
         if (!in_place[i]) std::memcpy(target(i), where[output_register[i]], n * output_width[i]);
+      for (size_t i = 0; i < sums.size(); i++) {
+        char* sum = gathered + i * stride;
+        sums[i].add(sum, sum, where[sums[i].where], nullptr, n);
+      }
     }
+    for (size_t i = 0; i < sums.size(); i++) {
+      const char* sum = gathered + i * stride;
+      if (sums[i].width == 4) fold<float>(partial, sum, sums[i].period);
+      else fold<double>(partial, sum, sums[i].period);
+      partial += sums[i].period * sums[i].width;
+    }
+  }
+
+  // A block's columns, several periods of them, to one period.
+  template <class T> void fold(void* to_, const void* from_, int64_t period) const {
+    T* to = static_cast<T*>(to_);
+    const T* from = static_cast<const T*>(from_);
+    std::fill_n(to, period, T(0));
+    for (int64_t i = 0; i < block; i += period)
+      for (int64_t j = 0; j < period; j++) to[j] += from[i + j];
+  }
+
+  size_t partial_bytes() const {
+    size_t bytes = 0;
+    for (auto& sum : sums) bytes += sum.period * sum.width;
+    return bytes;
   }
 
   // Whether an output's register may be its memory: one instruction writes it, and what that
@@ -299,24 +213,21 @@ struct ChainCode {
 
 std::vector<std::string> elementwise_loops() {
   std::vector<std::string> names;
-  for (auto& [name, kernel] : kernels()) names.push_back(name);
+  for (auto& [name, loop] : loops()) names.push_back(name);
   return names;
 }
 
 Chain elementwise_chain(
     const Program& program, std::string name, std::vector<int64_t> shape,
     std::vector<Operand> inputs, std::vector<Operand> outputs, std::vector<int> output_registers,
-    std::vector<Instruction> code, int registers) {
+    std::vector<Instruction> code, int registers, std::vector<Columns> sums) {
   if (registers > 250) throw std::invalid_argument("an elementwise chain of too many registers");
   auto made = std::make_shared<ChainCode>();
   ChainCode& chain = *made;
   chain.name = std::move(name);
   chain.size = 1;
   for (int64_t n : shape) chain.size *= n;
-  std::vector<const Operand*> all;
-  for (auto& o : inputs) all.push_back(&o);
-  for (auto& o : outputs) all.push_back(&o);
-  chain.walk = merged(shape, all);
+  for (auto& o : inputs) chain.walks.emplace_back(shape, o);
   chain.registers = registers;
   chain.input_register.assign(inputs.size(), 0);
   size_t width = 1;
@@ -330,24 +241,26 @@ Chain elementwise_chain(
       chain.fills.push_back({i.dst, {dtype_of(i.dtype), i.number}});
     } else {
       std::string key = i.op + "_" + i.dtype + (i.op == "cast" ? "_" + i.to : "");
-      auto found = kernels().find(key);
-      if (found == kernels().end()) throw std::invalid_argument("no elementwise loop for " + key);
+      auto found = loops().find(key);
+      if (found == loops().end()) throw std::invalid_argument("no elementwise loop for " + key);
       chain.code.push_back({found->second, i.dst, i.a, i.b, i.c});
     }
   }
-  for (size_t i = 0; i < inputs.size(); i++) {
-    auto& s = chain.walk.strides[i];
-    bool in_order = !s.empty() && s.back() == 1;
-    for (size_t axis = 1; axis < s.size(); axis++)
-      in_order = in_order && s[axis - 1] == s[axis] * chain.walk.shape[axis];
-    chain.direct.push_back(in_order);
-    // A single number, or one for each entry of a short last axis: blocks hold whole periods.
-    bool outer = std::all_of(s.begin(), s.end() - !s.empty(), [](int64_t n) { return n == 0; });
-    chain.steady.push_back(outer && (s.empty() || s.back() == 0 ||
-                                     (s.size() > 1 && chain.walk.shape.back() <= BLOCK / 4)));
-    if (chain.steady[i] && !s.empty() && s.back())
-      chain.block = BLOCK / chain.walk.shape.back() * chain.walk.shape.back();
+  int64_t period = 1;
+  for (const Walk& walk : chain.walks) {
+    chain.direct.push_back(walk.in_order());
+    chain.steady.push_back(walk.steady());
+    chain.samples.push_back(walk.sample());
+    bool row = walk.shape.size() > 1 && (walk.steady() || walk.sample()) && walk.strides.back();
+    if (row) period = walk.shape.back();
   }
+  for (Columns& sum : sums) {
+    sum.width = size_of(program.at(sum.value).dtype);
+    sum.add = loops().at(sum.width == 4 ? "add_float32" : "add_float64");
+    period = std::max(period, sum.period);
+  }
+  chain.block = BLOCK / period * period;             // blocks hold whole periods
+  chain.sums = std::move(sums);
   chain.inputs = std::move(inputs);
   chain.outputs = std::move(outputs);
   chain.output_register = std::move(output_registers);
@@ -356,6 +269,33 @@ Chain elementwise_chain(
   // A cache line more than a block: equal places of all registers would share few sets.
   chain.stride = BLOCK * width + 64;
   return {made};
+}
+
+void add_summed(Program& program, std::string name, std::vector<int> uses, double flops,
+                std::shared_ptr<const ChainCode> chain) {
+  constexpr int64_t EACH = 32;                       // blocks whose sums are added up first
+  int64_t parts = (chain->count() + EACH - 1) / EACH;
+  int64_t bytes = chain->partial_bytes();
+  int memory = program.value({parts * bytes}, "uint8", Home::Arena);
+  uses.push_back(memory);
+  for (auto& sum : chain->sums) uses.push_back(sum.value);
+  program.step(std::move(name), uses, [=](char* const* at) {
+    parallel(parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; part++)
+        chain->blocks(at, part * EACH, std::min(chain->count(), (part + 1) * EACH),
+                      at[memory] + part * bytes);
+    });
+    const char* first = at[memory];
+    for (auto& sum : chain->sums) {
+      std::memset(at[sum.value], 0, sum.period * sum.width);
+      for (int64_t part = 0; part < parts; part++) {
+        const char* found = first + part * bytes;
+        char* total = at[sum.value];
+        sum.add(total, total, found, nullptr, static_cast<int>(sum.period));
+      }
+      first += sum.period * sum.width;
+    }
+  }, flops);
 }
 
 void add_elementwise(Program& program, std::vector<Chain> chains) {
@@ -373,6 +313,8 @@ void add_elementwise(Program& program, std::vector<Chain> chains) {
   int64_t grain = std::max<int64_t>(1, 16384 / BLOCK / std::max<size_t>(1, longest / 4));
   std::string name = chains.front().code->name;
   if (chains.size() > 1) name += " of " + std::to_string(chains.size()) + " tensors";
+  if (!chains.front().code->sums.empty())
+    return add_summed(program, std::move(name), std::move(uses), flops, chains.front().code);
   program.step(name, uses, [chains = std::move(chains), first, grain](char* const* at) {
     parallel(first.back(), grain, [&](int64_t begin, int64_t end) {
       for (size_t i = 0; i < chains.size(); i++) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "loops.hpp"
 #include "program.hpp"
 
 namespace gradatim {
@@ -24,6 +25,14 @@ struct Instruction {
   double number;                  // for "fill"; for "load" the operand's index
 };
 
+// A sum of a register over all but the last `period` elements of the chain, into a value.
+struct Columns {
+  int where, value;               // the register, and the value of `period` elements
+  int64_t period;                 // at most 512
+  size_t width = 0;               // of an element, and how elements are added
+  Loop add = nullptr;
+};
+
 // Names of all loops: "add_float32", "cast_int64_float32", ...
 std::vector<std::string> elementwise_loops();
 
@@ -35,8 +44,8 @@ struct Chain {
 Chain elementwise_chain(
     const Program& program, std::string name, std::vector<int64_t> shape,
     std::vector<Operand> inputs, std::vector<Operand> outputs, std::vector<int> output_registers,
-    std::vector<Instruction> code, int registers);
-// One step for chains none of which reads or writes what another writes.
+    std::vector<Instruction> code, int registers, std::vector<Columns> sums);
+// One step for chains none of which reads or writes what another writes; one with sums is alone.
 void add_elementwise(Program& program, std::vector<Chain> chains);
 
 }  // namespace gradatim

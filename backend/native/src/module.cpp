@@ -167,6 +167,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_threads", &set_threads);
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
+  py::class_<Columns>(m, "Columns").def(py::init([](int where, int value, int64_t period) {
+    return Columns{where, value, period};
+  }));
   py::class_<Instruction>(m, "Instruction")
       .def(py::init<std::string, std::string, std::string, int, int, int, int, double>());
   py::class_<Chain>(m, "Chain");

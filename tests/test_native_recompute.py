@@ -1,4 +1,4 @@
-"""Sinking: what a later chain reads alone is computed there; results and their number stay."""
+"""What a later chain reads is computed there where less passes through memory by that."""
 import os
 
 import numpy as np
