@@ -84,7 +84,7 @@ def test_on_and_off_are_equal(name, backend, monkeypatch):
         assert loss == pytest.approx(other_loss, rel=1e-5)
         for path, value in other_state.items():
             np.testing.assert_allclose(state[path], value, rtol=2e-5, atol=1e-6, err_msg=path)
-        np.testing.assert_allclose(predicted, other_predicted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(predicted, other_predicted, rtol=5e-5, atol=5e-5)
         for graph, without, passes in zip(graphs, text(other), changes, strict=True):
             if set(off) & set(passes.split()):
                 assert graph != without

@@ -7,13 +7,12 @@ from typing import Iterator, Sequence
 import numpy as np
 
 from ..base import Program, collective
-from ..errors import Error, GraphError
 from ..graph import Graph
 from ..passes.open_batch_norm import open_batch_norm
 from ..tensor import LEAVES, Node, Tensor, Variable, constant_op
+from .chain import chain, fits_chain
 from .clusters import Cluster, clusters
 from .emit import EMIT, VIEWS
-from .expression import Assembler, parse
 from .prepared import Prepared
 from .view import View
 
@@ -86,21 +85,21 @@ class NativeProgram(Program):
 
     def _compile(self) -> None:
         fixed = self._fixed_nodes()
-        order = self._small_updates_last(clusters(self.graph, self._fits_chain, fixed))
+        order = self._small_updates_last(clusters(self.graph, lambda node: fits_chain(self, node), fixed))
         self._in_place = self._targets(order)
         for cluster in order:
             if cluster.small_update:
                 continue
             self.core.once(cluster.nodes[0] in fixed and self._reads_fixed(cluster))
             if cluster.kind == "chain":
-                self.core.elementwise([self._chain(cluster)])
+                self.core.elementwise([chain(self, cluster)])
             elif cluster.kind == "fused":
                 EMIT[cluster.nodes[0].op.name](self, *cluster.nodes)
             else:
                 self._single(cluster.nodes[0])
         self.core.once(False)
         for group in self._independent([c for c in order if c.small_update]):
-            self.core.elementwise([self._chain(cluster) for cluster in group])
+            self.core.elementwise([chain(self, cluster) for cluster in group])
         self._results = []
         for t in self.graph.outputs:
             self._results.append((self._copied(t), t.spec))
@@ -248,83 +247,6 @@ class NativeProgram(Program):
         return [t] if isinstance(t, Variable) else []
 
     # ---- kinds of clusters ---------------------------------------------------------------------
-
-    def _fits_chain(self, node: Node) -> bool:
-        """Whether the core can compute a node inside an elementwise chain."""
-        spec = node.specs[0]
-        if node.op.code is None or len(node.specs) > 1 or not spec.size or \
-                any(t in self.graph.inputs for t in node.outputs):
-            return False
-        try:
-            self._assemble(Assembler(self.backend.loops), node,
-                           {t: (i, t.dtype.name) for i, t in enumerate(node.inputs)})
-        except Error:
-            return False
-        return True
-
-    def _assemble(self, assembler: Assembler, node: Node, registers) -> tuple[int, str]:
-        dtype = node.specs[0].dtype.name
-        kinds = [t.dtype.name for t in node.inputs if t.dtype != bool]
-        tree = parse(node.op.code, node.settings)
-        result = assembler.tree(tree, [registers[t] for t in node.inputs],
-                                kinds[0] if kinds and node.op.name != "cast" else dtype)
-        if result[1] != dtype and node.op.name not in ("cast", "zeros_like", "ones_like"):
-            raise GraphError(f"{node.op.name} gives {result[1]}, not {dtype}")
-        return assembler.cast(result, dtype)
-
-    def _chain(self, cluster: Cluster):
-        """A chain of the core, not yet a step."""
-        core, shape = self.backend.core, cluster.shape
-        inside = {n.outputs[0] for n in cluster.nodes}
-        assembler = Assembler(self.backend.loops)
-        registers: dict[Tensor, tuple[int, str]] = {}
-        operands: list[View] = []
-
-        def load(t: Tensor, view: View) -> tuple[int, str]:
-            operands.append(view.broadcast(view.shape, shape))
-            return assembler.load(len(operands) - 1, t.dtype.name)
-
-        for node in cluster.nodes:
-            if node in cluster.sums:
-                registers[node.outputs[0]] = self._summand(assembler, node, registers, load)
-                continue
-            for t in node.inputs:
-                if t in registers or t in inside:
-                    continue
-                number = self._number(t)
-                registers[t] = load(t, self.views[t]) if number is None else \
-                    assembler.number(number, t.dtype.name)
-            registers[node.outputs[0]] = self._assemble(assembler, node, registers)
-        wanted = [t for t in cluster.written if t.node not in cluster.sums]
-        wanted.sort(key=lambda t: registers[t][0])
-        sums = sorted((n.outputs[0] for n in cluster.sums), key=lambda t: registers[t][0])
-        code, places, used = assembler.registers([registers[t][0] for t in (*wanted, *sums)])
-        outputs = [self.out(t) for t in wanted]
-        names = ",".join(dict.fromkeys(n.op.name for n in cluster.nodes))
-        return self.core.chain(
-            names if len(names) < 60 else names[:57] + "...", list(shape),
-            [v.operand(core, shape) for v in operands], [v.operand(core, shape) for v in outputs],
-            places[:len(wanted)], [core.Instruction(*line) for line in code], used,
-            [core.Columns(place, self.out(t).value, t.spec.size)
-             for place, t in zip(places[len(wanted):], sums)])
-
-    def _summand(self, assembler: Assembler, node: Node, registers, load) -> tuple[int, str]:
-        """What a chain adds up for a sum: an input, times its row's weight."""
-        x, *weights = node.inputs
-        if not weights:
-            return registers[x]
-        view = self.views[weights[0]]
-        column = View(view.value, view.offset, (*view.shape, *(1,) * (x.ndim - 1)),
-                      (*view.strides, *(0,) * (x.ndim - 1)))
-        dtype = x.dtype.name
-        return assembler.operation("mul", dtype, dtype, (registers[x], load(weights[0], column)))
-
-    def _number(self, t: Tensor) -> float | None:
-        """The value of a constant that is one number, if a float holds it exactly."""
-        if t.node.op is not constant_op or t.spec.size != 1 or t in self.graph.inputs:
-            return None
-        number = np.asarray(t.node.settings["value"]).item()
-        return float(number) if float(number) == number else None
 
     def _single(self, node: Node) -> None:
         made = None

@@ -7,7 +7,8 @@ from ..tensor import Node, Tensor, Variable
 
 LARGEST = 48     # nodes in one elementwise chain: its registers must stay in the cache
 MOST = 6         # nodes given to another chain at once
-CHEAP = frozenset(("add", "subtract", "multiply", "negative", "square", "where", "greater", "relu"))
+CHEAP = frozenset(("add", "subtract", "multiply", "negative", "square", "where", "greater",
+                   "relu"))
 
 
 def recompute(plan, users: dict[Tensor, list[Node]], kept: set[Tensor],
