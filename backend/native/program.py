@@ -85,7 +85,8 @@ class NativeProgram(Program):
 
     def _compile(self) -> None:
         fixed = self._fixed_nodes()
-        order = self._small_updates_last(clusters(self.graph, lambda node: fits_chain(self, node), fixed))
+        found = clusters(self.graph, lambda node: fits_chain(self, node), fixed)
+        order = self._small_updates_last(found)
         self._in_place = self._targets(order)
         for cluster in order:
             if cluster.small_update:

@@ -15,7 +15,8 @@ def recompute(plan, users: dict[Tensor, list[Node]], kept: set[Tensor],
               fixed: Collection[Node]) -> None:
     """Give chains nodes of other chains where less is read and written by that.
 
-    What is ``fixed`` by the weights stays where it is. It sets every cluster's ``written``, and takes away nodes that nothing needs any more.
+    What is ``fixed`` by the weights stays where it is. It sets every cluster's ``written``, and
+    takes away nodes that nothing needs any more.
     """
     traffic = _Traffic(plan, users, kept)
     for node in sorted(plan.of, key=plan.place.__getitem__, reverse=True):
