@@ -1,4 +1,4 @@
-"""Chains of the native backend that add up what they compute, and compute anew what is cheaper."""
+"""Chains of the native backend that add up what they compute, or compute it anew."""
 import os
 import subprocess
 import sys
