@@ -96,7 +96,8 @@ def test_normalised_activations_are_written_once():
     made = gt.gradients((y * g).sum(), [x, *vectors])
     function = gt.function([x, g], made, backend="native")
     program = function.program
-    chains = [c for c in clusters(program.graph, lambda n: fits_chain(program, n)) if c.kind == "chain"]
+    found = clusters(program.graph, lambda n: fits_chain(program, n))
+    chains = [c for c in found if c.kind == "chain"]
     large = [t for c in chains for t in c.written if t.spec.size == np.prod(shape)
              and t.dtype == "float32"]
     assert len(large) == 2 and program.graph.outputs[0] in large
