@@ -152,7 +152,9 @@ void add_winograd_kernel_gradient(Program& program, Array x, Array g, Array out,
   Job job{tiles_of(x, g, window.low[0], window.low[1]), tiles_of(g, g, 0, 0)};
   // As many parts as the work asks for, not the threads: the sum is the same on every machine.
   int64_t size = out.shape[2] * out.shape[3], filters = out.shape[3], all = job.in.all();
-  int64_t parts = std::clamp<int64_t>(all / (4 * job.rows()), 1, 8), each = (all + parts - 1) / parts;
+  int64_t parts = 1;
+  while (parts < 8 && all / (16 * job.rows()) >= parts) parts *= 2;
+  int64_t each = (all + parts - 1) / parts;
   int sums = program.value({parts, POINTS * size + filters}, "float32", Home::Arena);
   std::vector<int> uses{x.value, g.value, out.value, sums};
   if (bias_gradient >= 0) uses.push_back(bias_gradient);
