@@ -8,6 +8,7 @@ from ..spec import axes_of
 from ..tensor import Node, Tensor
 from .recompute import LARGEST, recompute
 
+FLOATS = ("float32", "float64")
 SUMMED = 4096    # elements from which a chain adds up its results while it has them
 COLUMNS = 512    # the longest last axis along which it does
 
@@ -129,7 +130,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool],
 def _sums_columns(node: Node) -> bool:
     """Whether a node sums over all axes of much, or over all but a short last one."""
     if node.op.name not in ("sum", "batch_sum") or node.inputs[0].spec.size < SUMMED or \
-            node.specs[0].dtype.name not in ("float32", "float64"):
+            node.specs[0].dtype.name not in FLOATS:
         return False
     x = node.inputs[0]
     axes = axes_of(node.settings["axis" if node.op.name == "sum" else "axes"], x.ndim)
@@ -165,7 +166,7 @@ def _ordered(plan: _Plan) -> list[Cluster]:
 
 def _with_bias(node: Node, users, kept) -> list[Node] | None:
     """A matrix product or convolution, the bias added to it, and the ReLU of that."""
-    if node.op.name not in ("matmul", "convolution") or node.specs[0].dtype != "float32":
+    if node.op.name not in ("matmul", "convolution") or node.specs[0].dtype.name not in FLOATS:
         return None
     out = node.outputs[0]
     if out in kept or len(users.get(out, ())) != 1:
@@ -182,8 +183,8 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
 
 
 def _with_bias_gradient(node: Node, users, kept) -> list[Node] | None:
-    """A convolution's kernel gradient and the bias gradient, which read the same cotangent."""
-    if node.op.name != "convolution_kernel_gradient":
+    """A convolution's kernel gradient and the bias gradient, which oneDNN computes together."""
+    if node.op.name != "convolution_kernel_gradient" or node.specs[0].dtype != "float32":
         return None
     g = node.inputs[1]
     for other in users[g]:
@@ -197,7 +198,7 @@ def _with_bias_gradient(node: Node, users, kept) -> list[Node] | None:
 def _with_relu(node: Node, users, kept) -> list[Node] | None:
     """Max-pooling whose indices nobody reads, and the ReLU that alone reads its result."""
     if node.op.name != "max_pool" or any(t in kept for t in node.outputs) or \
-            node.outputs[1] in users or node.specs[0].dtype != "float32":
+            node.outputs[1] in users or node.specs[0].dtype.name not in FLOATS:
         return None
     after = users.get(node.outputs[0], ())
     return [node, after[0]] if len(after) == 1 and after[0].op.name == "relu" else None

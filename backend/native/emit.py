@@ -102,13 +102,9 @@ def _matmul(program, node: Node, *fused: Node):
     core = program.backend.core
     matrices = [core.Matrix(v.value, v.offset, list(v.shape), list(v.strides))
                 for v in (*views, out)]
-    if dtype == "float64":
-        if len(shape) != 2:
-            return None
-        program.core.matmul64(*matrices)
-        return True
     bias = program.whole(fused[0].inputs[1]) if fused else -1
-    program.core.matmul(*matrices, bias, fused[-1].op.name if len(fused) > 1 else "")
+    multiply = program.core.matmul64 if dtype == "float64" else program.core.matmul
+    multiply(*matrices, bias, fused[-1].op.name if len(fused) > 1 else "")
     return True
 
 
@@ -131,6 +127,11 @@ def _usable(program, view: View, t, turned: bool) -> View:
 
 # ---- convolution and pooling -------------------------------------------------------------------
 
+def _wide(t) -> bool:
+    """Whether a tensor is float64, for which oneDNN has nothing fast."""
+    return t.dtype == "float64"
+
+
 def _window(program, size, window, settings, dilated: bool = True):
     axes = sliding(size, window, strides=settings["strides"] or window,
                    padding=settings["padding"],
@@ -142,39 +143,41 @@ def _window(program, size, window, settings, dilated: bool = True):
 def _convolution(program, node: Node, *fused: Node):
     x, kernel = node.inputs
     target = (fused[-1] if fused else node).outputs[0]
-    if target.dtype != "float32":
+    if target.dtype.name not in FLOATS:
         return None
     window = _window(program, x.shape[1:-1], kernel.shape[:-2], node.settings)
     bias = program.whole(fused[0].inputs[1]) if fused else -1
-    program.core.convolution(program.array(x), program.array(kernel), program.result(target), bias,
-                             window, node.settings["groups"],
-                             fused[-1].op.name if len(fused) > 1 else "")
+    convolve = program.core.convolution64 if _wide(target) else program.core.convolution
+    convolve(program.array(x), program.array(kernel), program.result(target), bias, window,
+             node.settings["groups"], fused[-1].op.name if len(fused) > 1 else "")
     return True
 
 
 def _convolution_data_gradient(program, node: Node):
     g, kernel = node.inputs
     out = node.outputs[0]
-    if out.dtype != "float32":
+    if out.dtype.name not in FLOATS:
         return None
     window = _window(program, out.shape[1:-1], kernel.shape[:-2], node.settings)
-    program.core.convolution_data_gradient(program.array(g), program.array(kernel),
-                                           program.result(out), window,
-                                           node.settings["groups"])
+    core = program.core
+    gradient = core.convolution64_data_gradient if _wide(out) else core.convolution_data_gradient
+    gradient(program.array(g), program.array(kernel), program.result(out), window,
+             node.settings["groups"])
     return True
 
 
 def _convolution_kernel_gradient(program, node: Node, *fused: Node):
     x, g = node.inputs
     out = node.outputs[0]
-    if out.dtype != "float32":
-        if fused:
-            for n in (node, *fused):
-                program._reference(n)
-            return True
+    if out.dtype.name not in FLOATS:
         return None
     window = _window(program, x.shape[1:-1], out.shape[:-2], node.settings)
     bias = program.out(fused[0].outputs[0]).value if fused else -1
+    if _wide(out):
+        program.core.convolution64_kernel_gradient(program.array(x), program.array(g),
+                                                   program.result(out), window,
+                                                   node.settings["groups"])
+        return True
     program.core.convolution_kernel_gradient(program.array(x), program.array(g),
                                              program.result(out), bias, window,
                                              node.settings["groups"])
@@ -183,7 +186,7 @@ def _convolution_kernel_gradient(program, node: Node, *fused: Node):
 
 def _max_pool(program, node: Node, *fused: Node):
     x, read = node.inputs[0], program.is_read(node.outputs[1])
-    if x.dtype != "float32" or read and node.specs[1].dtype != "uint8":
+    if x.dtype.name not in FLOATS or read and node.specs[1].dtype != "uint8":
         return None
     size = _sizes(node.settings["pool_size"], x.ndim - 2)
     window = _window(program, x.shape[1:-1], size, node.settings, dilated=False)
@@ -197,7 +200,7 @@ def _max_pool(program, node: Node, *fused: Node):
 def _max_pool_gradient(program, node: Node):
     g, indices = node.inputs
     out = node.outputs[0]
-    if g.dtype != "float32" or indices.dtype != "uint8":
+    if g.dtype.name not in FLOATS or indices.dtype != "uint8":
         return None
     size = _sizes(node.settings["pool_size"], g.ndim - 2)
     window = _window(program, out.shape[1:-1], size, node.settings, dilated=False)
@@ -312,7 +315,7 @@ def _gather(program, node: Node):
 def _scatter_add(program, node: Node):
     indices, values, _ = node.inputs
     out = node.outputs[0]
-    if indices.dtype != "int64" or out.dtype != "float32" or node.settings["axis"] != 0:
+    if indices.dtype != "int64" or out.dtype.name not in FLOATS or node.settings["axis"] != 0:
         return None
     program.core.scatter_add(program.whole(indices), program.whole(values),
                              program.out(out).value, indices.spec.size, out.shape[0],

@@ -4,12 +4,14 @@ from __future__ import annotations
 from ..tensor import Node
 from .view import View, contiguous
 
+FLOATS = ("float32", "float64")
+
 
 def _prepared(program, node: Node, count: int):
     """Inputs from ``x`` on with None for what is left out, and the core's Sequences; or None."""
     inputs = [*node.inputs, None, None, None]
     x, lengths = inputs[count], inputs[count + 4]
-    if x.dtype != "float32" or lengths is not None and lengths.dtype != "int64":
+    if x.dtype.name not in FLOATS or lengths is not None and lengths.dtype != "int64":
         return None
     batch, steps, _ = x.shape
     units = inputs[count + 2].shape[0]
@@ -23,9 +25,9 @@ def _whole(program, t) -> int:
     return -1 if t is None else program.whole(t)
 
 
-def _fresh(program, *shape: int) -> int:
-    """A new value."""
-    return program.core.value(list(shape), "float32", "arena")
+def _fresh(program, like, *shape: int) -> int:
+    """A new value of a tensor's dtype."""
+    return program.core.value(list(shape), like.dtype.name, "arena")
 
 
 def _matrix(value: int, rows: int, columns: int, turned: bool = False, first: int = 0,
@@ -37,9 +39,10 @@ def _matrix(value: int, rows: int, columns: int, turned: bool = False, first: in
 
 def _product(program, x: View, y: View, out: View, bias: int = -1) -> None:
     """``out = x @ y + bias``."""
-    make = program.backend.core.Matrix
-    program.core.matmul(*(make(v.value, v.offset, list(v.shape), list(v.strides))
-                          for v in (x, y, out)), bias, "")
+    make, core = program.backend.core.Matrix, program.core
+    multiply = core.matmul64 if core.itemsize(out.value) == 8 else core.matmul
+    multiply(*(make(v.value, v.offset, list(v.shape), list(v.strides)) for v in (x, y, out)), bias,
+             "")
 
 
 def _project(program, x, kernel, bias: int, out: int) -> None:
@@ -108,7 +111,7 @@ def _close(program, node: Node, data, x, kernel, lengths, dz: int) -> None:
     rows, features, width = x.shape[0] * x.shape[1], *kernel.shape
     value = program.whole(x)
     if lengths is not None:                # padding may hold anything, NaN too
-        masked = _fresh(program, *x.shape)
+        masked = _fresh(program, x, *x.shape)
         program.core.mask_steps(data, value, masked, features)
         value = masked
     _product(program, _matrix(value, rows, features, turned=True), _matrix(dz, rows, width),
@@ -130,7 +133,7 @@ def _lstm_gradient(program, node: Node):
         return None
     (dy, dh, dc, outputs, gates, cells, x, kernel, recurrent, _, lengths, h0, c0, *_), data = found
     (batch, steps, _), (units, width) = x.shape, recurrent.shape
-    dz, before = _fresh(program, batch, steps, width), _fresh(program, batch, steps, units)
+    dz, before = _fresh(program, x, batch, steps, width), _fresh(program, x, batch, steps, units)
     _, _, drecurrent, dbias, dh0, dc0 = node.outputs
     program.core.lstm_gradient(
         data, *map(program.whole, (dy, dh, dc, outputs, gates, cells, recurrent)),
@@ -151,7 +154,7 @@ def _gru_gradient(program, node: Node):
     (dy, dh, outputs, gates, inner, x, kernel, recurrent, _, lengths, h0, *_), data = found
     (batch, steps, _), (units, width) = x.shape, recurrent.shape
     rows, after = batch * steps, node.settings["reset_after"]
-    da, before = _fresh(program, 1 + after, rows, width), _fresh(program, batch, steps, units)
+    da, before = _fresh(program, x, 1 + after, rows, width), _fresh(program, x, batch, steps, units)
     _, _, drecurrent, dbias, dh0 = node.outputs
     program.core.gru_gradient(
         data, after, *map(program.whole, (dy, dh, outputs, gates, inner, recurrent)),
@@ -178,7 +181,7 @@ def _simple_rnn_gradient(program, node: Node):
         return None
     (dy, dh, outputs, x, kernel, recurrent, _, lengths, h0, *_), data = found
     (batch, steps, _), units = x.shape, recurrent.shape[0]
-    dz, before = _fresh(program, batch, steps, units), _fresh(program, batch, steps, units)
+    dz, before = _fresh(program, x, batch, steps, units), _fresh(program, x, batch, steps, units)
     _, _, drecurrent, dbias, dh0 = node.outputs
     program.core.simple_rnn_gradient(
         data, node.settings["activation"],

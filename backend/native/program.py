@@ -95,7 +95,9 @@ class NativeProgram(Program):
             if cluster.kind == "chain":
                 self.core.elementwise([chain(self, cluster)])
             elif cluster.kind == "fused":
-                EMIT[cluster.nodes[0].op.name](self, *cluster.nodes)
+                if EMIT[cluster.nodes[0].op.name](self, *cluster.nodes) is None:
+                    for node in cluster.nodes:
+                        self._single(node)
             else:
                 self._single(cluster.nodes[0])
         self.core.once(False)

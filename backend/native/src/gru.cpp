@@ -3,94 +3,90 @@
 
 namespace gradatim {
 namespace {
-
-// gates (3n) hold x W + b, term (3n) h R + b'; inner gets the candidate's term.
-VECTORISED void gru_gates(float* __restrict gates, const float* term, float* __restrict inner,
-                          int64_t n) {
-  IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j] + term[j]);
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    inner[j] = term[2 * n + j];
-    gates[2 * n + j] = math::tanh(gates[2 * n + j] + gates[n + j] * inner[j]);
+#define LOOPS(T)                                                                             \
+  /* gates (3n) hold x W + b, term (3n) h R + b'; inner gets the candidate's term. */        \
+  VECTORISED void gru_gates(T* __restrict gates, const T* term, T* __restrict inner,         \
+                            int64_t n) {                                                     \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j] + term[j]);        \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      inner[j] = term[2 * n + j];                                                            \
+      gates[2 * n + j] = math::tanh(gates[2 * n + j] + gates[n + j] * inner[j]);             \
+    }                                                                                        \
+  }                                                                                          \
+  /* Without reset_after, before the candidate: z and r, and inner = r h. */                 \
+  VECTORISED void gru_reset(T* __restrict gates, const T* h, T* __restrict inner,            \
+                            int64_t n) {                                                     \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j]);                  \
+    IVDEP for (int64_t j = 0; j < n; j++) inner[j] = gates[n + j] * h[j];                    \
+  }                                                                                          \
+  VECTORISED void tanh_of(T* __restrict z, int64_t n) {                                      \
+    IVDEP for (int64_t j = 0; j < n; j++) z[j] = math::tanh(z[j]);                           \
+  }                                                                                          \
+  VECTORISED void gru_state(const T* gates, const T* before, T* __restrict h, int64_t n) {   \
+    IVDEP for (int64_t j = 0; j < n; j++)                                                    \
+      h[j] = (before[j] - gates[2 * n + j]) * gates[j] + gates[2 * n + j];                   \
+  }                                                                                          \
+  /* da (3n) and db (3n): cotangents of x W + b and of h R + b'; dh: past the gates. */      \
+  VECTORISED void gru_back_after(const T* gates, const T* inner, const T* before,            \
+                                 const T* dy, T* __restrict dh, T* __restrict da,            \
+                                 T* __restrict db, int64_t n) {                              \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      T z = gates[j], r = gates[n + j], candidate = gates[2 * n + j];                        \
+      T total = dh[j] + dy[j];                                                               \
+      T dz = total * ((before[j] - candidate) * z * (T(1) - z));                             \
+      T dc = total * ((T(1) - z) * (T(1) - candidate * candidate));                          \
+      T dr = dc * (inner[j] * r * (T(1) - r));                                               \
+      da[j] = db[j] = dz;                                                                    \
+      da[n + j] = db[n + j] = dr;                                                            \
+      da[2 * n + j] = dc;                                                                    \
+      db[2 * n + j] = dc * r;                                                                \
+      dh[j] = total * z;                                                                     \
+    }                                                                                        \
+  }                                                                                          \
+  VECTORISED void gru_back_first(const T* gates, const T* before, const T* dy,               \
+                                 T* __restrict dh, T* __restrict da, int64_t n) {            \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      T z = gates[j], candidate = gates[2 * n + j];                                          \
+      T total = dh[j] + dy[j];                                                               \
+      da[j] = total * ((before[j] - candidate) * z * (T(1) - z));                            \
+      da[2 * n + j] = total * ((T(1) - z) * (T(1) - candidate * candidate));                 \
+      dh[j] = total * z;                                                                     \
+    }                                                                                        \
+  }                                                                                          \
+  VECTORISED void gru_back_second(const T* gates, const T* before, const T* d_inner,         \
+                                  T* __restrict dh, T* __restrict da, int64_t n) {           \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      T r = gates[n + j];                                                                    \
+      da[n + j] = d_inner[j] * (before[j] * r * (T(1) - r));                                 \
+      dh[j] += d_inner[j] * r;                                                               \
+    }                                                                                        \
   }
-}
-
-// Without reset_after, before the candidate: z and r, and inner = r h.
-VECTORISED void gru_reset(float* __restrict gates, const float* h, float* __restrict inner,
-                          int64_t n) {
-  IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j]);
-  IVDEP for (int64_t j = 0; j < n; j++) inner[j] = gates[n + j] * h[j];
-}
-
-VECTORISED void tanh_of(float* __restrict z, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) z[j] = math::tanh(z[j]);
-}
-
-VECTORISED void gru_state(const float* gates, const float* before, float* __restrict h, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++)
-    h[j] = (before[j] - gates[2 * n + j]) * gates[j] + gates[2 * n + j];
-}
-
-// da (3n) and db (3n): cotangents of x W + b and of h R + b'; dh becomes what goes past the gates.
-VECTORISED void gru_back_after(const float* gates, const float* inner, const float* before,
-                               const float* dy, float* __restrict dh, float* __restrict da,
-                               float* __restrict db, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    float z = gates[j], r = gates[n + j], candidate = gates[2 * n + j];
-    float total = dh[j] + dy[j];
-    float dz = total * ((before[j] - candidate) * z * (1.0f - z));
-    float dc = total * ((1.0f - z) * (1.0f - candidate * candidate));
-    float dr = dc * (inner[j] * r * (1.0f - r));
-    da[j] = db[j] = dz;
-    da[n + j] = db[n + j] = dr;
-    da[2 * n + j] = dc;
-    db[2 * n + j] = dc * r;
-    dh[j] = total * z;
-  }
-}
-
-VECTORISED void gru_back_first(const float* gates, const float* before, const float* dy,
-                               float* __restrict dh, float* __restrict da, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    float z = gates[j], candidate = gates[2 * n + j];
-    float total = dh[j] + dy[j];
-    da[j] = total * ((before[j] - candidate) * z * (1.0f - z));
-    da[2 * n + j] = total * ((1.0f - z) * (1.0f - candidate * candidate));
-    dh[j] = total * z;
-  }
-}
-
-VECTORISED void gru_back_second(const float* gates, const float* before, const float* d_inner,
-                                float* __restrict dh, float* __restrict da, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    float r = gates[n + j];
-    da[n + j] = d_inner[j] * (before[j] * r * (1.0f - r));
-    dh[j] += d_inner[j] * r;
-  }
-}
+LOOPS(float)
+LOOPS(double)
 
 }  // namespace
 
 void add_gru(Program& program, Sequences s, bool reset_after, int gates, int recurrent, int bias,
              int h0, int outputs, int h, int inner) {
   int64_t n = s.units, wide = 3 * n;
-  int packed = scratch(program, Packed::size(n, wide) + Packed::size(n, n));
-  int zeros = scratch(program, n), terms = scratch(program, s.batch * wide);
-  program.step("gru", used({gates, recurrent, bias, h0, s.lengths, outputs, h, inner, packed, zeros,
-                            terms}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed first, second;
+  int packed = packed_scratch(program, gates, n, wide), last = packed_scratch(program, gates, n, n);
+  int zeros = scratch(program, gates, n), terms = scratch(program, gates, s.batch * wide);
+  typed_step(program, "gru", gates,
+             {gates, recurrent, bias, h0, s.lengths, outputs, h, inner, packed, last, zeros, terms},
+             [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> first, second;
     first.pack(use(packed), use(recurrent), n, reset_after ? wide : 2 * n, wide, 1);
     if (!reset_after)
-      second.pack(use(packed) + Packed::size(n, wide), use(recurrent) + 2 * n, n, n, wide, 1);
-    std::memset(use(zeros), 0, n * 4);
-    Grid<float> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
+      second.pack(use(last), use(recurrent) + 2 * n, n, n, wide, 1);
+    std::memset(use(zeros), 0, n * sizeof(T));
+    Grid<T> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
         part{use(inner), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
-      std::vector<const float*> state(count);
-      std::vector<float*> row(count), term(count);
+      std::vector<const T*> state(count);
+      std::vector<T*> row(count), term(count);
       for (int64_t i = 0; i < count; i++) {
         state[i] = use(h0) ? use(h0) + rows.row[i] * n : use(zeros);
         term[i] = use(terms) + rows.row[i] * wide;
@@ -124,7 +120,7 @@ void add_gru(Program& program, Sequences s, bool reset_after, int gates, int rec
         }
         for (int64_t i = 0; i < active; i++) {
           if (time.dead(turn, rows.length[i])) continue;
-          float* next = y.at(rows.row[i], time.step(turn, rows.length[i]));
+          T* next = y.at(rows.row[i], time.step(turn, rows.length[i]));
           gru_state(row[i], state[i], next, n);
           state[i] = next;
         }
@@ -145,25 +141,26 @@ void add_gru(Program& program, Sequences s, bool reset_after, int gates, int rec
 void add_gru_gradient(Program& program, Sequences s, bool reset_after, int dy, int dh, int outputs,
                       int gates, int inner, int recurrent, int h0, int da, int before, int dh0) {
   int64_t n = s.units, wide = 3 * n;
-  int packed = scratch(program, Packed::size(wide, n) + Packed::size(n, n));
-  int zeros = scratch(program, n), parts = scratch(program, s.batch * n);
-  program.step("gru_gradient", used({dy, dh, outputs, gates, inner, recurrent, h0, s.lengths, da,
-                                     before, dh0, packed, zeros, parts}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed first, second;
+  int packed = packed_scratch(program, gates, wide, n), last = packed_scratch(program, gates, n, n);
+  int zeros = scratch(program, gates, n), parts = scratch(program, gates, s.batch * n);
+  typed_step(program, "gru_gradient", gates,
+             {dy, dh, outputs, gates, inner, recurrent, h0, s.lengths, da, before, dh0, packed, last,
+              zeros, parts},
+             [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> first, second;
     first.pack(use(packed), use(recurrent), reset_after ? wide : 2 * n, n, 1, wide);
     if (!reset_after)
-      second.pack(use(packed) + Packed::size(wide, n), use(recurrent) + 2 * n, n, n, 1, wide);
-    std::memset(use(zeros), 0, n * 4);
-    Grid<float> z{use(gates), s.steps, wide}, a{use(da), s.steps, wide},
+      second.pack(use(last), use(recurrent) + 2 * n, n, n, 1, wide);
+    std::memset(use(zeros), 0, n * sizeof(T));
+    Grid<T> z{use(gates), s.steps, wide}, a{use(da), s.steps, wide},
         b_{use(da) + (reset_after ? s.batch * s.steps * wide : 0), s.steps, wide},
         y{use(outputs), s.steps, n}, part{use(inner), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
-      std::vector<float*> d_inner(count);
+      std::vector<T*> d_inner(count);
       for (int64_t i = 0; i < count; i++) {
         int64_t b = rows.row[i];
         d_inner[i] = use(parts) + b * n;
@@ -176,7 +173,7 @@ void add_gru_gradient(Program& program, Sequences s, bool reset_after, int dy, i
         for (int64_t i = 0; i < active; i++) {
           int64_t b = rows.row[i], t = time.back(turn, rows.length[i]);
           int64_t past = time.before(t, rows.length[i]);
-          float* state = start.at(b, t);
+          T* state = start.at(b, t);
           copy(state, past >= 0 ? y.at(b, past) : use(h0) ? use(h0) + b * n : nullptr, n);
           rows.add[i] = rows.out[i] = use(dh0) + b * n;
           rows.x[i] = b_.at(b, t);

@@ -3,57 +3,57 @@
 
 namespace gradatim {
 namespace {
-
-VECTORISED void lstm_gates(float* __restrict z, int64_t n) {
-  IVDEP for (int64_t j = 0; j < 2 * n; j++) z[j] = sigmoid(z[j]);
-  IVDEP for (int64_t j = 2 * n; j < 3 * n; j++) z[j] = math::tanh(z[j]);
-  IVDEP for (int64_t j = 3 * n; j < 4 * n; j++) z[j] = sigmoid(z[j]);
-}
-
-VECTORISED void lstm_state(const float* z, const float* before, float* __restrict c,
-                           float* __restrict h, int64_t n) {
-  const float *i = z, *f = z + n, *candidate = z + 2 * n, *o = z + 3 * n;
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    float next = f[j] * before[j] + i[j] * candidate[j];
-    c[j] = next;
-    h[j] = o[j] * math::tanh(next);
+#define LOOPS(T)                                                                             \
+  VECTORISED void lstm_gates(T* __restrict z, int64_t n) {                                   \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) z[j] = sigmoid(z[j]);                          \
+    IVDEP for (int64_t j = 2 * n; j < 3 * n; j++) z[j] = math::tanh(z[j]);                   \
+    IVDEP for (int64_t j = 3 * n; j < 4 * n; j++) z[j] = sigmoid(z[j]);                      \
+  }                                                                                          \
+  VECTORISED void lstm_state(const T* z, const T* before, T* __restrict c,                   \
+                             T* __restrict h, int64_t n) {                                   \
+    const T *i = z, *f = z + n, *candidate = z + 2 * n, *o = z + 3 * n;                      \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      T next = f[j] * before[j] + i[j] * candidate[j];                                       \
+      c[j] = next;                                                                           \
+      h[j] = o[j] * math::tanh(next);                                                        \
+    }                                                                                        \
+  }                                                                                          \
+  VECTORISED void lstm_back(const T* z, const T* before, const T* c, const T* dy,            \
+                            const T* dh, T* __restrict dc, T* __restrict dz, int64_t n) {    \
+    IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
+      T i = z[j], f = z[n + j], candidate = z[2 * n + j], o = z[3 * n + j];                  \
+      T tanh_c = math::tanh(c[j]);                                                           \
+      T by_h = dh[j] + dy[j];                                                                \
+      T by_c = dc[j] + by_h * (o * (T(1) - tanh_c * tanh_c));                                \
+      dz[j] = by_c * (candidate * i * (T(1) - i));                                           \
+      dz[n + j] = by_c * (before[j] * f * (T(1) - f));                                       \
+      dz[2 * n + j] = by_c * (i * (T(1) - candidate * candidate));                           \
+      dz[3 * n + j] = by_h * (tanh_c * o * (T(1) - o));                                      \
+      dc[j] = by_c * f;                                                                      \
+    }                                                                                        \
   }
-}
-
-VECTORISED void lstm_back(const float* z, const float* before, const float* c, const float* dy,
-                          const float* dh, float* __restrict dc, float* __restrict dz, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) {
-    float i = z[j], f = z[n + j], candidate = z[2 * n + j], o = z[3 * n + j];
-    float tanh_c = math::tanh(c[j]);
-    float by_h = dh[j] + dy[j];
-    float by_c = dc[j] + by_h * (o * (1.0f - tanh_c * tanh_c));
-    dz[j] = by_c * (candidate * i * (1.0f - i));
-    dz[n + j] = by_c * (before[j] * f * (1.0f - f));
-    dz[2 * n + j] = by_c * (i * (1.0f - candidate * candidate));
-    dz[3 * n + j] = by_h * (tanh_c * o * (1.0f - o));
-    dc[j] = by_c * f;
-  }
-}
+LOOPS(float)
+LOOPS(double)
 
 }  // namespace
 
 void add_lstm(Program& program, Sequences s, int gates, int recurrent, int bias, int h0, int c0,
               int outputs, int h, int c, int cells) {
   int64_t n = s.units, wide = 4 * n;
-  int packed = scratch(program, Packed::size(n, wide)), zeros = scratch(program, n);
-  program.step("lstm", used({gates, recurrent, bias, h0, c0, s.lengths, outputs, h, c, cells,
-                             packed, zeros}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed matrix;
+  int packed = packed_scratch(program, gates, n, wide), zeros = scratch(program, gates, n);
+  typed_step(program, "lstm", gates,
+             {gates, recurrent, bias, h0, c0, s.lengths, outputs, h, c, cells, packed, zeros},
+             [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), n, wide, wide, 1);
-    std::memset(use(zeros), 0, n * 4);
-    Grid<float> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
+    std::memset(use(zeros), 0, n * sizeof(T));
+    Grid<T> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
         cell{use(cells), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
-      std::vector<const float*> state(count), memory(count);
+      std::vector<const T*> state(count), memory(count);
       for (int64_t i = 0; i < count; i++) {
         state[i] = use(h0) ? use(h0) + rows.row[i] * n : use(zeros);
         memory[i] = use(c0) ? use(c0) + rows.row[i] * n : use(zeros);
@@ -64,7 +64,7 @@ void add_lstm(Program& program, Sequences s, int gates, int recurrent, int bias,
         while (active && time.turns(rows.length[active - 1]) <= turn) active--;
         if (!active) break;
         for (int64_t i = 0; i < active; i++) {
-          float* row = z.at(rows.row[i], time.step(turn, rows.length[i]));
+          T* row = z.at(rows.row[i], time.step(turn, rows.length[i]));
           if (time.dead(turn, rows.length[i])) copy(row, use(bias), wide);
           rows.add[i] = rows.out[i] = row;
         }
@@ -95,19 +95,20 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
                        int gates, int cells, int recurrent, int h0, int c0, int dz, int before,
                        int dh0, int dc0) {
   int64_t n = s.units, wide = 4 * n;
-  int packed = scratch(program, Packed::size(wide, n)), zeros = scratch(program, n);
-  program.step("lstm_gradient", used({dy, dh, dc, outputs, gates, cells, recurrent, h0, c0,
-                                      s.lengths, dz, before, dh0, dc0, packed, zeros}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed matrix;
+  int packed = packed_scratch(program, gates, wide, n), zeros = scratch(program, gates, n);
+  typed_step(program, "lstm_gradient", gates,
+             {dy, dh, dc, outputs, gates, cells, recurrent, h0, c0, s.lengths, dz, before, dh0, dc0,
+              packed, zeros},
+             [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), wide, n, 1, wide);
-    std::memset(use(zeros), 0, n * 4);
-    Grid<float> z{use(gates), s.steps, wide}, d{use(dz), s.steps, wide},
+    std::memset(use(zeros), 0, n * sizeof(T));
+    Grid<T> z{use(gates), s.steps, wide}, d{use(dz), s.steps, wide},
         y{use(outputs), s.steps, n}, cell{use(cells), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++) {
         int64_t b = rows.row[i];
@@ -122,7 +123,7 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
         for (int64_t i = 0; i < active; i++) {
           int64_t b = rows.row[i], t = time.back(turn, rows.length[i]);
           int64_t past = time.before(t, rows.length[i]);
-          const float* c = past >= 0 ? cell.at(b, past) : use(c0) ? use(c0) + b * n : use(zeros);
+          const T* c = past >= 0 ? cell.at(b, past) : use(c0) ? use(c0) + b * n : use(zeros);
           copy(start.at(b, t), past >= 0 ? y.at(b, past) : use(h0) ? use(h0) + b * n : nullptr, n);
           lstm_back(z.at(b, t), c, cell.at(b, t), g.at(b, t), use(dh0) + b * n, use(dc0) + b * n,
                     d.at(b, t), n);

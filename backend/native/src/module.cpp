@@ -7,9 +7,11 @@
 
 #include "affine.hpp"
 #include "averages.hpp"
+#include "convolution64.hpp"
 #include "elementwise.hpp"
 #include "gram.hpp"
-#include "kernels.hpp"
+#include "matmul64.hpp"
+#include "max_pooling.hpp"
 #include "moving.hpp"
 #include "normalization.hpp"
 #include "onednn.hpp"
@@ -17,6 +19,8 @@
 #include "program.hpp"
 #include "random.hpp"
 #include "recurrent.hpp"
+#include "reductions.hpp"
+#include "rows.hpp"
 #include "steps.hpp"
 #include "threads.hpp"
 
@@ -190,6 +194,7 @@ PYBIND11_MODULE(_core, m) {
                           py::str(a.dtype().attr("name")), static_cast<const char*>(a.data()));
       })
       .def("size", [](const Program& p, int value) { return p.at(value).size; })
+      .def("itemsize", [](const Program& p, int value) { return size_of(p.at(value).dtype); })
       .def("keep", &Program::keep)
       .def("fix", &Program::fix)
       .def("fixed", &Program::fixed)
@@ -214,6 +219,9 @@ PYBIND11_MODULE(_core, m) {
       .def("elementwise", &add_elementwise)
       .def("matmul", &add_matmul)
       .def("matmul64", &add_matmul64)
+      .def("convolution64", &add_convolution64)
+      .def("convolution64_data_gradient", &add_convolution64_data_gradient)
+      .def("convolution64_kernel_gradient", &add_convolution64_kernel_gradient)
       .def("gram", &add_gram)
       .def("affine", &add_affine)
       .def("convolution", &add_convolution)

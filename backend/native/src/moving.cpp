@@ -5,6 +5,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "vectorised.hpp"
+
 namespace gradatim {
 namespace {
 
@@ -77,6 +79,13 @@ template <class T> T* pointer(char* const* at, int value) {
   return reinterpret_cast<T*>(at[value]);
 }
 
+VECTORISED void add_run(float* __restrict sum, const float* x, int64_t n) {
+  IVDEP for (int64_t i = 0; i < n; i++) sum[i] += x[i];
+}
+VECTORISED void add_run(double* __restrict sum, const double* x, int64_t n) {
+  IVDEP for (int64_t i = 0; i < n; i++) sum[i] += x[i];
+}
+
 int64_t checked(int64_t index, int64_t n) {
   if (index < -n || index >= n)
     throw std::out_of_range("index " + std::to_string(index) + " is out of range for an axis of " +
@@ -98,6 +107,13 @@ void add_move(Program& program, const std::string& name, std::vector<int64_t> sh
       move(axes, pointer<T>(at, source) + skip, pointer<T>(at, target) + start);
     });
   });
+}
+
+void add_copy(Program& program, int from, int to) {
+  size_t bytes = program.at(from).bytes;
+  program.step("copy", {from, to}, [=](char* const* at) {
+    if (at[from] != at[to]) std::memcpy(at[to], at[from], bytes);
+  }, 0);
 }
 
 void add_fill(Program& program, int out, double number) {
@@ -128,6 +144,49 @@ void add_cumsum(Program& program, int x, int out, int64_t outer, int64_t n, int6
       });
     });
   }, static_cast<double>(outer) * n * inner);
+}
+
+void add_gather(Program& program, int x, int indices, int out, int64_t n, int64_t m,
+                int64_t width) {
+  size_t bytes = width * size_of(program.at(x).dtype);
+  program.step("gather", {x, indices, out}, [=](char* const* at) {
+    const int64_t* rows = pointer<int64_t>(at, indices);
+    for (int64_t i = 0; i < n; i++)
+      if (rows[i] < -m || rows[i] >= m)
+        throw std::out_of_range("index " + std::to_string(rows[i]) + " is out of range for " +
+                                std::to_string(m) + " rows");
+    parallel(n, std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)),
+             [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++)
+        std::memcpy(at[out] + i * bytes, at[x] + (rows[i] < 0 ? rows[i] + m : rows[i]) * bytes,
+                    bytes);
+    });
+  }, 0);
+}
+
+void add_scatter_add(Program& program, int indices, int values, int out, int64_t n, int64_t m,
+                     int64_t width) {
+  DType dtype = program.at(out).dtype;
+  size_t bytes = program.at(out).bytes;
+  program.step("scatter_add", {indices, values, out}, [=](char* const* at) {
+    const int64_t* rows = pointer<int64_t>(at, indices);
+    std::memset(at[out], 0, bytes);
+    auto add = [&](auto like) {
+      using T = decltype(like);
+      // Threads share columns, not rows: every row is added up in the order given.
+      parallel(width, std::max<int64_t>(16, 65536 / std::max<int64_t>(n, 1)),
+               [&](int64_t begin, int64_t end) {
+        for (int64_t i = 0; i < n; i++) {
+          int64_t row = rows[i] < 0 ? rows[i] + m : rows[i];
+          if (row < 0 || row >= m) continue;
+          add_run(pointer<T>(at, out) + row * width + begin,
+                  pointer<T>(at, values) + i * width + begin, end - begin);
+        }
+      });
+    };
+    if (dtype == DType::F64) add(double());
+    else add(float());
+  }, static_cast<double>(n) * width);
 }
 
 void add_take_along(Program& program, int x, int indices, int out, int64_t outer, int64_t n,

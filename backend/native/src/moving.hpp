@@ -8,7 +8,13 @@ namespace gradatim {
 // Copies a shape's elements between two places that have the same dtype, each with its strides.
 void add_move(Program& program, const std::string& name, std::vector<int64_t> shape, Operand from,
               Operand to);
+void add_copy(Program& program, int from, int to);
 void add_fill(Program& program, int out, double number);
+// Rows of x (m, width) by number; out (n, width). Numbers out of range raise when the program runs.
+void add_gather(Program& program, int x, int indices, int out, int64_t n, int64_t m, int64_t width);
+// The rows values (n, width) added up at their places in zeros (m, width); floats only.
+void add_scatter_add(Program& program, int indices, int values, int out, int64_t n, int64_t m,
+                     int64_t width);
 // x (outer, n, inner) -> sums up to each entry along n, or from each on.
 void add_cumsum(Program& program, int x, int out, int64_t outer, int64_t n, int64_t inner,
                 bool reverse);

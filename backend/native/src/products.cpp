@@ -4,59 +4,71 @@
 #include <algorithm>
 #include <cstring>
 
+#include "vectorised.hpp"
+
 namespace gradatim {
 namespace {
 
-#define INLINE inline __attribute__((always_inline))
+// What one call multiplies; see multiply_panel.
+template <class T> struct Operands {
+  int64_t k;
+  const T* const* x;
+  int64_t step;
+  const T* panel;
+  int64_t panel_row;
+  const T* const* add;
+  T* const* out;
+  int64_t first, width;
+  bool relu;
+};
 
-// Rows x of M times a panel of N vectors V, then added to `add` and cut to `width` columns.
-template <class V, int M, int N>
-INLINE void block(int64_t k, const float* const* x, const float* panel, const float* const* add,
-                  float* const* out, int64_t column, int64_t width) {
-  constexpr int LANES = sizeof(V) / 4;
-  const float* row[M];
+// Rows of x, from `from` on, M of them, times a panel of N vectors V.
+template <class V, class T, int M, int N> INLINE void block(const Operands<T>& o, int64_t from) {
+  constexpr int LANES = sizeof(V) / sizeof(T);
+  const T* row[M];
   V sum[M][N];
   for (int i = 0; i < M; i++) {
-    row[i] = x[i];
+    row[i] = o.x[from + i];
     for (int j = 0; j < N; j++) sum[i][j] = V{};
   }
-  for (int64_t p = 0; p < k; p++) {
+  const T* panel = o.panel;
+  for (int64_t p = 0, at = 0; p < o.k; p++, at += o.step, panel += o.panel_row) {
     V b[N];
-    for (int j = 0; j < N; j++) std::memcpy(&b[j], panel + (p * N + j) * LANES, sizeof(V));
+    for (int j = 0; j < N; j++) std::memcpy(&b[j], panel + j * LANES, sizeof(V));
     for (int i = 0; i < M; i++)
-      for (int j = 0; j < N; j++) sum[i][j] += row[i][p] * b[j];
+      for (int j = 0; j < N; j++) sum[i][j] += row[i][at] * b[j];
   }
   for (int i = 0; i < M; i++) {
-    float* o = out[i] + column;
-    const float* a = add ? add[i] + column : nullptr;
-    if (width == N * LANES) {
+    T* out = o.out[from + i] + o.first;
+    const T* a = o.add ? o.add[from + i] + o.first : nullptr;
+    if (o.width == N * LANES) {
       for (int j = 0; j < N; j++) {
         V v = sum[i][j], w;
         if (a) {
           std::memcpy(&w, a + j * LANES, sizeof(V));
           v = w + v;
         }
-        std::memcpy(o + j * LANES, &v, sizeof(V));
+        if (o.relu) v = v < V{} ? V{} : v;
+        std::memcpy(out + j * LANES, &v, sizeof(V));
       }
     } else {
-      float v[N * LANES];
+      T v[N * LANES];
       std::memcpy(v, sum[i], sizeof(v));
-      for (int64_t j = 0; j < width; j++) o[j] = a ? a[j] + v[j] : v[j];
+      for (int64_t j = 0; j < o.width; j++) {
+        T total = a ? a[j] + v[j] : v[j];
+        out[j] = o.relu && total < 0 ? T(0) : total;
+      }
     }
   }
 }
 
-template <class V, int N, int MOST>
-INLINE void rows(int64_t m, int64_t k, const float* const* x, const float* panel,
-                 const float* const* add, float* const* out, int64_t column, int64_t width) {
+template <class V, class T, int N, int MOST> INLINE void blocks(int64_t m, const Operands<T>& o) {
   for (int64_t i = 0; i < m;) {
     int64_t left = m - i;
-    const float* const* a = add ? add + i : nullptr;
     // Two even blocks rather than a full one and a crumb.
     int64_t take = left <= MOST ? left : left < 2 * MOST ? (left + 1) / 2 : MOST;
     switch (take) {
-#define CASE(M) case M: if constexpr (M <= MOST) \
-    block<V, M, N>(k, x + i, panel, a, out + i, column, width); break;
+#define CASE(M) case M: if constexpr (M <= MOST) block<V, T, M, N>(o, i); break;
       CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 #undef CASE
     }
@@ -64,61 +76,119 @@ INLINE void rows(int64_t m, int64_t k, const float* const* x, const float* panel
   }
 }
 
-typedef float V16 __attribute__((vector_size(64)));
-typedef float V8 __attribute__((vector_size(32)));
-typedef float V4 __attribute__((vector_size(16)));
-using Rows = void (*)(int64_t, int64_t, const float* const*, const float*, const float* const*,
-                      float* const*, int64_t, int64_t);
-
-#define ROWS(name, V, N, MOST)                                                               \
-  void name(int64_t m, int64_t k, const float* const* x, const float* panel,                 \
-            const float* const* add, float* const* out, int64_t column, int64_t width) {     \
-    rows<V, N, MOST>(m, k, x, panel, add, out, column, width);                               \
-  }
-__attribute__((target("arch=x86-64-v4"))) ROWS(rows_v4, V16, 2, 8)
-__attribute__((target("arch=x86-64-v3"))) ROWS(rows_v3, V8, 2, 6)
-ROWS(rows_any, V4, 2, 4)
-
-struct Choice {
-  Rows rows;
-  int64_t panel;                  // columns
+template <class T, int BYTES> struct VectorOf {
+  typedef T Type __attribute__((vector_size(BYTES)));
 };
 
-const Choice& choice() {
-  static const Choice one = __builtin_cpu_supports("x86-64-v4") ? Choice{rows_v4, 32}
-                          : __builtin_cpu_supports("x86-64-v3") ? Choice{rows_v3, 16}
-                                                                : Choice{rows_any, 8};
+// Panels of two vectors, and of one where few columns are left.
+template <class T> struct Choice {
+  void (*wide)(int64_t m, const Operands<T>& o);
+  void (*narrow)(int64_t m, const Operands<T>& o);
+  int64_t columns;                // of a wide one
+};
+
+#define KERNELS(name, T, BYTES, MOST, TARGET)                                                \
+  TARGET void wide_##name(int64_t m, const Operands<T>& o) {                                 \
+    blocks<VectorOf<T, BYTES>::Type, T, 2, MOST>(m, o);                                      \
+  }                                                                                          \
+  TARGET void narrow_##name(int64_t m, const Operands<T>& o) {                               \
+    blocks<VectorOf<T, BYTES>::Type, T, 1, MOST>(m, o);                                      \
+  }                                                                                          \
+  constexpr Choice<T> name{wide_##name, narrow_##name, 2 * BYTES / sizeof(T)};
+#define V4 __attribute__((target("arch=x86-64-v4")))
+#define V3 __attribute__((target("arch=x86-64-v3")))
+#define ANY
+KERNELS(float_v4, float, 64, 8, V4)
+KERNELS(float_v3, float, 32, 6, V3)
+KERNELS(float_any, float, 16, 4, ANY)
+KERNELS(double_v4, double, 64, 8, V4)
+KERNELS(double_v3, double, 32, 6, V3)
+KERNELS(double_any, double, 16, 4, ANY)
+
+template <class T> Choice<T> chosen(Choice<T> newest, Choice<T> newer, Choice<T> any) {
+  return __builtin_cpu_supports("x86-64-v4") ? newest
+       : __builtin_cpu_supports("x86-64-v3") ? newer : any;
+}
+
+template <class T> const Choice<T>& choice();
+template <> const Choice<float>& choice<float>() {
+  static const auto one = chosen(float_v4, float_v3, float_any);
+  return one;
+}
+template <> const Choice<double>& choice<double>() {
+  static const auto one = chosen(double_v4, double_v3, double_any);
   return one;
 }
 
 }  // namespace
 
-int64_t Packed::size(int64_t k, int64_t n) {
-  int64_t width = choice().panel;
-  return (n + width - 1) / width * width * k;
+template <class T> int64_t panel_columns() { return choice<T>().columns; }
+
+template <class T> int64_t panel_width(int64_t columns) {
+  int64_t wide = choice<T>().columns;
+  return columns <= wide / 2 ? wide / 2 : wide;
 }
 
-void Packed::pack(float* memory, const float* from, int64_t k, int64_t n, int64_t row,
-                  int64_t column) {
+template <class T>
+void multiply_panel(int64_t rows, int64_t k, const T* const* x, int64_t step, const T* panel,
+                    int64_t panel_row, const T* const* add, T* const* out, int64_t first,
+                    int64_t width, bool relu) {
+  const Choice<T>& c = choice<T>();
+  (width <= c.columns / 2 ? c.narrow : c.wide)(
+      rows, {k, x, step, panel, panel_row, add, out, first, width, relu});
+}
+
+template <class T>
+void pack_panel(T* panel, const T* from, int64_t k, int64_t first, int64_t width, int64_t row,
+                int64_t column) {
+  int64_t wide = panel_width<T>(width);
+  from += first * column;
+  if (column == 1) {
+    for (int64_t p = 0; p < k; p++, panel += wide, from += row) {
+      std::memcpy(panel, from, width * sizeof(T));
+      std::fill(panel + width, panel + wide, T(0));
+    }
+    return;
+  }
+  if (width < wide) std::fill_n(panel, k * wide, T(0));
+  for (int64_t j = 0; j < width; j++)
+    for (int64_t p = 0; p < k; p++) panel[p * wide + j] = from[p * row + j * column];
+}
+
+template <class T> int64_t Packed<T>::size(int64_t k, int64_t n) {
+  int64_t wide = panel_columns<T>();
+  return (n + wide - 1) / wide * wide * k;
+}
+
+template <class T>
+void Packed<T>::pack(T* memory, const T* from, int64_t k, int64_t n, int64_t row, int64_t column) {
   memory_ = memory;
   k_ = k;
   n_ = n;
-  int64_t width = choice().panel;
-  for (int64_t first = 0; first < n; first += width) {
-    int64_t here = std::min(width, n - first);
-    float* panel = memory + first * k;
-    if (here < width) std::fill_n(panel, k * width, 0.0f);
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t j = 0; j < here; j++)
-        panel[p * width + j] = from[p * row + (first + j) * column];
+  int64_t wide = panel_columns<T>();
+  for (int64_t first = 0; first < n; first += wide)
+    pack_panel(memory + first * k, from, k, first, std::min(wide, n - first), row, column);
+}
+
+template <class T>
+void Packed<T>::multiply(int64_t rows, const T* const* x, const T* const* add, T* const* out,
+                         int64_t step, bool relu) const {
+  int64_t wide = panel_columns<T>();
+  for (int64_t first = 0; first < n_; first += wide) {
+    int64_t width = std::min(wide, n_ - first);
+    multiply_panel(rows, k_, x, step, static_cast<const T*>(memory_) + first * k_,
+                   panel_width<T>(width), add, out, first, width, relu);
   }
 }
 
-void Packed::multiply(int64_t rows, const float* const* x, const float* const* add,
-                      float* const* out) const {
-  const Choice& c = choice();
-  for (int64_t first = 0; first < n_; first += c.panel)
-    c.rows(rows, k_, x, memory_ + first * k_, add, out, first, std::min(c.panel, n_ - first));
-}
+#define INSTANCES(T)                                                                         \
+  template int64_t panel_columns<T>();                                                       \
+  template int64_t panel_width<T>(int64_t);                                                  \
+  template void multiply_panel(int64_t, int64_t, const T* const*, int64_t, const T*, int64_t, \
+                               const T* const*, T* const*, int64_t, int64_t, bool);          \
+  template void pack_panel(T*, const T*, int64_t, int64_t, int64_t, int64_t, int64_t);       \
+  template class Packed<T>;
+INSTANCES(float)
+INSTANCES(double)
 
 }  // namespace gradatim

@@ -7,7 +7,7 @@
 namespace gradatim {
 
 // What all recurrent steps share. Arrays lie batch-major, (batch, steps, ...); lengths and first
-// states are numbers of values, or -1 for full lengths and zeros. All but lengths is float32.
+// states are numbers of values, or -1 for full lengths and zeros. All else is float32 or float64.
 struct Sequences {
   int64_t batch, steps, units;
   bool reverse;

@@ -10,28 +10,26 @@
 #include "products.hpp"
 #include "recurrent.hpp"
 #include "vector_math.hpp"
-
-#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#define IVDEP _Pragma("GCC ivdep")
+#include "vectorised.hpp"
 
 namespace gradatim {
 
 constexpr int64_t ROWS = 64;      // rows that go through time together: their state stays cached
 
-inline float sigmoid(float z) { return 1.0f / (1.0f + math::exp(-z)); }
+template <class T> INLINE T sigmoid(T z) { return T(1) / (T(1) + math::exp(-z)); }
 
 // ---- the order of rows and of time -------------------------------------------------------------
 
 // Rows of one thread, longest first, so that those still running are always the first ones.
-struct Rows {
+template <class T> struct Rows {
   std::vector<int64_t> row, length;
-  std::vector<const float*> x, add;
-  std::vector<float*> out;
+  std::vector<const T*> x, add;
+  std::vector<T*> out;
 
   int64_t count() const { return static_cast<int64_t>(row.size()); }
 };
 
-template <class Body>
+template <class T, class Body>
 void each_block(const Sequences& s, const int64_t* lengths, const Body& body) {
   std::vector<int64_t> order(s.batch), length(s.batch, s.steps);
   std::iota(order.begin(), order.end(), 0);
@@ -46,7 +44,7 @@ void each_block(const Sequences& s, const int64_t* lengths, const Body& body) {
   int64_t blocks = (s.batch + threads * ROWS - 1) / (threads * ROWS) * threads;
   parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; block++) {
-      Rows rows;
+      Rows<T> rows;
       for (int64_t i = block; i < s.batch; i += blocks) {    // dealt out, so that work is even
         rows.row.push_back(order[i]);
         rows.length.push_back(length[order[i]]);
@@ -87,41 +85,58 @@ template <class T> struct Grid {
   T* at(int64_t b, int64_t t) const { return data + (b * steps + t) * width; }
 };
 
-inline void copy(float* to, const float* from, int64_t n) {
-  if (from) std::memcpy(to, from, n * 4);
-  else std::memset(to, 0, n * 4);
+template <class T> void copy(T* to, const T* from, int64_t n) {
+  if (from) std::memcpy(to, from, n * sizeof(T));
+  else std::memset(to, 0, n * sizeof(T));
 }
 
 // Zeros from the row's length on.
-inline void clear_padding(const Grid<float>& grid, int64_t b, int64_t length) {
-  std::memset(grid.at(b, length), 0, (grid.steps - length) * grid.width * 4);
+template <class T> void clear_padding(const Grid<T>& grid, int64_t b, int64_t length) {
+  std::memset(grid.at(b, length), 0, (grid.steps - length) * grid.width * sizeof(T));
 }
 
 // The value of a padded step in all others.
-inline void spread_padding(const Grid<float>& grid, int64_t b, int64_t length, const float* value) {
+template <class T>
+void spread_padding(const Grid<T>& grid, int64_t b, int64_t length, const T* value) {
   for (int64_t t = length; t < grid.steps; t++)
     if (grid.at(b, t) != value) copy(grid.at(b, t), value, grid.width);
 }
 
 // ---- what every step of the program needs ------------------------------------------------------
 
-struct Use {                      // values by number; -1 for none
+template <class T> struct Use {    // values by number; -1 for none
+  using Type = T;
   char* const* at;
-  float* operator()(int value) const {
-    return value < 0 ? nullptr : reinterpret_cast<float*>(at[value]);
+  T* operator()(int value) const {
+    return value < 0 ? nullptr : reinterpret_cast<T*>(at[value]);
   }
   const int64_t* lengths(int value) const {
     return value < 0 ? nullptr : reinterpret_cast<const int64_t*>(at[value]);
   }
 };
 
-inline std::vector<int> used(std::vector<int> values) {
-  values.erase(std::remove(values.begin(), values.end(), -1), values.end());
-  return values;
+// Adds a step whose body is written once for float and double: body(use), by the dtype of `like`.
+template <class Body>
+void typed_step(Program& program, const std::string& name, int like, std::vector<int> uses,
+                const Body& body, double flops = 0) {
+  uses.erase(std::remove(uses.begin(), uses.end(), -1), uses.end());
+  bool wide = program.at(like).dtype == DType::F64;
+  program.step(name, uses, [=](char* const* at) {
+    if (wide) body(Use<double>{at});
+    else body(Use<float>{at});
+  }, flops);
 }
 
-inline int scratch(Program& program, int64_t floats) {
-  return program.value({floats}, "float32", Home::Arena);
+// Memory for numbers of the dtype of `like`.
+inline int scratch(Program& program, int like, int64_t numbers) {
+  bool wide = program.at(like).dtype == DType::F64;
+  return program.value({numbers}, wide ? "float64" : "float32", Home::Arena);
+}
+
+// And for a packed matrix (k, n) of it.
+inline int packed_scratch(Program& program, int like, int64_t k, int64_t n) {
+  bool wide = program.at(like).dtype == DType::F64;
+  return scratch(program, like, wide ? Packed<double>::size(k, n) : Packed<float>::size(k, n));
 }
 
 inline double flops_of(const Sequences& s, int gates) {

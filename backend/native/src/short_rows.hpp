@@ -6,7 +6,7 @@ namespace gradatim::short_rows {
 
 constexpr int64_t LONGEST = 32;   // numbers in a row; longer ones fill lanes by themselves
 
-// As in kernels.hpp, for rows begin to end. A row's bits do not depend on the rows beside it.
+// As in rows.hpp, for rows begin to end. A row's bits do not depend on the rows beside it.
 void cross_entropy(const float* x, const int64_t* labels, float* loss, int64_t begin, int64_t end,
                    int64_t n, float smooth);
 void cross_entropy_gradient(const float* g, const float* x, const int64_t* labels, float* out,

@@ -11,27 +11,29 @@ Activation activation_of(const std::string& name) {
        : name == "sigmoid" ? Activation::Sigmoid : Activation::Linear;
 }
 
-VECTORISED void activate(float* __restrict h, Activation kind, int64_t n) {
-  if (kind == Activation::Tanh) {
-    IVDEP for (int64_t j = 0; j < n; j++) h[j] = math::tanh(h[j]);
-  } else if (kind == Activation::Sigmoid) {
-    IVDEP for (int64_t j = 0; j < n; j++) h[j] = sigmoid(h[j]);
-  } else if (kind == Activation::Relu) {
-    IVDEP for (int64_t j = 0; j < n; j++) h[j] = h[j] > 0.0f || h[j] != h[j] ? h[j] : 0.0f;
+#define LOOPS(T)                                                                              \
+  VECTORISED void activate(T* __restrict h, Activation kind, int64_t n) {                     \
+    if (kind == Activation::Tanh) {                                                           \
+      IVDEP for (int64_t j = 0; j < n; j++) h[j] = math::tanh(h[j]);                          \
+    } else if (kind == Activation::Sigmoid) {                                                 \
+      IVDEP for (int64_t j = 0; j < n; j++) h[j] = sigmoid(h[j]);                             \
+    } else if (kind == Activation::Relu) {                                                    \
+      IVDEP for (int64_t j = 0; j < n; j++) h[j] = h[j] > T(0) || h[j] != h[j] ? h[j] : T(0); \
+    }                                                                                         \
+  }                                                                                           \
+  VECTORISED void simple_back(const T* y, const T* dy, const T* dh, Activation kind,          \
+                              T* __restrict dz, int64_t n) {                                  \
+    IVDEP for (int64_t j = 0; j < n; j++) dz[j] = dh[j] + dy[j];                              \
+    if (kind == Activation::Tanh) {                                                           \
+      IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= T(1) - y[j] * y[j];                      \
+    } else if (kind == Activation::Sigmoid) {                                                 \
+      IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= y[j] * (T(1) - y[j]);                    \
+    } else if (kind == Activation::Relu) {                                                    \
+      IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= y[j] > T(0) ? T(1) : T(0);               \
+    }                                                                                         \
   }
-}
-
-VECTORISED void simple_back(const float* y, const float* dy, const float* dh, Activation kind,
-                            float* __restrict dz, int64_t n) {
-  IVDEP for (int64_t j = 0; j < n; j++) dz[j] = dh[j] + dy[j];
-  if (kind == Activation::Tanh) {
-    IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= 1.0f - y[j] * y[j];
-  } else if (kind == Activation::Sigmoid) {
-    IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= y[j] * (1.0f - y[j]);
-  } else if (kind == Activation::Relu) {
-    IVDEP for (int64_t j = 0; j < n; j++) dz[j] *= y[j] > 0.0f ? 1.0f : 0.0f;
-  }
-}
+LOOPS(float)
+LOOPS(double)
 
 }  // namespace
 
@@ -39,16 +41,16 @@ void add_simple_rnn(Program& program, Sequences s, const std::string& activation
                     int h0, int outputs, int h) {
   int64_t n = s.units;
   Activation kind = activation_of(activation);
-  int packed = scratch(program, Packed::size(n, n)), zeros = scratch(program, n);
-  program.step("simple_rnn", used({recurrent, h0, s.lengths, outputs, h, packed, zeros}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed matrix;
+  int packed = packed_scratch(program, outputs, n, n), zeros = scratch(program, outputs, n);
+  typed_step(program, "simple_rnn", outputs,
+             {recurrent, h0, s.lengths, outputs, h, packed, zeros}, [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), n, n, n, 1);
-    std::memset(use(zeros), 0, n * 4);
-    Grid<float> y{use(outputs), s.steps, n};
+    std::memset(use(zeros), 0, n * sizeof(T));
+    Grid<T> y{use(outputs), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++)
         rows.x[i] = use(h0) ? use(h0) + rows.row[i] * n : use(zeros);
@@ -77,17 +79,16 @@ void add_simple_rnn_gradient(Program& program, Sequences s, const std::string& a
                              int dh0) {
   int64_t n = s.units;
   Activation kind = activation_of(activation);
-  int packed = scratch(program, Packed::size(n, n));
-  program.step("simple_rnn_gradient", used({dy, dh, outputs, recurrent, h0, s.lengths, dz, before,
-                                            dh0, packed}),
-               [=](char* const* at) {
-    Use use{at};
-    Packed matrix;
+  int packed = packed_scratch(program, outputs, n, n);
+  typed_step(program, "simple_rnn_gradient", outputs,
+             {dy, dh, outputs, recurrent, h0, s.lengths, dz, before, dh0, packed}, [=](auto use) {
+    using T = typename decltype(use)::Type;
+    Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), n, n, 1, n);
-    Grid<float> d{use(dz), s.steps, n}, y{use(outputs), s.steps, n}, g{use(dy), s.steps, n},
+    Grid<T> d{use(dz), s.steps, n}, y{use(outputs), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block(s, use.lengths(s.lengths), [&](Rows& rows) {
+    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++) {
         copy(use(dh0) + rows.row[i] * n, use(dh) + rows.row[i] * n, n);
@@ -111,10 +112,10 @@ void add_simple_rnn_gradient(Program& program, Sequences s, const std::string& a
 }
 
 void add_mask_steps(Program& program, Sequences s, int x, int out, int64_t width) {
-  program.step("mask_steps", {x, s.lengths, out}, [=](char* const* at) {
-    Use use{at};
+  typed_step(program, "mask_steps", x, {x, s.lengths, out}, [=](auto use) {
+    using T = typename decltype(use)::Type;
     const int64_t* lengths = use.lengths(s.lengths);
-    Grid<float> from{use(x), s.steps, width}, to{use(out), s.steps, width};
+    Grid<T> from{use(x), s.steps, width}, to{use(out), s.steps, width};
     for (int64_t b = 0; b < s.batch; b++) {
       int64_t length = std::min(std::max<int64_t>(lengths[b], 0), s.steps);
       copy(to.at(b, 0), from.at(b, 0), length * width);

@@ -1,4 +1,5 @@
-// exp, log, tanh and their kin in single precision, written so that loops over them vectorise.
+// exp, log, tanh and their kin, written so that loops over them vectorise: in single precision, and
+// exp, expm1, tanh and log in double.
 // NaN stays NaN, infinities and signed zeros come out as the C library's; errors stay below 2 ulp.
 // Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf, sinf); own reductions.
 #pragma once
@@ -116,6 +117,94 @@ inline void sincos(float x, float& sine, float& cosine) {
   float a = quarter & 1 ? c : s, b = quarter & 1 ? s : c;
   sine = quarter & 2 ? -a : a;
   cosine = (quarter + 1) & 2 ? -b : b;
+}
+
+// ---- double precision --------------------------------------------------------------------------
+
+inline double bits_to_double(int64_t b) { double f; std::memcpy(&f, &b, 8); return f; }
+inline int64_t double_to_bits(double f) { int64_t b; std::memcpy(&b, &f, 8); return b; }
+
+// A whole number up to 2^51 in the low bits of its sum with this: no instruction to convert it is
+// needed, which AVX2 has not.
+constexpr double WHOLE = 6755399441055744.0;
+inline double power_of_two(double n) {
+  return bits_to_double(double_to_bits(n + (WHOLE + 1023.0)) << 52);
+}
+
+// n and r with x = n ln 2 + r, |r| <= ln(2)/2; n has 11 bits, so that its first product is exact.
+inline double reduce(double x, double& n) {
+  n = x * 1.4426950408889634 + WHOLE - WHOLE;
+  double r = x - n * 6.93147180369123816490e-01;
+  return r - n * 1.90821492927058770002e-10;
+}
+
+// (exp(r) - 1 - r) / r^2 by Taylor's series, whose next term is below 2^-57.
+inline double exp_tail(double r) {
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  return p * r + 0.5;
+}
+
+inline double exp(double x) {
+  double c = x < -746.0 ? -746.0 : x > 710.0 ? 710.0 : x, n;
+  double r = reduce(c, n);
+  double y = exp_tail(r) * r * r + r + 1.0;
+  double half = n * 0.5 + WHOLE - WHOLE;
+  return y * power_of_two(half) * power_of_two(n - half);
+}
+
+inline double expm1(double x) {
+  double c = x < -40.0 ? -40.0 : x > 709.0 ? 709.0 : x, n;
+  double r = reduce(c, n);
+  double scale = power_of_two(n);
+  double y = scale * (exp_tail(r) * r * r + r) + (scale - 1.0);
+  y = x > 709.0 ? exp(x) : y;
+  return x == 0.0 ? x : y;
+}
+
+inline double tanh(double x) {
+  double a = x < 0.0 ? -x : x;
+  double t = expm1(a > 22.0 ? 44.0 : 2.0 * a);
+  double y = t / (t + 2.0);
+  y = x < 0.0 ? -y : y;
+  return x == 0.0 || x != x ? x : y;
+}
+
+// log(m) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f): the series of atanh's tail.
+inline double log(double x) {
+  bool tiny = x < std::numeric_limits<double>::min();
+  double scaled = tiny ? x * 18014398509481984.0 : x;                       // 2^54
+  int64_t b = double_to_bits(scaled);
+  double e = bits_to_double((b >> 52 & 0x7ff) | 0x4338000000000000) - WHOLE - (tiny ? 1076.0 : 1022.0);
+  double m = bits_to_double((b & 0x000fffffffffffff) | 0x3fe0000000000000);     // [0.5, 1)
+  bool low = m < 0.70710678118654752440;
+  double f = low ? m + m - 1.0 : m - 1.0, n = low ? e - 1.0 : e;
+  double s = f / (2.0 + f), z = s * s, half = 0.5 * f * f;
+  double p = 2.0 / 21.0;
+  p = p * z + 2.0 / 19.0;
+  p = p * z + 2.0 / 17.0;
+  p = p * z + 2.0 / 15.0;
+  p = p * z + 2.0 / 13.0;
+  p = p * z + 2.0 / 11.0;
+  p = p * z + 2.0 / 9.0;
+  p = p * z + 2.0 / 7.0;
+  p = p * z + 2.0 / 5.0;
+  p = p * z + 2.0 / 3.0;
+  double y = s * (half + p * z) + n * 1.90821492927058770002e-10;
+  double result = n * 6.93147180369123816490e-01 + (f - (half - y));
+  result = x == std::numeric_limits<double>::infinity() ? x : result;
+  result = x < 0.0 ? std::numeric_limits<double>::quiet_NaN() : result;
+  result = x == 0.0 ? -std::numeric_limits<double>::infinity() : result;
+  return x != x ? x : result;
 }
 
 }  // namespace gradatim::math

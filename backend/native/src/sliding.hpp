@@ -1,0 +1,67 @@
+// Where the windows of a convolution lie, channels last; images of one axis have a height of 1.
+#pragma once
+#include <algorithm>
+
+#include "primitives.hpp"
+#include "vectorised.hpp"
+
+namespace gradatim {
+
+struct Sliding {
+  struct Axis {
+    int64_t size, out, window, stride, dilation, low;
+  };
+  int64_t batch, channels, filters, groups;
+  Axis y, x;
+  bool padded;                    // whether a window reaches over the edge of the image
+
+  Sliding(const Array& image, const Array& kernel, const Array& out, const Window& w,
+          int64_t groups)
+      : batch(image.shape[0]), channels(image.shape.back()), filters(out.shape.back()),
+        groups(groups) {
+    size_t rank = kernel.shape.size() - 2;
+    auto axis = [&](size_t i) {
+      return Axis{image.shape[i + 1], out.shape[i + 1], kernel.shape[i], w.strides[i],
+                  w.dilation[i], w.low[i]};
+    };
+    y = rank == 1 ? Axis{1, 1, 1, 1, 1, 0} : axis(0);
+    x = axis(rank - 1);
+    auto over = [](const Axis& a) {
+      return a.low || (a.out - 1) * a.stride + (a.window - 1) * a.dilation >= a.size;
+    };
+    padded = over(y) || over(x);
+  }
+
+  int64_t depth() const { return channels / groups; }        // input channels of a group
+  int64_t each() const { return filters / groups; }          // output channels of a group
+  int64_t elements() const { return y.window * x.window; }
+  int64_t terms() const { return elements() * depth(); }
+  int64_t spots() const { return y.out * x.out; }
+  int64_t pixels() const { return y.size * x.size; }
+  double flops() const { return 2.0 * batch * spots() * filters * terms(); }
+
+  // visit(element of the window, pixel, count) for the neighbours of both that lie in the image;
+  // spots and pixels of all images are numbered one after another.
+  template <class Visit> INLINE void window(int64_t spot, const Visit& visit) const {
+    int64_t start = spot / spots() * pixels();
+    spot %= spots();
+    int64_t top = spot / x.out * y.stride - y.low, left = spot % x.out * x.stride - x.low;
+    for (int64_t ky = 0; ky < y.window; ky++) {
+      int64_t line = top + ky * y.dilation;
+      if (line < 0 || line >= y.size) continue;
+      if (x.dilation == 1) {
+        int64_t from = std::max<int64_t>(0, -left), to = std::min(x.window, x.size - left);
+        if (from < to)
+          visit(ky * x.window + from, start + line * x.size + left + from, to - from);
+        continue;
+      }
+      for (int64_t kx = 0; kx < x.window; kx++) {
+        int64_t column = left + kx * x.dilation;
+        if (column >= 0 && column < x.size)
+          visit(ky * x.window + kx, start + line * x.size + column, int64_t(1));
+      }
+    }
+  }
+};
+
+}  // namespace gradatim
