@@ -30,6 +30,8 @@ class Backend:
         Whether ``run`` takes ``out=`` for ops whose forward is a `ufunc`.
     kinds : tuple of str
         Kinds of devices of which it takes any number.
+    precisions : tuple of str
+        In which it computes. As bfloat16 is a rounding op of the graph, all have it.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Backend:
     xp: Any
     in_place = False
     kinds = ("cpu",)
+    precisions = ("float32", "float64", "bfloat16")
 
     def run(self, op: Op, *arrays, **settings):
         """Run one op: an array, or a tuple for several outputs."""
@@ -72,6 +75,13 @@ class Backend:
             raise BackendError(f'the backend "{self.name}" has no device "{name}"',
                                found=", ".join([*self.devices(), *any_number]), at=line,
                                fix=f'use gt.device("{self.devices()[0]}"), or another backend')
+
+    def check_precision(self, name: str | None) -> None:
+        """Refuse a precision that it does not have; None is that of the element types."""
+        if name is not None and name not in self.precisions:
+            raise BackendError(f'the backend "{self.name}" has no precision "{name}"',
+                               found=", ".join(self.precisions),
+                               fix='use precision="float32", or "bfloat16" for faster products')
 
     def asarray(self, value):
         """The array in this backend's memory."""

@@ -14,7 +14,7 @@ from .context import surroundings
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .graph import Graph
 from .memory import check_elements, check_run
-from .passes import DEFAULT, optimize
+from .passes import DEFAULT, in_precision, optimize
 from .registry import get_backend
 from .spec import converted
 from .tensor import LEAVES, Tensor, Variable
@@ -51,12 +51,13 @@ class Function:
     """A compiled computation: call it with arrays for its inputs."""
 
     def __init__(self, graph: Graph, backend="auto", passes=DEFAULT, single=False,
-                 communicator=None):
+                 communicator=None, precision: str | None = None):
         self.backend = get_backend(backend)
+        self.backend.check_precision(precision)
         for node in graph.nodes:
             if node.device:
                 self.backend.check_device(node.device, node.line)
-        self.graph, self.reports = optimize(graph, passes)
+        self.graph, self.reports = optimize(graph, in_precision(passes, precision))
         self.program = compile_graph(self.graph, self.backend, communicator)
         self.single = single
 
@@ -131,7 +132,8 @@ class Function:
 
 
 def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tensor] = {}, *,
-             backend="auto", passes: Sequence[str] = DEFAULT) -> Function:
+             backend="auto", passes: Sequence[str] = DEFAULT,
+             precision: str | None = None) -> Function:
     """Compile a computation once, to be run many times.
 
     Parameters
@@ -146,6 +148,9 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
         Where it runs.
     passes : sequence of str
         The graph passes to apply; see ``backend/passes``.
+    precision : str, optional
+        ``"bfloat16"``: what is float32 stays float32, but matrix products and convolutions read
+        their factors rounded to bfloat16. Otherwise all is computed as the element types say.
 
     Returns
     -------
@@ -156,6 +161,8 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
     ------
     GraphError
         If a placeholder is needed and not among the inputs.
+    BackendError
+        If the backend does not have the precision.
 
     Examples
     --------
@@ -177,7 +184,7 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
             raise ShapeError(f'the update of "{v.name}" has another shape or dtype',
                              got=f"{value.spec}, not {v.spec}", at=value.node.line)
     graph = Graph([outputs] if single else outputs, updates, inputs)
-    return Function(graph, backend, passes, single)
+    return Function(graph, backend, passes, single, precision=precision)
 
 
 def run(fetches, feeds: Mapping[Tensor, object] = {}, *, backend="auto"):

@@ -9,9 +9,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..backend import Spec
+from ..backend import Spec, get_backend
 from ..backend.context import surroundings
-from ..backend.errors import BackendError, DataError, ParameterError, ShapeError
+from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Optimizer, Schedule, Trainer
 from ..training.callbacks import callbacks_of
@@ -237,8 +237,10 @@ class Estimator(Saveable, BaseEstimator):
 
     def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
         return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
-                       metrics=self._metrics(), alpha=self.alpha, dtype=dtype, seed=seed,
-                       backend=self.backend, strategy=self.strategy)
+                       metrics=self._metrics(), alpha=self.alpha, dtype=dtype,
+                       precision=self._rounding if dtype == "float32" else None,
+                       seed=seed, backend=self.backend,
+                       strategy=self.strategy)
 
     def _rate(self, full: bool) -> float:
         """The learning rate at the start of a fit."""
@@ -259,10 +261,13 @@ class Estimator(Saveable, BaseEstimator):
     def _dtype(self, full: bool) -> str:
         if self.precision == "auto":
             return "float64" if full else "float32"
-        if self.precision not in ("float32", "float64"):
-            raise BackendError(f'precision "{self.precision}" needs a backend that has it',
-                               fix='use precision="float32"')
-        return self.precision
+        get_backend(self.backend).check_precision(self.precision)
+        return "float64" if self.precision == "float64" else "float32"
+
+    @property
+    def _rounding(self) -> str | None:
+        """What the factors of products are rounded to, if to anything."""
+        return "bfloat16" if self.precision == "bfloat16" else None
 
     def _epochs(self, steps: int) -> int:
         if self.epochs != "auto":

@@ -41,7 +41,7 @@ class Fitted:
 
     def live(self, estimator) -> Trainer:
         """The trainer; made anew after unpickling, loading, or a change of a parameter."""
-        wanted = tuple(getattr(estimator, name) for name in DECIDING)
+        wanted = (*(getattr(estimator, name) for name in DECIDING), estimator._rounding)
         trainer = self.trainer
         if trainer is None or wanted != self._made_for:
             trainer = estimator._new_trainer(self.network, self.seed, self.rate, self.dtype)

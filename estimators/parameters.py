@@ -49,8 +49,11 @@ SHARED_PARAMETERS = """epochs : int or "auto"
     n_jobs : int or None
         Threads at most; None or -1: as many as ``OMP_NUM_THREADS``, ``threadpoolctl`` or a worker
         of ``joblib`` grants, -2: one less. Files do not keep it.
-    precision : {"auto", "float32", "float64"}
-        auto: float64 for full batches, float32 otherwise.
+    precision : {"auto", "float32", "float64", "bfloat16"}
+        auto: float64 for full batches, float32 otherwise. bfloat16: as float32, but matrix
+        products and convolutions read their factors rounded to eight significant bits, which
+        processors with bfloat16 instructions do faster. ``"tf32"`` and ``"float16"`` are of
+        backends that have them.
     random_state : int, RandomState or None
         Decides first weights, order of samples and dropout."""
 

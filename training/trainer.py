@@ -47,6 +47,9 @@ class Trainer:
         L2 penalty: ``alpha / 2 * sum(w ** 2)`` over kernels.
     dtype : {"float32", "float64"}
         Element type of weights and activations.
+    precision : {None, "bfloat16"}
+        With ``"bfloat16"``, matrix products and convolutions of float32 read their factors rounded
+        to bfloat16; weights, sums, losses, statistics and optimizer stay in float32.
     seed : int
         From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give
         equal bits.
@@ -87,7 +90,7 @@ class Trainer:
 
     def __init__(self, model: Layer, loss="mse", optimizer="adam", *, learning_rate=None,
                  schedule="constant", metrics=(), alpha: float = 0.0, dtype: str = "float32",
-                 seed: int = 0, backend="auto", strategy="auto"):
+                 precision: str | None = None, seed: int = 0, backend="auto", strategy="auto"):
         if not isinstance(model, Layer):
             raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
                                  fix="pass a Sequential or a Model")
@@ -102,6 +105,12 @@ class Trainer:
         self.alpha, self.seed = number("alpha", alpha, at_least=0.0), int(seed)
         self.dtype = one_of("dtype", dtype, ("float32", "float64"))
         self.backend, self.strategy = get_backend(backend), find_strategy(strategy)
+        self.backend.check_precision(precision)
+        if precision not in {"float32": (None, "float32", "bfloat16"),
+                             "float64": (None, "float64")}[self.dtype]:
+            raise ParameterError(f'precision="{precision}" does not fit dtype="{dtype}"',
+                                 fix='leave precision out, or use "bfloat16" with dtype="float32"')
+        self.precision = precision
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
         self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
@@ -320,7 +329,8 @@ class Trainer:
             shapes = Shapes(local(x.shape), self.x_dtype, local(y.shape), y.dtype.name,
                             batch.lengths is not None)
             feeds, outputs, updates = build(self, shapes)
-            compute = self.strategy.function(feeds, list(outputs.values()), updates, self.backend)
+            compute = self.strategy.function(feeds, list(outputs.values()), updates, self.backend,
+                                             precision=self.precision)
             self._functions[key] = compute, list(outputs)
         return self._functions[key]
 
@@ -328,7 +338,8 @@ class Trainer:
         key = ("predict", shape, lengths, head)
         if key not in self._functions:
             feeds, out, steps = prediction_step(self, shape, lengths, head)
-            self._functions[key] = function(feeds, out, backend=self.backend), steps
+            self._functions[key] = function(feeds, out, backend=self.backend,
+                                            precision=self.precision), steps
         return self._functions[key]
 
     def _samples(self, X) -> np.ndarray | list:

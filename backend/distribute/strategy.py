@@ -29,8 +29,9 @@ class Strategy:
         return (shape[0] // self.replicas, *shape[1:])
 
     def function(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
-                 updates: Mapping[Variable, Tensor], backend: Backend):
-        """A callable on arrays of the whole batch."""
+                 updates: Mapping[Variable, Tensor], backend: Backend,
+                 precision: str | None = None):
+        """A callable on arrays of the whole batch; precision as `function` takes it."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -45,8 +46,8 @@ class Strategy:
 class SingleDevice(Strategy):
     """Everything on one device."""
 
-    def function(self, inputs, outputs, updates, backend):
-        return function(inputs, list(outputs), updates, backend=backend)
+    def function(self, inputs, outputs, updates, backend, precision=None):
+        return function(inputs, list(outputs), updates, backend=backend, precision=precision)
 
 
 class DataParallel(Strategy):
@@ -73,21 +74,24 @@ class DataParallel(Strategy):
                                  fix="pass the number of devices to use")
         self.replicas = int(replicas)
 
-    def function(self, inputs, outputs, updates, backend):
-        return ReplicatedFunction(Graph(outputs, updates, inputs), self.replicas, backend)
+    def function(self, inputs, outputs, updates, backend, precision=None):
+        graph = Graph(outputs, updates, inputs)
+        return ReplicatedFunction(graph, self.replicas, backend, precision)
 
 
 class ReplicatedFunction:
     """One program per replica, run together on shares of the arrays."""
 
-    def __init__(self, graph: Graph, replicas: int, backend: Backend):
+    def __init__(self, graph: Graph, replicas: int, backend: Backend,
+                 precision: str | None = None):
         passes = tuple(p for p in DEFAULT if p != "single_device")
         self._rows = _rows_of_results(graph)
         self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
         with surroundings(shares=replicas):
             self._functions = [
-                Function(replicate(graph, rank), backend, passes, communicator=communicator)
+                Function(replicate(graph, rank), backend, passes, communicator=communicator,
+                         precision=precision)
                 for rank, communicator in enumerate(self._communicators)]
         self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
                        for t in graph.inputs]

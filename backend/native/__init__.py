@@ -21,6 +21,7 @@ class NativeBackend(Backend):
     def __init__(self):
         self.core, self.onednn = open_core()
         self.loops = frozenset(self.core.loops())
+        self.bfloat16 = self.core.has_bfloat16()
 
     def run(self, op, *arrays, **settings):
         """One op at once: by the core where it takes the arrays as they are, else as `xp` does."""

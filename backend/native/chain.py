@@ -57,7 +57,9 @@ def chain(program, cluster: Cluster):
             number = _number(program, t)
             registers[t] = load(t, program.views[t]) if number is None else \
                 assembler.number(number, t.dtype.name)
-        registers[node.outputs[0]] = _assemble(assembler, node, registers)
+        registers[node.outputs[0]] = _assemble(assembler, node, registers) \
+            if program.stored(node.outputs[0]) != "bfloat16" else \
+            assembler.cast(registers[node.inputs[0]], "bfloat16")
     wanted = [t for t in cluster.written if t.node not in cluster.sums]
     wanted.sort(key=lambda t: registers[t][0])
     sums = sorted((n.outputs[0] for n in cluster.sums), key=lambda t: registers[t][0])

@@ -13,6 +13,7 @@ from ..tensor import LEAVES, Node, Tensor, Variable, constant_op
 from .chain import chain, fits_chain
 from .clusters import Cluster, clusters
 from .emit import EMIT, VIEWS
+from .halves import halves
 from .prepared import Prepared
 from .view import View
 
@@ -38,6 +39,7 @@ class NativeProgram(Program):
         self._kept = {*graph.outputs, *graph.updates.values()}
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
+        self._halves = halves(graph, self._users, self._kept) if backend.bfloat16 else set()
         self._bind_leaves()
         before = backend.core.set_threads(self.threads)
         try:
@@ -138,23 +140,29 @@ class NativeProgram(Program):
         return all(t.node in cluster.nodes or self.core.fixed(self.views[t].value)
                    for n in cluster.nodes for t in n.inputs)
 
-    def new(self, spec, home: str = "arena") -> View:
+    def new(self, spec, home: str = "arena", dtype: str = "") -> View:
         """A value of the core for a tensor."""
-        return View.whole(self.core.value(list(spec.shape), spec.dtype.name, home), spec.shape)
+        value = self.core.value(list(spec.shape), dtype or spec.dtype.name, home)
+        return View.whole(value, spec.shape)
+
+    def stored(self, t: Tensor) -> str:
+        """The element type a tensor has in the core."""
+        return "bfloat16" if t in self._halves else t.dtype.name
 
     def out(self, t: Tensor) -> View:
         """Where a node's result goes."""
         if t not in self.views:
             variable = self._in_place.get(t)
-            self.views[t] = self.new(t.spec) if variable is None else self.views[variable]
+            self.views[t] = self.new(t.spec, dtype=self.stored(t)) if variable is None else \
+                self.views[variable]
         return self.views[t]
 
     def whole(self, t: Tensor) -> int:
         """The number of a value that holds a tensor contiguously; a view is copied first."""
         view = self.views[t]
         if not view.is_whole(self.core_size(view.value)):
-            fresh = self.new(t.spec)
-            self._copy_view(view, fresh, t.spec)
+            fresh = self.new(t.spec, dtype=self.stored(t))
+            self._copy_view(view, fresh, t.spec, self.stored(t))
             self.views[t] = view = fresh
         return view.value
 
@@ -174,9 +182,9 @@ class NativeProgram(Program):
         """How many elements a value has."""
         return self.core.size(value)
 
-    def _copy_view(self, view: View, to: View, spec) -> None:
-        core = self.backend.core
-        code = [core.Instruction("load", spec.dtype.name, spec.dtype.name, 0, 0, 0, 0, 0.0)]
+    def _copy_view(self, view: View, to: View, spec, dtype: str = "") -> None:
+        core, dtype = self.backend.core, dtype or spec.dtype.name
+        code = [core.Instruction("load", dtype, dtype, 0, 0, 0, 0, 0.0)]
         before = self.core.once(self.core.fixed(view.value))
         self.core.elementwise([self.core.chain(
             "copy", list(spec.shape), [view.operand(core, spec.shape)],

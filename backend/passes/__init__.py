@@ -7,6 +7,7 @@ from ..errors import unknown_name
 from ..graph import Graph
 from .algebra import algebra
 from .batch_statistics import batch_statistics
+from .bfloat16 import bfloat16
 from .common import common
 from .dead import dead
 from .fold import fold
@@ -25,12 +26,30 @@ PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "commo
           "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
           "relu_after_pool": relu_after_pool, "fold_batch_norm": fold_batch_norm,
           "fold_scale": fold_scale, "fold": fold, "placement": placement, "memory": memory,
-          "open_batch_norm": open_batch_norm}
+          "open_batch_norm": open_batch_norm, "bfloat16": bfloat16}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
            "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale", "fold",
            "common", "placement", "memory")
+
+
+def in_precision(passes: Sequence[str], precision: str | None) -> tuple[str, ...]:
+    """The passes with the one that brings a graph to a precision, where its roundings are found.
+
+    A kernel that is a product of others is rounded as it is read; what is constant folds after.
+
+    Examples
+    --------
+    >>> from gradatim.backend.passes import in_precision
+    >>> in_precision(("algebra", "fold", "memory"), "bfloat16")
+    ('algebra', 'bfloat16', 'fold', 'memory')
+    """
+    if precision != "bfloat16" or "bfloat16" in passes:
+        return tuple(passes)
+    at = next((i for i, name in enumerate(passes) if name in ("fold", "placement", "memory")),
+              len(passes))
+    return (*passes[:at], "bfloat16", *passes[at:])
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:

@@ -2,6 +2,7 @@
 #include "loops.hpp"
 
 #include <cmath>
+#include <cstring>
 
 #include "vector_math.hpp"
 
@@ -107,6 +108,24 @@ CASTS(int64_t, int64)
 CASTS(uint8_t, uint8)
 CASTS(uint8_t, bool)
 
+// The upper half of the nearest float32 with eight significant bits, halves to even; NaN stays one.
+inline uint32_t nearest_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+  return x != x ? bits | 0x400000 : rounded;
+}
+
+inline float whole_bfloat16(float x) {
+  uint32_t bits = nearest_bfloat16(x) & 0xffff0000;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return x != x ? x : result;
+}
+
+LOOP(bfloat16_float32, float, float, whole_bfloat16(a[i]))
+LOOP(cast_float32_bfloat16, uint16_t, float, static_cast<uint16_t>(nearest_bfloat16(a[i]) >> 16))
+
 #define ROW(op, suffix) {#op "_" #suffix, op##_##suffix}
 #define ARITHMETIC_ROWS(s)                                                                   \
   ROW(add, s), ROW(sub, s), ROW(mul, s), ROW(neg, s), ROW(abs, s), ROW(lt, s), ROW(le, s),   \
@@ -129,7 +148,7 @@ const std::map<std::string, Loop>& loops() {
       ARITHMETIC_ROWS(int64), FLOATING_ROWS(float32), FLOATING_ROWS(float64), ROW(not, bool),
       ROW(and, bool), ROW(or, bool), ROW(eq, bool), ROW(ne, bool), ROW(select, bool),
       CAST_ROWS(float32), CAST_ROWS(float64), CAST_ROWS(int32), CAST_ROWS(int64),
-      CAST_ROWS(uint8), CAST_ROWS(bool)};
+      CAST_ROWS(uint8), CAST_ROWS(bool), ROW(bfloat16, float32), ROW(cast_float32, bfloat16)};
   return table;
 }
 

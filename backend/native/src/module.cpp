@@ -165,6 +165,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
   m.def("has_sse41", &has_sse41);
+  m.def("has_bfloat16", &has_bfloat16);
   m.def("max_threads", &max_threads);
   m.def("thread_limit", &thread_limit);
   m.def("threads_used", &threads_used);

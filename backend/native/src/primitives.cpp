@@ -2,6 +2,8 @@
 #include "primitives.hpp"
 
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 
@@ -12,7 +14,7 @@ namespace gradatim {
 namespace {
 
 using dnnl::memory;
-constexpr auto F32 = memory::data_type::f32;
+constexpr auto F32 = memory::data_type::f32, BF16 = memory::data_type::bf16;
 
 const dnnl::engine& engine() {
   static const dnnl::engine one(dnnl::engine::kind::cpu, 0);
@@ -97,7 +99,7 @@ struct Builder {
   void bind(int role, int value, memory::desc desc, int64_t offset = 0) {
     call->roles.push_back(role);
     call->values.emplace_back(value, desc);
-    call->offsets.push_back(offset * 4);
+    call->offsets.push_back(offset * static_cast<int64_t>(size_of(program.at(value).dtype)));
     uses.push_back(value);
   }
 
@@ -114,12 +116,16 @@ struct Builder {
   }
 };
 
+memory::data_type type_of(const Program& program, int value) {
+  return program.at(value).dtype == DType::BF16 ? BF16 : F32;
+}
+
 // The value in a layout the primitive prefers: itself, or a reordered copy made by a step, for
 // weights by one that runs once.
 int reordered(Program& program, int value, const memory::desc& from, const memory::desc& to) {
   if (from == to) return value;
   bool once = program.fixed(value);
-  int number = program.value({static_cast<int64_t>(to.get_size() / 4)}, "float32", Home::Arena);
+  int number = program.value({static_cast<int64_t>(to.get_size())}, "uint8", Home::Arena);
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attr);
@@ -130,13 +136,21 @@ int reordered(Program& program, int value, const memory::desc& from, const memor
   return number;
 }
 
-memory::desc plain(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
-  return memory::desc(memory::dims(shape), F32, memory::dims(strides));
+memory::desc plain(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides,
+                   memory::data_type type = F32) {
+  return memory::desc(memory::dims(shape), type, memory::dims(strides));
 }
 
 }  // namespace
 
 constexpr double ALONE = 3e5;   // FLOPs of a product up to which one thread computes it
+
+bool has_bfloat16() {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");       // oneDNN's own variable
+  for (const char* older : {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"})
+    if (most && !std::strcmp(most, older)) return false;
+  return __builtin_cpu_supports("avx512bf16");
+}
 
 void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
                 const std::string& activation) {
@@ -145,7 +159,8 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   bool alone = flops <= ALONE;
   Team team(alone ? 1 : max_threads());
   auto attr = attributes(activation);
-  memory::desc xd = plain(x.shape, x.strides), yd = plain(y.shape, y.strides),
+  memory::desc xd = plain(x.shape, x.strides, type_of(program, x.value)),
+               yd = plain(y.shape, y.strides, type_of(program, y.value)),
                od = plain(out.shape, out.strides);
   Builder builder(program);
   dnnl::matmul::primitive_desc pd;
@@ -172,12 +187,16 @@ namespace {
 // Sizes of a convolution in oneDNN's order of axes, over memory that lies channels last.
 struct Layouts {
   memory::desc x, kernel, out, any_kernel, bias;
+  memory::desc forward_x, forward_kernel, forward_out;      // one type: what the forward pass reads
   memory::dims strides, dilation, low, high;
   double flops;
 
-  Layouts(const Array& x_, const Array& k, const Array& o, const Window& w, int64_t groups) {
-    x = channels_last(x_.shape);
-    out = channels_last(o.shape);
+  Layouts(const Program& program, const Array& x_, const Array& k, const Array& o,
+          const Window& w, int64_t groups) {
+    auto type = type_of(program, k.value);
+    auto both = type == BF16 || type_of(program, x_.value) == BF16 ? BF16 : F32;
+    x = channels_last(x_.shape, type_of(program, x_.value));
+    out = channels_last(o.shape, type_of(program, o.value));
     size_t axes = k.shape.size() - 2;
     int64_t in = k.shape[axes], filters = k.shape[axes + 1];
     // Kernel (*window, in / groups, filters) as ([g,] o, i, *window).
@@ -200,8 +219,11 @@ struct Layouts {
       dims.push_back(k.shape[i]);
       strides_.push_back(window_strides[i]);
     }
-    kernel = memory::desc(dims, F32, strides_);
-    any_kernel = memory::desc(dims, F32, memory::format_tag::any);
+    kernel = memory::desc(dims, type, strides_);
+    any_kernel = memory::desc(dims, type, memory::format_tag::any);
+    forward_x = channels_last(x_.shape, both);
+    forward_kernel = memory::desc(dims, both, memory::format_tag::any);
+    forward_out = channels_last(o.shape, F32);
     bias = memory::desc({filters}, F32, memory::format_tag::a);
     strides = w.strides;
     dilation = w.dilation;
@@ -212,7 +234,7 @@ struct Layouts {
     for (size_t i = 0; i < axes; i++) flops *= k.shape[i];
   }
 
-  static memory::desc channels_last(const std::vector<int64_t>& s) {
+  static memory::desc channels_last(const std::vector<int64_t>& s, memory::data_type type) {
     memory::dims dims{s[0], s.back()}, strides{1, 1};
     int64_t step = s.back();
     memory::dims spatial(s.size() - 2);
@@ -225,7 +247,7 @@ struct Layouts {
       dims.push_back(s[i + 1]);
       strides.push_back(spatial[i]);
     }
-    return memory::desc(dims, F32, strides);
+    return memory::desc(dims, type, strides);
   }
 
   dnnl::convolution_forward::primitive_desc forward(bool with_bias,
@@ -233,8 +255,10 @@ struct Layouts {
     auto kind = dnnl::prop_kind::forward_training;
     auto how = dnnl::algorithm::convolution_direct;
     if (with_bias)
-      return {engine(), kind, how, x, any_kernel, bias, out, strides, dilation, low, high, attr};
-    return {engine(), kind, how, x, any_kernel, out, strides, dilation, low, high, attr};
+      return {engine(), kind, how, forward_x, forward_kernel, bias, forward_out, strides, dilation,
+              low, high, attr};
+    return {engine(), kind, how, forward_x, forward_kernel, forward_out, strides, dilation, low,
+            high, attr};
   }
 };
 
@@ -242,8 +266,9 @@ struct Layouts {
 
 void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
                      int64_t groups, const std::string& activation) {
-  Layouts l(x, kernel, out, window, groups);
-  if (winograd_fits(x, kernel, out, window, groups))
+  Layouts l(program, x, kernel, out, window, groups);
+  if (type_of(program, kernel.value) == F32 &&
+      winograd_fits(x, kernel, out, window, groups))
     return add_winograd(program, x, kernel, out, bias, window, activation, l.flops);
   auto pd = l.forward(bias >= 0, attributes(activation));
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
@@ -257,8 +282,9 @@ void add_convolution(Program& program, Array x, Array kernel, Array out, int bia
 
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
                                    Window window, int64_t groups) {
-  Layouts l(out, kernel, g, window, groups);
-  if (winograd_fits(g, kernel, out, window, groups))
+  Layouts l(program, out, kernel, g, window, groups);
+  if (type_of(program, kernel.value) == F32 &&
+      winograd_fits(g, kernel, out, window, groups))
     return add_winograd_data_gradient(program, g, kernel, out, window, l.flops);
   auto attr = attributes("");
   dnnl::convolution_backward_data::primitive_desc pd(
@@ -275,8 +301,9 @@ void add_convolution_data_gradient(Program& program, Array g, Array kernel, Arra
 
 void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,
                                      Window window, int64_t groups) {
-  Layouts l(x, out, g, window, groups);
-  if (winograd_fits(x, out, g, window, groups))
+  Layouts l(program, x, out, g, window, groups);
+  if (type_of(program, x.value) == F32 &&
+      winograd_fits(x, out, g, window, groups))
     return add_winograd_kernel_gradient(program, x, g, out, bias_gradient, window, l.flops);
   auto attr = attributes("");
   auto forward = l.forward(bias_gradient >= 0, attr);

@@ -7,6 +7,9 @@
 
 namespace gradatim {
 
+// Whether the processor multiplies bfloat16 numbers; where oneDNN emulates that, float32 is faster.
+bool has_bfloat16();
+
 // A matrix or batch of matrices: value, offset and strides in elements; rows and columns come last.
 struct Matrix {
   int value;

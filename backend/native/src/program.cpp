@@ -13,7 +13,7 @@ namespace gradatim {
 size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::Bool: case DType::U8: return 1;
-    case DType::F16: return 2;
+    case DType::F16: case DType::BF16: return 2;
     case DType::I32: case DType::U32: case DType::F32: return 4;
     default: return 8;
   }
@@ -22,7 +22,8 @@ size_t size_of(DType dtype) {
 DType dtype_of(const std::string& name) {
   static const std::pair<const char*, DType> table[] = {
       {"bool", DType::Bool}, {"uint8", DType::U8}, {"int32", DType::I32}, {"uint32", DType::U32},
-      {"int64", DType::I64}, {"float16", DType::F16}, {"float32", DType::F32}, {"float64", DType::F64}};
+      {"int64", DType::I64}, {"float16", DType::F16}, {"bfloat16", DType::BF16},
+      {"float32", DType::F32}, {"float64", DType::F64}};
   for (auto& [text, dtype] : table)
     if (name == text) return dtype;
   throw std::invalid_argument("the native backend has no " + name);

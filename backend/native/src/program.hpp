@@ -12,8 +12,9 @@
 
 namespace gradatim {
 
-// Half precision is only carried from one step of the reference to the next.
-enum class DType : uint8_t { Bool, U8, I32, U32, I64, F16, F32, F64 };
+// Half precision is only carried from one step of the reference to the next. The upper halves of
+// float32 are written by elementwise chains and read by products; Python never sees them.
+enum class DType : uint8_t { Bool, U8, I32, U32, I64, F16, BF16, F32, F64 };
 
 size_t size_of(DType dtype);
 DType dtype_of(const std::string& name);

@@ -1,0 +1,29 @@
+"""bfloat16 as a rounding: numbers with eight significant bits, held in their own element type.
+
+A bfloat16 number (Google's "brain float", Kalamkar et al., "A study of BFLOAT16 for deep learning
+training", 2019) is the upper half of a float32. NumPy has no such type. What makes it matter is its
+values, so the graph keeps float32 and rounds: products of such numbers are exact in float32. A
+backend may store them in two bytes where only products of such numbers read them.
+"""
+from __future__ import annotations
+
+from ..op import cases, normal, op, positive
+from ..spec import same_float
+
+# By the bytes of an element: whole numbers of that size, and the bits beyond eight significant ones.
+_LAYOUTS = {2: ("uint16", 3), 4: ("uint32", 16), 8: ("uint64", 45)}
+
+
+def _forward(xp, x):
+    """Nearest, halves to even: half a unit, less one bit where the last kept one is even."""
+    x = xp.asarray(x)
+    name, surplus = _LAYOUTS[x.dtype.itemsize]
+    bits = x.view(name)
+    one, surplus = bits.dtype.type(1), bits.dtype.type(surplus)
+    unit = one << surplus
+    nearest = bits + (unit // (one + one) - one) + (bits >> surplus & one)
+    return xp.where(xp.isnan(x), x, (nearest & ~(unit - one)).view(x.dtype))
+
+
+round_to_bfloat16 = op("round_to_bfloat16", forward=_forward, spec=same_float,
+                       code="bfloat16({0})", samples=cases(normal((5, 3)), positive(())))
