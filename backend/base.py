@@ -109,6 +109,8 @@ class Program:
         Ops that are left to the reference.
     peak_bytes : int
         Memory that a run takes beside weights and feeds.
+    notes : tuple of str
+        What is done otherwise than asked, with the same meaning.
 
     Examples
     --------
@@ -121,6 +123,8 @@ class Program:
     >>> state
     [array([2., 3.], dtype=float32)]
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
         self.backend, self.graph = backend, graph

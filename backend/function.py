@@ -128,7 +128,7 @@ class Function:
     def plan(self):
         """What one call takes: steps, FLOPs, peak bytes, fall-backs."""
         report = self.graph.plan()
-        return report._replace(fall_backs=self.program.fall_backs)
+        return report._replace(fall_backs=self.program.fall_backs, notes=self.program.notes)
 
 
 def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tensor] = {}, *,

@@ -28,6 +28,8 @@ class PlanReport(NamedTuple):
         FLOPs by device.
     moved_bytes : int
         Bytes that copies carry from one device to another.
+    notes : tuple of str
+        What the backend does otherwise than asked; known to the ``plan()`` of a `Function`.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class PlanReport(NamedTuple):
     fall_backs: tuple[str, ...] = ()
     devices: dict[str, int] = {}
     moved_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
@@ -66,7 +69,7 @@ class PlanReport(NamedTuple):
             lines.append(f"moved bytes     {self.moved_bytes:>16,}")
         if self.fall_backs:
             lines.append("left to the reference: " + ", ".join(self.fall_backs))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def plan(graph: Graph) -> PlanReport:

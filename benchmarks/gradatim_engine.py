@@ -53,11 +53,11 @@ def build(net: list, shape) -> gt.Model:
     return gt.Model(start, x)
 
 
-def trainer_for(net: list, shape) -> gt.Trainer:
+def trainer_for(net: list, shape, precision: str | None = None) -> gt.Trainer:
     """Adam 1e-3 on the cross-entropy, accuracy counted."""
     loss = layers.SparseCategoricalCrossentropy(from_logits=True)
     return gt.Trainer(build(net, shape), loss=loss, optimizer="adam", learning_rate=1e-3,
-                      metrics=["accuracy"])
+                      metrics=["accuracy"], precision=precision)
 
 
 class Engine:

@@ -290,7 +290,7 @@ class TextGenerator(Estimator):
         if not read and n:                                     # any token may begin a text
             drawn = [int(random.randint(1, len(self.vocabulary_)))]
         with self._threads():
-            stepper, scores = Stepper(self._fitted), None
+            stepper, scores = Stepper(self._fitted, self._fitted.live(self).precision), None
             for token in read or drawn:
                 scores = stepper(token)
             while len(drawn) < n:
@@ -313,7 +313,7 @@ def likely(scores: np.ndarray, temperature: float, random) -> int:
 class Stepper:
     """The net one token at a time: its recurrent states are carried from call to call."""
 
-    def __init__(self, fitted: Fitted):
+    def __init__(self, fitted: Fitted, precision: str | None = None):
         net = fitted.network.layers[-1]
         flow = Flow(placeholder((1, 1), "int64", "token"), dtype=fitted.network.dtype)
         feeds, self.states, ends = [flow.x], [], []
@@ -327,7 +327,7 @@ class Stepper:
             ends += end
             self.states += [np.zeros((1, layer.units), flow.dtype) for _ in start]
             flow = flow.to(out)
-        self._function = function(feeds, [log_probabilities(flow.x), *ends])
+        self._function = function(feeds, [log_probabilities(flow.x), *ends], precision=precision)
 
     def __call__(self, token: int) -> np.ndarray:
         """Log-probabilities of the next token, after one more token."""

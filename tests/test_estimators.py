@@ -101,7 +101,7 @@ def test_precision_can_be_forced(precision, solver):
 
 def test_precision_that_no_backend_here_has():
     with pytest.raises(Error, match='precision="float32"'):
-        fitted("dnn", precision="bfloat16")
+        fitted("dnn", precision="tf32")
 
 
 @pytest.mark.parametrize("rows, batch, epochs", [(128, 128, 3000), (300, 1, 10), (1000, 100, 300),

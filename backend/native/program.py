@@ -40,6 +40,9 @@ class NativeProgram(Program):
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
         self._halves = halves(graph, self._users, self._kept) if backend.bfloat16 else set()
+        if not backend.bfloat16 and any(n.op.name == "round_to_bfloat16" for n in graph.steps):
+            self.notes = ("products of bfloat16 numbers are computed in float32: this processor "
+                          "has no instructions for them",)
         self._bind_leaves()
         before = backend.core.set_threads(self.threads)
         try:

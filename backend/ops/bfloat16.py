@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..op import cases, normal, op, positive
 from ..spec import same_float
 
-# By the bytes of an element: whole numbers of that size, and the bits beyond eight significant ones.
+# By the bytes of an element: whole numbers of that size, and how many bits are too many.
 _LAYOUTS = {2: ("uint16", 3), 4: ("uint32", 16), 8: ("uint64", 45)}
 
 
