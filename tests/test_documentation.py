@@ -75,7 +75,8 @@ WITHOUT_EXAMPLE = {
 }
 # Parameters that need no row in a table, and why.
 WITHOUT_ROW = {
-    "backend.Function": {"graph", "backend", "passes", "single", "communicator"},   # see function
+    "backend.Function": {"graph", "backend", "passes", "single", "communicator",
+                         "precision"},                                              # see function
     "backend.Tensor": {"node", "index"},              # ops make tensors
     **dict.fromkeys([name for name, why in WITHOUT_EXAMPLE.items() if why == OF_RECORDS],
                     {"samplers", "shapes", "settings", "arity", "name", "specs", "_"}),
