@@ -13,7 +13,9 @@ namespace gradatim::math {
 
 inline float bits_to_float(int32_t b) { float f; std::memcpy(&f, &b, 4); return f; }
 inline int32_t float_to_bits(float f) { int32_t b; std::memcpy(&b, &f, 4); return b; }
-inline float power_of_two(int32_t n) { return bits_to_float((n + 127) << 23); }
+inline float power_of_two(int32_t n) {     // any n: that of NaN has no meaning and does no harm
+  return bits_to_float(static_cast<int32_t>(static_cast<uint32_t>(n + 127) << 23));
+}
 
 // n and r with x = n ln 2 + r, |r| <= ln(2)/2; x within +-104.
 inline float reduce(float x, float& n) {
