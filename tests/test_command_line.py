@@ -88,7 +88,7 @@ def test_info_says_that_onednn_is_missing(without_core, monkeypatch):
     def open_onednn(path):
         raise RuntimeError("libdnnl.so.3: cannot open shared object file")
 
-    core = SimpleNamespace(open_onednn=open_onednn)
+    core = SimpleNamespace(open_onednn=open_onednn, has_sse41=lambda: True)
     monkeypatch.setitem(sys.modules, "gradatim.backend.native._core", core)
     assert native_row() == (
         "backend       native: not here, oneDNN cannot be used; libdnnl.so.3: cannot open shared "
@@ -98,6 +98,32 @@ def test_info_says_that_onednn_is_missing(without_core, monkeypatch):
 def test_info_on_another_kind_of_machine(without_core, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert "not here, the native backend runs on Linux x86-64 only; use backend=" in native_row()
+
+
+def test_info_on_an_old_processor(without_core, monkeypatch):
+    core = SimpleNamespace(has_sse41=lambda: False)
+    monkeypatch.setitem(sys.modules, "gradatim.backend.native._core", core)
+    assert native_row() == (
+        "backend       native: not here, the native backend needs a processor with SSE4.1; "
+        'use backend="auto", which takes the reference here')
+    model = gradatim.DNNRegressor(epochs=1).fit([[1.0], [2.0]], [1.0, 2.0])
+    assert model.predict([[1.0]]).shape == (1,) and model.backend == "auto"
+
+
+def test_info_where_the_core_was_built_for_another_python(without_core, monkeypatch):
+    class Broken:
+        """What the import system finds, and cannot load."""
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "gradatim.backend.native._core":
+                raise ImportError("undefined symbol: PyUnicode_AsUTF9")
+
+    monkeypatch.delitem(sys.modules, "gradatim.backend.native._core")
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    assert native_row() == (
+        "backend       native: not here, the compiled core of the native backend cannot be loaded; "
+        "undefined symbol: PyUnicode_AsUTF9; install a C++ compiler and Python's headers, then "
+        "install gradatim again")
 
 
 def test_info_says_that_no_folder_of_data_is_named():

@@ -270,6 +270,23 @@ def test_sixteen_threads_predict_at_once(name):
         assert not wrong
 
 
+def test_arrays_at_odd_addresses():
+    """Feeds, tables and weights; run by tests/sanitize.py, which sees every address."""
+    a = np.arange(60, dtype="f").reshape(10, 6)
+    odd = np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view("f").reshape(10, 6)
+    assert not odd.flags.aligned
+    w = gt.variable(np.zeros((10, 6), "f"))
+    x = gt.placeholder((10, 6))
+    f = gt.function([x], gt.tanh(x) + w, updates={w: w + x.sum()}, backend="native")
+    w.storage = odd.copy()
+    expected = f(a)
+    w.storage = odd
+    np.testing.assert_array_equal(f(odd), expected)
+    np.testing.assert_array_equal(odd, a)
+    np.testing.assert_array_equal(w.numpy(), a + a.sum())
+    f.steps([odd], np.arange(10)[None])
+
+
 BITS = """
 print(json.dumps([bits(trained(3)), bits(trained(3))]))
 """

@@ -39,6 +39,9 @@ def open_core():
     except ImportError as error:           # built, but for another Python or without its libraries
         raise BackendError("the compiled core of the native backend cannot be loaded",
                            why=str(error), fix=BUILD) from None
+    if not core.has_sse41():
+        raise BackendError("the native backend needs a processor with SSE4.1",
+                           fix='use backend="auto", which takes the reference here')
     try:
         return core, core.open_onednn(find_onednn())
     except RuntimeError as error:

@@ -314,7 +314,7 @@ class NativeProgram(Program):
         program, core = self._for_now(), self.backend.core
         if program is not self:
             return program.run_steps(state, tables, rows)
-        plain = all(a.flags.c_contiguous and a.dtype.isnative and
+        plain = all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative and
                     core.converts(a.dtype.name, t.dtype.name)
                     for a, t in zip(tables, self.graph.inputs))
         if self._python or not plain or len(set(self._fed)) < len(self._fed):
@@ -356,7 +356,7 @@ class NativeProgram(Program):
 
     def _bound(self, state: list, feeds: Sequence) -> tuple:
         """A call with all its memory, results, fresh values of variables, and what must live."""
-        feeds = [np.ascontiguousarray(array) for array in feeds]
+        feeds = [np.ascontiguousarray(a) if a.flags.aligned else a.copy() for a in feeds]
         results = [np.empty(spec.shape, spec.dtype) for _, spec in self._results]
         fresh = [np.empty(spec.shape, spec.dtype) for _, _, spec in self._updates]
         call = self._call(state)
@@ -369,9 +369,9 @@ class NativeProgram(Program):
         What cannot be written in place is copied first.
         """
         for i, written in enumerate(self._writes):
-            array = state[i]
-            if not (type(array) is np.ndarray and array.flags.c_contiguous
-                    and (array.flags.writeable or not written)):
+            array, flags = state[i], getattr(state[i], "flags", None)
+            if not (type(array) is np.ndarray and flags.c_contiguous and flags.aligned
+                    and (flags.writeable or not written)):
                 state[i] = np.array(array, order="C")
         weights = state if self._steady else ()
         block = self._prepared.find(weights)
