@@ -19,7 +19,7 @@ COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-fopenmp", "-fvisibility=hidden",
          "-fno-math-errno", "-fno-trapping-math", "-fno-omit-frame-pointer",
          "-fsanitize=address,undefined"]
-WATCH = {"ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",      # Python frees little at exit
+WATCH = {"ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",  # Python frees little at exit
          "UBSAN_OPTIONS": "halt_on_error=0"}
 OPTIONS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", "GRADATIM_NATIVE": "required"}
 # A few whole training steps, and every kernel of our own once.
