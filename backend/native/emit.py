@@ -95,9 +95,8 @@ def _matmul(program, node: Node, *fused: Node):
     else:
         shape = target.shape
     views = [_turned(v) if t else v for v, t in zip(views, transposed)]
-    if len(shape) > 2 and any(len(v.shape) != len(shape) for v in views):
-        return None
-    views = [_usable(program, v, t, turned) for v, t, turned in zip(views, (x, y), transposed)]
+    views = [_batched(_usable(program, v, t, turned), len(shape))
+             for v, t, turned in zip(views, (x, y), transposed)]
     out = program.out(target)._replace(shape=shape, strides=contiguous(shape))
     core = program.backend.core
     matrices = [core.Matrix(v.value, v.offset, list(v.shape), list(v.strides))
@@ -112,6 +111,15 @@ def _turned(view: View) -> View:
     """The last two axes exchanged."""
     return view._replace(shape=(*view.shape[:-2], view.shape[-1], view.shape[-2]),
                          strides=(*view.strides[:-2], view.strides[-1], view.strides[-2]))
+
+
+def _batched(view: View, rank: int) -> View:
+    """A matrix that every one of a batch meets, as a batch of one."""
+    lead = rank - len(view.shape)
+    if lead <= 0:
+        return view
+    step = max(n * s for n, s in zip(view.shape, view.strides))
+    return view._replace(shape=(1,) * lead + view.shape, strides=(step,) * lead + view.strides)
 
 
 def _usable(program, view: View, t, turned: bool) -> View:

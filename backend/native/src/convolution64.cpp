@@ -55,8 +55,10 @@ void read_windows(const Sliding& s, const double* x, int64_t group, int64_t begi
   int64_t depth = s.depth(), terms = s.terms();
   const double* from = x + group * depth;
   for (int64_t spot = begin; spot < end; spot++, to += terms) {
-    if (s.padded) std::fill_n(to, terms, 0.0);
+    int64_t done = 0;             // elements of the window; between them lie zeros
     s.window(spot, [&](int64_t element, int64_t pixel, int64_t count) {
+      if (element > done) std::fill_n(to + done * depth, (element - done) * depth, 0.0);
+      done = element + count;
       if (s.channels == 1) {      // a call would take longer than the copy
         for (int64_t i = 0; i < count; i++) to[element + i] = from[pixel + i];
         return;
@@ -66,6 +68,7 @@ void read_windows(const Sliding& s, const double* x, int64_t group, int64_t begi
         std::memcpy(to + (element + i) * depth, from + (pixel + i) * s.channels,
                     length * sizeof(double));
     });
+    std::fill(to + done * depth, to + terms, 0.0);
   }
 }
 

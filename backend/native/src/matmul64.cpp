@@ -5,12 +5,27 @@
 #include <algorithm>
 
 #include "products.hpp"
+#include "vectorised.hpp"
 
 namespace gradatim {
 namespace {
 
 constexpr int64_t TILE = 16;      // rows
 constexpr int64_t TERMS = 1024;   // of a sum in one go: that much of a panel stays in the cache
+constexpr int64_t WORK = 1 << 17; // multiply-adds that are worth a thread
+constexpr int64_t FLAT = 4;       // rows of a result that are no block
+
+// sum += a x for n neighbours, and for those of four rows at a time.
+VECTORISED void add_row(double* __restrict sum, const double* x, double a, int64_t n) {
+  IVDEP for (int64_t i = 0; i < n; i++) sum[i] += a * x[i];
+}
+VECTORISED void add_rows(double* __restrict sum, const double* x, int64_t row, const double* a,
+                         int64_t step, int64_t n) {
+  const double *x1 = x + row, *x2 = x1 + row, *x3 = x2 + row;
+  double a0 = a[0], a1 = a[step], a2 = a[2 * step], a3 = a[3 * step];
+  IVDEP for (int64_t i = 0; i < n; i++)
+    sum[i] += a0 * x[i] + a1 * x1[i] + a2 * x2[i] + a3 * x3[i];
+}
 
 // A product at one run: where its matrices lie, in elements of their strides.
 struct Product {
@@ -47,6 +62,21 @@ struct Product {
       }
     }
   }
+
+  // Columns [begin, end) of a result of few rows that are sums of many terms: the second matrix is
+  // read once, row by row.
+  void run_flat(int64_t begin, int64_t end) const {
+    for (int64_t i = 0; i < m; i++) std::fill_n(out + i * out_row + begin, end - begin, 0.0);
+    for (int64_t p = 0; p < k; p += 4)
+      for (int64_t i = 0; i < m; i++) {
+        double* sum = out + i * out_row + begin;
+        const double *a = x + i * x_row + p * x_column, *row = y + p * y_row + begin;
+        if (p + 4 <= k) add_rows(sum, row, y_row, a, x_column, end - begin);
+        else
+          for (int64_t j = 0; j < k - p; j++)
+            add_row(sum, row + j * y_row, a[j * x_column], end - begin);
+      }
+  }
 };
 
 // Offsets of each matrix of a batch; axes of length 1 are there again and again.
@@ -71,6 +101,9 @@ void add_matmul64(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   int64_t y_row = y.strides[last - 1], y_column = y.strides[last];
   int64_t wide = panel_columns<double>(), panels = (n + wide - 1) / wide;
   bool lies = y_column == 1;
+  // Rows that are samples always come in blocks, so that their bits depend on nothing else.
+  bool flat = lies && m <= FLAT && x.strides[last] != 1 && k > TILE && bias < 0 &&
+              activation.empty();
   int memory = program.value({lies ? k * wide : Packed<double>::size(k, n)}, "float64",
                              Home::Arena);
   auto xs = offsets(x, out.shape), ys = offsets(y, out.shape), outs = offsets(out, out.shape);
@@ -84,6 +117,16 @@ void add_matmul64(Program& program, Matrix x, Matrix y, Matrix out, int bias,
       int64_t first = panel * wide;
       pack_panel<double>(place, with, k, first, std::min(wide, n - first), y_row, y_column);
     };
+    Product product = shared;
+    product.x = from;
+    product.y = lies ? with : nullptr;
+    product.packed = packed;
+    product.bias = added;
+    product.out = to;
+    if (flat)
+      return parallel(n, std::max<int64_t>(64, WORK / (k * m)), [&](int64_t begin, int64_t end) {
+        product.run_flat(begin, end);
+      });
     if (lies) {
       if (n % wide) pack(n / wide, packed);
     } else {
@@ -91,14 +134,8 @@ void add_matmul64(Program& program, Matrix x, Matrix y, Matrix out, int bias,
         for (int64_t panel = begin; panel < end; panel++) pack(panel, packed + panel * wide * k);
       });
     }
-    Product product = shared;
-    product.x = from;
-    product.y = lies ? with : nullptr;
-    product.packed = packed;
-    product.bias = added;
-    product.out = to;
     int64_t tiles = (m + TILE - 1) / TILE;
-    parallel(panels * tiles, std::max<int64_t>(1, 65536 / (k * TILE * wide)),
+    parallel(panels * tiles, std::max<int64_t>(1, WORK / (k * TILE * wide)),
              [&](int64_t begin, int64_t end) {
       for (int64_t panel = begin / tiles; panel * tiles < end; panel++)
         product.run(panel * wide, std::max<int64_t>(begin - panel * tiles, 0) * TILE,

@@ -70,9 +70,8 @@ void rows_of(const std::string& kind, const char* x_, char* out_, int64_t rows, 
   T* out = reinterpret_cast<T*>(out_);
   parallel(rows, std::max<int64_t>(1, 4096 / std::max<int64_t>(n, 1)),
            [&](int64_t begin, int64_t end) {
-    if constexpr (std::is_same_v<T, float>)
-      if (kind == "argmax" && n <= short_rows::LONGEST)
-        return short_rows::argmax(x, reinterpret_cast<int64_t*>(out_), begin, end, n);
+    if (kind == "argmax" && n <= short_rows::LONGEST)
+      return short_rows::argmax(x, reinterpret_cast<int64_t*>(out_), begin, end, n);
     std::vector<T> scratch(kind == "softmax" || kind[0] == 'a' ? 0 : n);
     for (int64_t r = begin; r < end; r++) {
       const T* row = x + r * n;
@@ -99,9 +98,8 @@ void cross_entropy(const T* x, const int64_t* labels, T* loss, int64_t rows, int
     if (labels[r] >= n)
       throw std::out_of_range("a label is not below the number of classes, " + std::to_string(n));
   parallel(rows, std::max<int64_t>(1, 4096 / n), [&](int64_t begin, int64_t end) {
-    if constexpr (std::is_same_v<T, float>)
-      if (n <= short_rows::LONGEST)
-        return short_rows::cross_entropy(x, labels, loss, begin, end, n, smooth);
+    if (n <= short_rows::LONGEST)
+      return short_rows::cross_entropy(x, labels, loss, begin, end, n, smooth);
     std::vector<T> scratch(n);
     for (int64_t r = begin; r < end; r++) {
       const T* row = x + r * n;
@@ -126,9 +124,8 @@ template <class T>
 void cross_entropy_gradient(const T* g, const T* x, const int64_t* labels, T* out, int64_t rows,
                             int64_t n, T smooth) {
   parallel(rows, std::max<int64_t>(1, 4096 / n), [&](int64_t begin, int64_t end) {
-    if constexpr (std::is_same_v<T, float>)
-      if (n <= short_rows::LONGEST)
-        return short_rows::cross_entropy_gradient(g, x, labels, out, begin, end, n, smooth);
+    if (n <= short_rows::LONGEST)
+      return short_rows::cross_entropy_gradient(g, x, labels, out, begin, end, n, smooth);
     for (int64_t r = begin; r < end; r++) {
       T* o = out + r * n;
       if (labels[r] < 0) {

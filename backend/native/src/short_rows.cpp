@@ -5,44 +5,43 @@
 #include <limits>
 
 #include "vector_math.hpp"
-
-#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "vectorised.hpp"
 
 namespace gradatim::short_rows {
 namespace {
 
 constexpr int LANES = 16;
-constexpr float LEAST = -std::numeric_limits<float>::infinity();
 
 // Column c of the rows is at to[c * LANES]; lanes without a row repeat the last one.
-inline void turn(const float* x, int64_t rows, int64_t n, float* to) {
+template <class T> INLINE void turn(const T* x, int64_t rows, int64_t n, T* to) {
   for (int64_t lane = 0; lane < LANES; lane++) {
-    const float* row = x + std::min(lane, rows - 1) * n;
+    const T* row = x + std::min(lane, rows - 1) * n;
     for (int64_t c = 0; c < n; c++) to[c * LANES + lane] = row[c];
   }
 }
 
 // The largest of each lane, NaN first, and the sum of exp(x - largest), which replaces x.
-inline void exponentials(float* x, int64_t n, float* top, float* total) {
-  for (int j = 0; j < LANES; j++) top[j] = LEAST, total[j] = 0.0f;
+template <class T> INLINE void exponentials(T* x, int64_t n, T* top, T* total) {
+  for (int j = 0; j < LANES; j++) top[j] = -std::numeric_limits<T>::infinity(), total[j] = T(0);
   for (int64_t c = 0; c < n; c++)
     for (int j = 0; j < LANES; j++) {
-      float v = x[c * LANES + j];
+      T v = x[c * LANES + j];
       top[j] = v > top[j] || v != v ? v : top[j];
     }
   for (int64_t c = 0; c < n; c++)
     for (int j = 0; j < LANES; j++) {
-      float e = math::exp(x[c * LANES + j] - top[j]);
+      T e = math::exp(x[c * LANES + j] - top[j]);
       x[c * LANES + j] = e;
       total[j] += e;
     }
 }
 
-VECTORISED void losses(const float* x, const int64_t* labels, float* loss, int64_t rows, int64_t n,
-                       float smooth) {
-  float turned[LONGEST * LANES], top[LANES], total[LANES], mean[LANES];
+template <class T>
+INLINE void losses_of(const T* x, const int64_t* labels, T* loss, int64_t rows, int64_t n,
+                       T smooth) {
+  T turned[LONGEST * LANES], top[LANES], total[LANES], mean[LANES];
   turn(x, rows, n, turned);
-  for (int j = 0; j < LANES; j++) mean[j] = 0.0f;
+  for (int j = 0; j < LANES; j++) mean[j] = T(0);
   if (smooth != 0)
     for (int64_t c = 0; c < n; c++)
       for (int j = 0; j < LANES; j++) mean[j] += turned[c * LANES + j];
@@ -50,27 +49,28 @@ VECTORISED void losses(const float* x, const int64_t* labels, float* loss, int64
   for (int j = 0; j < LANES; j++) total[j] = math::log(total[j]);
   for (int64_t r = 0; r < rows; r++) {
     bool counts = labels[r] >= 0;
-    float right = total[r] - (x[r * n + (counts ? labels[r] : 0)] - top[r]);
+    T right = total[r] - (x[r * n + (counts ? labels[r] : 0)] - top[r]);
     if (smooth != 0)
       right = (1 - smooth) * right + smooth * (total[r] - (mean[r] / n - top[r]));
-    loss[r] = counts ? right : 0.0f;
+    loss[r] = counts ? right : T(0);
   }
 }
 
-VECTORISED void gradients(const float* g, const float* x, const int64_t* labels, float* out,
-                          int64_t rows, int64_t n, float smooth) {
-  float turned[LONGEST * LANES], top[LANES], total[LANES], factor[LANES];
+template <class T>
+INLINE void gradients_of(const T* g, const T* x, const int64_t* labels, T* out,
+                          int64_t rows, int64_t n, T smooth) {
+  T turned[LONGEST * LANES], top[LANES], total[LANES], factor[LANES];
   turn(x, rows, n, turned);
   exponentials(turned, n, top, total);
-  float spread = smooth / n;
-  for (int j = 0; j < LANES; j++) factor[j] = 1.0f / total[j];
+  T spread = smooth / n;
+  for (int j = 0; j < LANES; j++) factor[j] = T(1) / total[j];
   for (int64_t c = 0; c < n; c++)
     for (int j = 0; j < LANES; j++)
       turned[c * LANES + j] = turned[c * LANES + j] * factor[j] - spread;
   for (int64_t r = 0; r < rows; r++) {
-    float* o = out + r * n;
+    T* o = out + r * n;
     if (labels[r] < 0) {
-      std::fill_n(o, n, 0.0f);
+      std::fill_n(o, n, T(0));
       continue;
     }
     turned[labels[r] * LANES + r] -= 1 - smooth;
@@ -78,14 +78,15 @@ VECTORISED void gradients(const float* g, const float* x, const int64_t* labels,
   }
 }
 
-VECTORISED void largest(const float* x, int64_t* out, int64_t rows, int64_t n) {
-  float turned[LONGEST * LANES], best[LANES];
+template <class T>
+INLINE void largest_of(const T* x, int64_t* out, int64_t rows, int64_t n) {
+  T turned[LONGEST * LANES], best[LANES];
   int32_t place[LANES];
   turn(x, rows, n, turned);
   for (int j = 0; j < LANES; j++) best[j] = turned[j], place[j] = 0;
   for (int64_t c = 1; c < n; c++)
     for (int j = 0; j < LANES; j++) {
-      float v = turned[c * LANES + j];
+      T v = turned[c * LANES + j];
       bool better = v > best[j] || (v != v && best[j] == best[j]);   // the first NaN wins
       best[j] = better ? v : best[j];
       place[j] = better ? static_cast<int32_t>(c) : place[j];
@@ -93,24 +94,50 @@ VECTORISED void largest(const float* x, int64_t* out, int64_t rows, int64_t n) {
   for (int64_t r = 0; r < rows; r++) out[r] = place[r];
 }
 
+#define KERNELS(T)                                                                           \
+  VECTORISED void losses(const T* x, const int64_t* labels, T* loss, int64_t rows, int64_t n, \
+                         T smooth) {                                                         \
+    losses_of(x, labels, loss, rows, n, smooth);                                             \
+  }                                                                                          \
+  VECTORISED void gradients(const T* g, const T* x, const int64_t* labels, T* out,           \
+                            int64_t rows, int64_t n, T smooth) {                             \
+    gradients_of(g, x, labels, out, rows, n, smooth);                                        \
+  }                                                                                          \
+  VECTORISED void largest(const T* x, int64_t* out, int64_t rows, int64_t n) {               \
+    largest_of(x, out, rows, n);                                                             \
+  }
+KERNELS(float)
+KERNELS(double)
+
 }  // namespace
 
-void cross_entropy(const float* x, const int64_t* labels, float* loss, int64_t begin, int64_t end,
-                   int64_t n, float smooth) {
+template <class T>
+void cross_entropy(const T* x, const int64_t* labels, T* loss, int64_t begin, int64_t end,
+                   int64_t n, T smooth) {
   for (int64_t r = begin; r < end; r += LANES)
     losses(x + r * n, labels + r, loss + r, std::min<int64_t>(LANES, end - r), n, smooth);
 }
 
-void cross_entropy_gradient(const float* g, const float* x, const int64_t* labels, float* out,
-                            int64_t begin, int64_t end, int64_t n, float smooth) {
+template <class T>
+void cross_entropy_gradient(const T* g, const T* x, const int64_t* labels, T* out,
+                            int64_t begin, int64_t end, int64_t n, T smooth) {
   for (int64_t r = begin; r < end; r += LANES)
     gradients(g + r, x + r * n, labels + r, out + r * n, std::min<int64_t>(LANES, end - r), n,
               smooth);
 }
 
-void argmax(const float* x, int64_t* out, int64_t begin, int64_t end, int64_t n) {
+template <class T>
+void argmax(const T* x, int64_t* out, int64_t begin, int64_t end, int64_t n) {
   for (int64_t r = begin; r < end; r += LANES)
     largest(x + r * n, out + r, std::min<int64_t>(LANES, end - r), n);
 }
+
+#define INSTANCES(T)                                                                         \
+  template void cross_entropy(const T*, const int64_t*, T*, int64_t, int64_t, int64_t, T);   \
+  template void cross_entropy_gradient(const T*, const T*, const int64_t*, T*, int64_t,      \
+                                       int64_t, int64_t, T);                                 \
+  template void argmax(const T*, int64_t*, int64_t, int64_t, int64_t);
+INSTANCES(float)
+INSTANCES(double)
 
 }  // namespace gradatim::short_rows

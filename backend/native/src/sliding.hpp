@@ -13,7 +13,6 @@ struct Sliding {
   };
   int64_t batch, channels, filters, groups;
   Axis y, x;
-  bool padded;                    // whether a window reaches over the edge of the image
 
   Sliding(const Array& image, const Array& kernel, const Array& out, const Window& w,
           int64_t groups)
@@ -26,10 +25,6 @@ struct Sliding {
     };
     y = rank == 1 ? Axis{1, 1, 1, 1, 1, 0} : axis(0);
     x = axis(rank - 1);
-    auto over = [](const Axis& a) {
-      return a.low || (a.out - 1) * a.stride + (a.window - 1) * a.dilation >= a.size;
-    };
-    padded = over(y) || over(x);
   }
 
   int64_t depth() const { return channels / groups; }        // input channels of a group
