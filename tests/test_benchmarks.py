@@ -106,6 +106,14 @@ def test_breakdown_runs(tmp_path):
     assert done.stdout.splitlines()[-1].endswith(f"{len(rows)} primitives")
 
 
+def test_precision_runs():
+    done = run("precision", "lenet-32", "mlp-32", "--quick", "--rounds", "2", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("lenet", "mlp"))]
+    assert [row[0] for row in rows] == ["lenet-32", "mlp-32"]
+    assert all("float32" in row and "bfloat16" in row for row in rows)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="resident sizes come from Linux's /proc")
 def test_memory_runs():
     done = run("memory", "--quick", "--threads", "1")

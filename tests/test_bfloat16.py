@@ -227,6 +227,9 @@ def test_factors_take_half_the_memory_where_only_products_read_them():
     # Two inputs, two kernels and two cotangents.
     assert len(program._halves) == 6 and not plain._halves
     assert {program.stored(t) for t in program._halves} == {"bfloat16"}
+    x, k = gt.placeholder((2, 5, 5, 6)), gt.variable(drawn(3, 3, 6, 8))
+    wide = gt.function([x], gt.convolution(x, k), precision="bfloat16", backend="native")
+    assert not wide.program._halves         # six channels: float32 is faster
     x, w = gt.placeholder((4, 3)), gt.variable(drawn(3, 2))
     seen = gt.round_to_bfloat16(x)
     f = gt.function([x], [seen @ w, seen], precision="bfloat16", backend="native")

@@ -35,7 +35,15 @@ def _reads(node: Node, found: set[Tensor], fed: set[Tensor]) -> bool:
         return node.outputs[0] in found
     if node.outputs[0] in fed or not node.specs[0].size or not all(f in found for f in node.inputs):
         return False
-    return node.op.name in CONVOLUTIONS or node.op.name == "matmul" and _plain(*node.inputs, node)
+    return node.op.name in CONVOLUTIONS and _blocked(node) or \
+        node.op.name == "matmul" and _plain(*node.inputs, node)
+
+
+def _blocked(node: Node) -> bool:
+    """Whether oneDNN has a fast kernel: for the channels of a picture, or blocks of eight."""
+    kernel = node.specs[0] if node.op.name == "convolution_kernel_gradient" else node.inputs[1].spec
+    *_, depth, filters = kernel.shape
+    return filters % 8 == 0 and (depth % 8 == 0 or node.settings["groups"] == 1 and depth <= 4)
 
 
 def _plain(x: Tensor, y: Tensor, node: Node) -> bool:
