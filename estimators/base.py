@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Optimizer, Schedule, Trainer
 from ..training.callbacks import callbacks_of
+from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
 from ..training.split import split
 from .fitted import Fitted
@@ -45,6 +47,8 @@ class Estimator(Saveable, BaseEstimator):
     patience: int = 10
     warm_start: bool = False
     callbacks: Any = None
+    checkpoint: Any = None
+    max_time: Any = None
     verbose: int = 0
     backend: Any = "auto"
     strategy: Any = "auto"
@@ -146,6 +150,8 @@ class Estimator(Saveable, BaseEstimator):
         X, targets, weights = without_weightless(X, targets, weights)
         X_val, y_val, weights_val = self._validation(*validation)
         seed = self._seed(again)
+        if self.checkpoint is not None and not one_pass:
+            callbacks = [*callbacks, checkpoint(self.checkpoint)]
         if self.early_stopping and not one_pass:
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
             if X_val is None:
@@ -171,7 +177,7 @@ class Estimator(Saveable, BaseEstimator):
             run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
                               sample_weight_val=weights_val, callbacks=callbacks,
                               batch_size=None if full else rows, verbose=int(self.verbose),
-                              first_epoch=len(before))
+                              first_epoch=len(before), max_time=self.max_time)
         self.history_ = [*before, *run.history]
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
@@ -253,7 +259,9 @@ class Estimator(Saveable, BaseEstimator):
     def _seed(self, again: bool) -> int:
         if again:
             return self._fitted.seed
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed if self.checkpoint is None or isinstance(self.random_state, Integral) else \
+            checkpoint(self.checkpoint).seed(seed)
 
     def _full_batch(self, n: int) -> bool:
         return self.solver == "full_batch" or self.solver == "auto" and n <= FULL_BATCH_ROWS

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from os import PathLike
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..backend.base import Backend
 from ..backend.distribute import Strategy
 from ..backend.errors import ParameterError
-from ..training import Optimizer, Schedule
+from ..training import Checkpoint, Optimizer, Schedule
 from ..training.callbacks import Callback
 
 SHARED_PARAMETERS = """epochs : int or "auto"
@@ -40,6 +41,12 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         Whether another `fit` goes on from the weights of the last one.
     callbacks : Callback, list of Callback or None
         What happens at the ends of epochs.
+    checkpoint : str, path-like, Checkpoint or None
+        A file that `fit` keeps its state in, after every epoch if it is a path. A fit that was
+        killed and is called again goes on from there and ends with the same bits; the file is
+        removed when it is complete. Files of models do not keep it.
+    max_time : float, str or None
+        `fit` ends after so many seconds, or ``"10m"``, ``"1.5h"``. Files do not keep it.
     verbose : int
         1 shows a progress bar.
     backend : str or Backend
@@ -84,6 +91,8 @@ CONSTRAINTS = {
     "patience": [Interval(Integral, 0, None, closed="left")],
     "warm_start": ["boolean"],
     "callbacks": [None, list, tuple, Callback],
+    "checkpoint": [None, str, PathLike, Checkpoint],
+    "max_time": [None, str, Interval(Real, 0, None, closed="neither")],
     "verbose": ["verbose"],
     "backend": [str, Backend],
     "strategy": [str, Strategy],

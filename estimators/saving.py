@@ -15,7 +15,8 @@ from ..layers.registry import classes, from_config, to_config, told
 from ..layers.value import Value
 
 # Parameters that belong to a process or a machine, not to a model.
-NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto", "n_jobs": None}
+NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto", "n_jobs": None,
+             "checkpoint": None, "max_time": None}
 
 
 class StoredArchitecture:
@@ -125,8 +126,9 @@ def save_estimator(estimator, path) -> None:
 def load(path, custom: Mapping[str, type] | None = None):
     """Read an estimator or a network from a file; nothing in the file is ever executed.
 
-    What belongs to a process or a machine is not in a file: callbacks, backend, strategy,
-    n_jobs, a random generator, and optimizer state, so that `partial_fit` starts with a fresh one.
+    What belongs to a process or a machine is not in a file: callbacks, checkpoint, max_time,
+    backend, strategy, n_jobs, a random generator, and optimizer state, so that `partial_fit` starts
+    with a fresh one.
 
     Parameters
     ----------

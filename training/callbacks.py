@@ -34,6 +34,12 @@ class Callback(Value):
     def on_fit_begin(self, run) -> None:
         """Before the first step."""
 
+    def on_batch_end(self, run) -> None:
+        """After some steps made in one call, of which ``run.results`` has the numbers.
+
+        A callback with an attribute ``every_steps`` is called after each multiple of it.
+        """
+
     def on_epoch_end(self, run) -> None:
         """After each epoch: ``run.logs`` holds its numbers, ``run.stop = True`` ends training."""
 
@@ -194,7 +200,8 @@ class CSVLogger(Callback):
         self.path, self.append = path, append
 
     def on_fit_begin(self, run):
-        run.memory(self).first = True
+        memory = run.memory(self)
+        memory.first, memory.size = True, None
 
     def on_epoch_end(self, run):
         memory = run.memory(self)
@@ -203,7 +210,11 @@ class CSVLogger(Callback):
         rows = [["epoch", *run.logs]] if fresh else []
         try:
             with open(self.path, "w" if fresh else "a", newline="") as file:
+                if memory.size is not None and file.tell() > memory.size:
+                    file.truncate(memory.size)      # epochs that a killed fit makes again
                 csv.writer(file).writerows([*rows, [run.epoch, *run.logs.values()]])
+                file.flush()
+                memory.size = os.path.getsize(self.path)
         except OSError as error:
             raise FileAccessError(f'the log "{self.path}" cannot be written',
                                   got=error.strerror, fix="pass a path in a folder that exists"
@@ -243,7 +254,7 @@ def _nothing(run) -> None:
 
 
 def callbacks_of(callbacks) -> list[Callback]:
-    """A list of callbacks from None, one, or several."""
+    """A list of callbacks from None, one, or several; those that want to be last are."""
     found = [] if callbacks is None else list(callbacks) if isinstance(
         callbacks, (list, tuple)) else [callbacks]
     for c in found:
@@ -251,7 +262,7 @@ def callbacks_of(callbacks) -> list[Callback]:
                    ("on_fit_begin", "on_epoch_end", "on_fit_end")):
             raise ParameterError(f"{c!r} is not a callback",
                                  fix="pass instances of gradatim.training.Callback")
-    return found
+    return sorted(found, key=lambda c: getattr(c, "last", False))
 
 
 def _whole(name: str, value) -> int:

@@ -1,6 +1,7 @@
 """The training loop: batches in, one call per step, callbacks at the ends of epochs."""
 from __future__ import annotations
 
+import math
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Iterator
@@ -12,6 +13,7 @@ from .progress import Progress
 
 CALL_SECONDS = 0.05     # of steps in one call
 CALL_BYTES = 2 ** 24    # of their results
+
 
 class Run:
     """One fit while it goes on: what callbacks see and change.
@@ -32,6 +34,15 @@ class Run:
         The epoch whose weights early stopping keeps.
     interrupted : bool
         Whether Ctrl-C ended training.
+    timed_out : bool
+        Whether training ended because ``max_time`` was over.
+    resumed : bool
+        Whether a checkpoint said where to go on.
+    batch : int
+        Steps made in the epoch under way.
+    results : tuple of list
+        Names of what the last call of steps counted, ``(metric, part)``, and for each of them
+        an array with one entry per step.
     """
 
     def __init__(self, trainer, epochs: int):
@@ -39,6 +50,12 @@ class Run:
         self.epoch, self.logs, self.history = 0, {}, []
         self.stop = self.interrupted = False
         self.best_epoch: int | None = None
+        self.timed_out = self.resumed = self.halt = False
+        self.batch = self.next_epoch = self.first_epoch = 0
+        self.names, self.totals, self.rate, self.results = [], [], 0.0, ([], [])
+        self.source = self.validation = None
+        self.callbacks: list = []
+        self.deadline = math.inf
         self.pace = Pace()
         self._memories: dict[int, tuple] = {}
 
@@ -57,6 +74,21 @@ class Run:
             v.assign(weights[path])
 
     @property
+    def steps_done(self) -> int:
+        """Steps made in this fit."""
+        return self.epoch * self.source.steps_per_epoch + self.batch
+
+    def room(self, batch: int) -> int:
+        """How many steps may follow in one call before a callback wants to see the run."""
+        done = self.epoch * self.source.steps_per_epoch + batch
+        wanted = (getattr(c, "every_steps", None) for c in self.callbacks)
+        return min((every - done % every for every in wanted if every), default=CALL_BYTES)
+
+    def end_now(self) -> None:
+        """End training after the step under way; its epoch is closed with what it has seen."""
+        self.stop = self.halt = True
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate before the schedule."""
         return float(self.trainer.keys.rate.numpy())
@@ -71,11 +103,13 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     trainer, keys, steps = run.trainer, run.trainer.keys, source.steps_per_epoch
     keys.start.assign(keys.step.numpy())
     keys.total.assign(np.float64(max(run.epochs * steps, 1)))
+    run.source, run.validation = source, validation
+    run.callbacks, run.first_epoch = callbacks, first_epoch
     for callback in callbacks:
         callback.on_fit_begin(run)
-    progress = Progress(run.epochs, steps, verbose)
+    progress = Progress(run.epochs, steps, verbose, run.next_epoch * steps + run.batch)
     try:
-        for run.epoch in range(run.epochs):
+        for run.epoch in range(run.next_epoch, 0 if run.stop else run.epochs):
             logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
             if validation is not None:
                 logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
@@ -83,6 +117,7 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
             run.history.append(logs)
             for callback in callbacks:
                 callback.on_epoch_end(run)
+            run.batch, run.totals = 0, []
             if run.stop:
                 break
     except KeyboardInterrupt:
@@ -94,16 +129,26 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
 
 
 def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, float]:
-    """Every batch once; the logs are exact over the epoch's samples."""
+    """Every batch that is left, once; the logs are exact over the epoch's samples."""
     trainer = run.trainer
-    totals: list = []
+    hooks = [c.on_batch_end for c in run.callbacks if hasattr(c, "on_batch_end")]
 
     def logs() -> dict[str, float]:
-        return trainer.logs(names, totals) | {"learning_rate": float(rates[-1])}
+        return trainer.logs(run.names, run.totals) | {"learning_rate": run.rate}
 
-    for names, (*sums, rates) in stepped(source, number, trainer.training_function, run.pace):
-        totals = added_up(totals, sums)
+    for names, found in stepped(source, number, trainer.training_function, run.pace, run.batch,
+                                run.room):
+        *sums, rates = found
+        run.names, run.totals, run.rate = names, added_up(run.totals, sums), float(rates[-1])
+        run.batch, run.results = run.batch + len(rates), (names, found)
+        if perf_counter() > run.deadline:
+            run.timed_out = True
+            run.end_now()
+        for hook in hooks:
+            hook(run)
         progress.step(run.epoch, logs, len(rates))
+        if run.halt:
+            break
     return logs()
 
 
@@ -122,18 +167,21 @@ class Pace:
         self.steps = max(1, int(steps * share))
 
 
-def stepped(source, number: int, compiled, pace: Pace) -> Iterator[tuple[list, list]]:
-    """The steps of an epoch, several in one call where the samples lie in memory.
+def stepped(source, number: int, compiled, pace: Pace, start: int = 0, room=None
+            ) -> Iterator[tuple[list, list]]:
+    """The steps of an epoch from ``start`` on, several in one call where samples lie in memory.
 
-    Yields the names of results and, for each, those of all steps of a call in one array.
+    Yields the names of results and, for each, those of all steps of a call in one array;
+    ``room(done)`` is how many steps the next call may make.
     """
-    tables, done = source.tables, 0
+    tables, done = source.tables, start
     if tables is not None:
         compute, names = compiled(source.first())
         if isinstance(compute, Function):
             rows = source.full_batches(number)
             while done < len(rows):
-                part = rows[done:done + pace.steps]
+                most = pace.steps if room is None else min(pace.steps, room(done))
+                part = rows[done:done + most]
                 begin = perf_counter()
                 found = compute.steps(tables, part)
                 pace.measured(len(part), perf_counter() - begin, sum(a.nbytes for a in found))

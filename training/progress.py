@@ -15,11 +15,12 @@ class Progress:
     The numbers are refreshed about ten times a second, so that tiny steps are not slowed down.
     """
 
-    def __init__(self, epochs: int, steps: int, verbose: int):
-        self.bar, self.epochs, self.last, self.done = None, epochs, 0.0, 0
+    def __init__(self, epochs: int, steps: int, verbose: int, done: int = 0):
+        self.bar, self.epochs, self.last, self.done = None, epochs, 0.0, done
         if verbose:
             from tqdm.auto import tqdm
-            self.bar = tqdm(total=epochs * steps, bar_format=LINE, dynamic_ncols=True)
+            self.bar = tqdm(total=epochs * steps, bar_format=LINE, dynamic_ncols=True,
+                            initial=done)
 
     def step(self, epoch: int, logs: Callable[[], dict], steps: int = 1) -> None:
         """So many more steps are done; ``logs`` gives the numbers to show, if it is time to."""

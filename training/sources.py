@@ -113,11 +113,12 @@ class Source:
         return Batch(self.X[rows], self.y[rows], self.weights[rows], None, self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch; arrays may skip the first ``start``."""
+        """The batches of an epoch from number ``start`` on."""
         if self.whole:
-            yield self._all()
+            if not start:
+                yield self._all()
         elif self.sequences:
-            for rows, time in self._buckets(number):
+            for rows, time in self._buckets(number)[start:]:
                 yield self._gather(rows, time, self.batch_size)
         else:
             large = self.X[0].nbytes * self.batch_size >= LARGE_BATCH

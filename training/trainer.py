@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import perf_counter
 from typing import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..layers.arguments import number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
 from .callbacks import callbacks_of
+from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
 from .metrics import Metric
 from .metrics import metric as find_metric
@@ -122,7 +124,7 @@ class Trainer:
     def fit(self, X, y, sample_weight=None, *, epochs: int = 10, batch_size: int | None = 32,
             X_val=None, y_val=None, sample_weight_val=None, validation_fraction: float = 0.0,
             stratify: bool = False, shuffle: bool = True, callbacks=None, verbose: int = 0,
-            first_epoch: int = 0) -> Run:
+            first_epoch: int = 0, max_time=None) -> Run:
         """Train.
 
         Parameters
@@ -153,6 +155,9 @@ class Trainer:
             1 shows a progress bar on the error stream.
         first_epoch : int
             Number of the first epoch, which decides the order of samples.
+        max_time : float or str, optional
+            Training ends after so many seconds, or ``"10m"``, ``"1.5h"``; the epoch under way is
+            closed with the samples it has seen.
 
         Returns
         -------
@@ -179,6 +184,8 @@ class Trainer:
         source = self._source(X, y, sample_weight, batch_size, shuffle)
         validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val)
         run = Run(self, int(epochs))
+        if max_time is not None:
+            run.deadline = perf_counter() + seconds("max_time", max_time)
         self.history = run.history
         fit_loop(run, source, validation, callbacks, verbose, first_epoch)
         return run
