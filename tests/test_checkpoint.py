@@ -66,7 +66,8 @@ def test_resumed_equals_uninterrupted(tmp_path, stop, kind):
 
 
 def test_killed_and_resumed():
-    found, whole, happened, left = KILL_LOOP["killed_and_whole"]("dense", seed=2, kills=2)
+    found, whole, happened, left = KILL_LOOP["killed_and_whole"](
+        "dense", seed=2, kills=1, extra="every_steps=3")
     assert happened and found == whole and left == []
 
 

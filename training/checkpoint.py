@@ -104,7 +104,8 @@ class Checkpoint(Callback):
         memory = run.memory(self)
         memory.facts, memory.written = facts_of(run), monotonic()
         folder, name = os.path.split(os.path.realpath(os.fsdecode(self.path)))
-        for part in glob(os.path.join(escape(folder), f".{escape(name[:40])}.{'[0-9a-f]' * 16}.tmp")):
+        left = f".{escape(name[:40])}.{'[0-9a-f]' * 16}.tmp"
+        for part in glob(os.path.join(escape(folder), left)):
             os.unlink(part)                    # what a process left that was killed while writing
         if os.path.lexists(self.path):
             restore(run, self.path, memory.facts)
@@ -136,7 +137,8 @@ class Checkpoint(Callback):
                       for name, v in run.trainer.variables().items())
         state = {"epoch": epoch, "batch": batch, "totals": run.totals if batch else [],
                  "names": [list(name) for name in run.names], "rate": run.rate,
-                 "history": run.history, "best_epoch": run.best_epoch, "stop": run.stop and not run.halt,
+                 "history": run.history, "best_epoch": run.best_epoch,
+                 "stop": run.stop and not run.halt,
                  "memories": [vars(run.memory(c)) for c in others(run)]}
         manifest = {"kind": "checkpoint", "library_version": __version__, "facts": memory.facts,
                     "state": pack(state, arrays, "the state of a fit")}
