@@ -9,7 +9,7 @@ _HOMES = {
         "Graph Tensor Variable Spec op get_backend register_backend"),
     "estimators": (
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
-        "CNNRegressor RNNClassifier RNNRegressor TextGenerator"),
+        "CNNRegressor RNNClassifier RNNRegressor TextGenerator FeatureEncoder TextVectorizer"),
     "layers": "Input Model Sequential",
     "training": "Trainer",
 }

@@ -1,11 +1,14 @@
 """Estimators: what users call. scikit-learn's contract lives here and nowhere else."""
 from .cnn import CNNClassifier, CNNRegressor
 from .dnn import DNNClassifier, DNNRegressor
+from .feature_encoder import FeatureEncoder
 from .linear_classifier import LinearClassifier
 from .linear_regressor import LinearRegressor
 from .rnn import RNNClassifier, RNNRegressor
 from .saving import load
 from .text import TextGenerator
+from .text_vectorizer import TextVectorizer
 
-__all__ = ["CNNClassifier", "CNNRegressor", "DNNClassifier", "DNNRegressor", "LinearClassifier",
-           "LinearRegressor", "RNNClassifier", "RNNRegressor", "TextGenerator", "load"]
+__all__ = ["CNNClassifier", "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder",
+           "LinearClassifier", "LinearRegressor", "RNNClassifier", "RNNRegressor", "TextGenerator",
+           "TextVectorizer", "load"]

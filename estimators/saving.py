@@ -262,9 +262,11 @@ def _distinct(value) -> bool:
 # What an attribute that a fit sets may be; the others hold numbers.
 _KINDS = {
     **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
-                     "n_samples_seen_"), _whole),
+                     "n_samples_seen_", "sequence_length_"), _whole),
     **dict.fromkeys(("_flat_targets", "_rows"), lambda value: type(value) is bool),
     "_sample_shape": lambda value: type(value) is list and all(map(_whole, value)),
+    "category_sizes_": lambda value: type(value) is list and all(map(_whole, value)),
+    "_plans": lambda value: type(value) is list and all(type(plan) is dict for plan in value),
     "vocabulary_": lambda value: type(value) is list and _names(value)
         and len(set(value)) == len(value) > 0,
     "feature_names_in_": lambda value: isinstance(value, np.ndarray) and value.ndim == 1
