@@ -155,9 +155,26 @@ def _convolution(program, node: Node, *fused: Node):
         return None
     window = _window(program, x.shape[1:-1], kernel.shape[:-2], node.settings)
     bias = program.whole(fused[0].inputs[1]) if fused else -1
+    if len(fused) > 1 and fused[1].op.name == "max_pool":
+        return _convolution_pool(program, node, bias, window, *fused[1:])
     convolve = program.core.convolution64 if _wide(target) else program.core.convolution
     convolve(program.array(x), program.array(kernel), program.result(target), bias, window,
              node.settings["groups"], fused[-1].op.name if len(fused) > 1 else "")
+    return True
+
+
+def _convolution_pool(program, node: Node, bias: int, window, pool: Node, *relu: Node):
+    """A convolution of few channels and the pooling of it, in one step where the core can."""
+    x, kernel = map(program.array, node.inputs)
+    if not _whole_pairs(pool.inputs[0].shape, pool.outputs[0].shape) or \
+            not program.backend.core.few_channels_fit(kernel, window, node.settings["groups"], 2):
+        between = program.result(pool.inputs[0])
+        program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "")
+        return _max_pool(program, pool, *relu)
+    indices = pool.outputs[1]
+    program.core.few_channels(
+        x, kernel, program.result((relu or (pool,))[-1].outputs[0]),
+        program.out(indices).value if program.is_read(indices) else -1, bias, window, 2, bool(relu))
     return True
 
 
@@ -205,8 +222,10 @@ def _max_pool(program, node: Node, *fused: Node):
     return True
 
 
-def _max_pool_gradient(program, node: Node):
+def _max_pool_gradient(program, node: Node, *fused: Node):
     g, indices = node.inputs
+    if fused and _pool_kernel_gradient(program, node, *fused):
+        return True
     out = node.outputs[0]
     if g.dtype.name not in FLOATS or indices.dtype != "uint8":
         return None
@@ -214,6 +233,25 @@ def _max_pool_gradient(program, node: Node):
     window = _window(program, out.shape[1:-1], size, node.settings, dilated=False)
     program.core.max_pool_gradient(program.array(g), program.whole(indices),
                                    program.result(out), window, list(size))
+    return _convolution_kernel_gradient(program, *fused) if fused else True
+
+
+def _whole_pairs(image, pooled) -> bool:
+    """Whether no window of two by two pixels reaches over the edge."""
+    return all(2 * n <= m for m, n in zip(image[1:-1], pooled[1:-1]))
+
+
+def _pool_kernel_gradient(program, node: Node, kernel: Node, *bias: Node) -> bool:
+    """The kernel's gradient straight from the pooled gradient, if the core can."""
+    (g, indices), x, out = node.inputs, kernel.inputs[0], kernel.outputs[0]
+    window = _window(program, x.shape[1:-1], out.shape[:-2], kernel.settings)
+    if not _whole_pairs(node.outputs[0].shape, g.shape) or indices.dtype != "uint8" or \
+            not program.backend.core.few_channels_fit(program.result(out), window,
+                                                      kernel.settings["groups"], 2):
+        return False
+    program.core.few_channels_kernel_gradient(
+        program.array(x), program.array(g), program.whole(indices), program.result(out),
+        program.out(bias[0].outputs[0]).value if bias else -1, window, 2)
     return True
 
 

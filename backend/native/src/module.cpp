@@ -9,6 +9,7 @@
 #include "averages.hpp"
 #include "convolution64.hpp"
 #include "elementwise.hpp"
+#include "few_channels.hpp"
 #include "gram.hpp"
 #include "matmul64.hpp"
 #include "max_pooling.hpp"
@@ -172,6 +173,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_threads", &set_threads);
   py::class_<Operand>(m, "Operand")
       .def(py::init<int, int64_t, std::vector<int64_t>>());
+  m.def("few_channels_fit", &few_channels_fit);
   py::class_<Columns>(m, "Columns").def(py::init([](int where, int value, int64_t period) {
     return Columns{where, value, period};
   }));
@@ -226,6 +228,8 @@ PYBIND11_MODULE(_core, m) {
       .def("gram", &add_gram)
       .def("affine", &add_affine)
       .def("convolution", &add_convolution)
+      .def("few_channels", &add_few_channels)
+      .def("few_channels_kernel_gradient", &add_few_channels_kernel_gradient)
       .def("convolution_data_gradient", &add_convolution_data_gradient)
       .def("convolution_kernel_gradient", &add_convolution_kernel_gradient)
       .def("reduce", &add_reduce)

@@ -1,6 +1,19 @@
 // How hot loops are compiled: for the newest instructions, picked when the library is loaded.
 #pragma once
+#include <cstdlib>
+#include <cstring>
 
 #define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define IVDEP _Pragma("GCC ivdep")
 #define INLINE inline __attribute__((always_inline))
+
+namespace gradatim {
+
+// Whether kernels written for both lengths of registers use the longer ones; oneDNN's variable
+// holds ours to narrower instructions, too.
+inline bool wide_registers() {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
+  return __builtin_cpu_supports("x86-64-v4") && !(most && std::strncmp(most, "AVX512", 6));
+}
+
+}  // namespace gradatim

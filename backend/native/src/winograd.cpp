@@ -6,8 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
+
+#include "vectorised.hpp"
 
 namespace gradatim {
 namespace {
@@ -16,7 +17,6 @@ constexpr float A = 0.7f, B = 1.4f, A2 = A * A, B2 = B * B, A3 = A2 * A, B3 = B2
 constexpr float N0 = A2 * B2, NA = 2 * A2 * (A2 - B2), NB = 2 * B2 * (B2 - A2);
 constexpr int POINTS = 36;
 
-#define INLINE inline __attribute__((always_inline))
 #define APART __attribute__((noinline))     // its own registers
 
 // Images (count, height, width, channels) cut into tiles of 4x4 outputs.
@@ -62,15 +62,10 @@ constexpr int W = 8;
 }
 #pragma GCC pop_options
 
-// oneDNN's variable holds ours to narrower instructions, too.
-const bool wide = [] {
-  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
-  return __builtin_cpu_supports("x86-64-v4") && !(most && std::strncmp(most, "AVX512", 6));
-}();
-const auto run_forward = wide ? v4::forward : v3::forward;
-const auto run_accumulate = wide ? v4::accumulate : v3::accumulate;
-const auto run_transform = wide ? v4::transform_kernel : v3::transform_kernel;
-const auto run_kernel_gradient = wide ? v4::kernel_gradient : v3::kernel_gradient;
+const auto run_forward = wide_registers() ? v4::forward : v3::forward;
+const auto run_accumulate = wide_registers() ? v4::accumulate : v3::accumulate;
+const auto run_transform = wide_registers() ? v4::transform_kernel : v3::transform_kernel;
+const auto run_kernel_gradient = wide_registers() ? v4::kernel_gradient : v3::kernel_gradient;
 
 Tiles tiles_of(const Array& x, const Array& tiled, int64_t top, int64_t left) {
   return {x.shape[0], x.shape[1], x.shape[2], x.shape[3],
