@@ -16,7 +16,7 @@ except BackendError as missing:
 
 
 def step(shape, size, filters, padding, pooled, backend, with_bias=True):
-    """A function of (x, cotangent) that gives the pooled output and the gradients of the weights."""
+    """A function of (x, cotangent): the pooled output and the gradients of the weights."""
     rng = np.random.default_rng(3)
     x = gt.placeholder(shape)
     kernel = gt.variable(rng.normal(size=(*size, shape[-1], filters)).astype("float32"))
