@@ -64,7 +64,7 @@ def library(name: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="some tests, in about a minute")
+    parser.add_argument("--short", action="store_true", help="some tests; the build takes longest")
     parser.add_argument("arguments", nargs="*", help="test files, and what else pytest takes")
     options, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -72,8 +72,10 @@ def main() -> int:
         wanted = [*options.arguments, *others] or (SHORT if options.short else
                   sorted(p.name for p in tests.glob("test_native*.py")))
         # pytest and child processes would swallow what is said on the error stream.
-        watch = {name: f"{value}:log_path={scratch}/report" for name, value in WATCH.items()}
-        preload = f"{library('libasan.so')} {library('libstdc++.so')}"
+        watch = {name: f"{value}:log_path={scratch}/report-{name[:4]}"
+                 for name, value in WATCH.items()}
+        # libasan holds a part of libubsan that knows no log_path, so libubsan comes first.
+        preload = " ".join(map(library, ("libubsan.so", "libasan.so", "libstdc++.so")))
         code = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted], cwd=tests,
             env=os.environ | OPTIONS | watch | {"PYTHONPATH": scratch, "LD_PRELOAD": preload}
@@ -81,7 +83,7 @@ def main() -> int:
         reports = sorted(Path(scratch).glob("report*"))
         for text in dict.fromkeys(report.read_text() for report in reports):
             print(text)
-        print(f"{len(reports)} processes reported an error")
+        print(f"{len(reports)} reports of errors")
         return int(bool(code or reports))
 
 
