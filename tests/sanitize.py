@@ -71,15 +71,15 @@ def main() -> int:
         tests = build(Path(scratch)) / "tests"
         wanted = [*options.arguments, *others] or (SHORT if options.short else
                   sorted(p.name for p in tests.glob("test_native*.py")))
-        # pytest and child processes would swallow what is said on the error stream.
+        # What child processes say on the error stream would be lost. AddressSanitizer, which ends
+        # the process, is heard all the same: by its exit code.
         watch = {name: f"{value}:log_path={scratch}/report-{name[:4]}"
                  for name, value in WATCH.items()}
         # libasan holds a part of libubsan that knows no log_path, so libubsan comes first.
         preload = " ".join(map(library, ("libubsan.so", "libasan.so", "libstdc++.so")))
-        code = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted], cwd=tests,
-            env=os.environ | OPTIONS | watch | {"PYTHONPATH": scratch, "LD_PRELOAD": preload}
-        ).returncode
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--capture=sys"]
+        environment = os.environ | OPTIONS | watch | {"PYTHONPATH": scratch, "LD_PRELOAD": preload}
+        code = subprocess.run([*command, *wanted], cwd=tests, env=environment).returncode
         reports = sorted(Path(scratch).glob("report*"))
         for text in dict.fromkeys(report.read_text() for report in reports):
             print(text)

@@ -131,7 +131,8 @@ inline int64_t double_to_bits(double f) { int64_t b; std::memcpy(&b, &f, 8); ret
 // needed, which AVX2 has not.
 constexpr double WHOLE = 6755399441055744.0;
 inline double power_of_two(double n) {
-  return bits_to_double(double_to_bits(n + (WHOLE + 1023.0)) << 52);
+  uint64_t low = static_cast<uint64_t>(double_to_bits(n + (WHOLE + 1023.0)));
+  return bits_to_double(static_cast<int64_t>(low << 52));     // the bits of WHOLE fall out
 }
 
 // n and r with x = n ln 2 + r, |r| <= ln(2)/2; n has 11 bits, so that its first product is exact.
