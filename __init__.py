@@ -9,7 +9,8 @@ _HOMES = {
         "Graph Tensor Variable Spec op get_backend register_backend"),
     "estimators": (
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
-        "CNNRegressor RNNClassifier RNNRegressor TextGenerator FeatureEncoder TextVectorizer"),
+        "CNNRegressor RNNClassifier RNNForecaster RNNRegressor TextGenerator FeatureEncoder "
+        "TextVectorizer BaselineClassifier BaselineRegressor BaselineForecaster"),
     "layers": "Input Model Sequential",
     "training": "Trainer",
 }

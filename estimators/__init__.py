@@ -1,14 +1,18 @@
 """Estimators: what users call. scikit-learn's contract lives here and nowhere else."""
+from .baselines import BaselineClassifier, BaselineForecaster, BaselineRegressor
 from .cnn import CNNClassifier, CNNRegressor
 from .dnn import DNNClassifier, DNNRegressor
 from .feature_encoder import FeatureEncoder
+from .forecaster import RNNForecaster
 from .linear_classifier import LinearClassifier
 from .linear_regressor import LinearRegressor
+from .report import Report
 from .rnn import RNNClassifier, RNNRegressor
 from .saving import load
 from .text import TextGenerator
 from .text_vectorizer import TextVectorizer
 
-__all__ = ["CNNClassifier", "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder",
-           "LinearClassifier", "LinearRegressor", "RNNClassifier", "RNNRegressor", "TextGenerator",
-           "TextVectorizer", "load"]
+__all__ = ["BaselineClassifier", "BaselineForecaster", "BaselineRegressor", "CNNClassifier",
+           "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder", "LinearClassifier",
+           "LinearRegressor", "RNNClassifier", "RNNForecaster", "RNNRegressor", "Report",
+           "TextGenerator", "TextVectorizer", "load"]

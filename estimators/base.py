@@ -21,6 +21,7 @@ from ..training.schedules import schedule
 from ..training.split import split
 from .fitted import Fitted
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
+from .report import Reported
 from .saving import Saveable
 from .standardize import standardization, weighted_statistics
 
@@ -30,7 +31,7 @@ AUTO_EPOCHS = 10           # and at least so many epochs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Saveable, BaseEstimator):
+class Estimator(Reported, Saveable, BaseEstimator):
     """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
@@ -57,7 +58,7 @@ class Estimator(Saveable, BaseEstimator):
     random_state: Any = None
 
     _parameter_constraints = CONSTRAINTS
-    _fit_sets = ("history_", "n_epochs_", "best_epoch_")    # what files keep
+    _fit_sets = ("history_", "n_epochs_", "best_epoch_", "baseline_")    # what files keep
     _own_parameters = ""      # the part of the docstring that one kind of net shares
 
     # Defaults of "auto", which differ from net to net.
@@ -147,7 +148,10 @@ class Estimator(Saveable, BaseEstimator):
         X = self._shaped(X, reset=not again)
         targets = self._encoded(y, again, classes)
         weights = self._weights(sample_weight, X, targets)
+        seen = targets, self._weights_of(sample_weight, X)
         X, targets, weights = without_weightless(X, targets, weights)
+        if not again:
+            self.baseline_ = self._baseline_of(*seen)
         X_val, y_val, weights_val = self._validation(*validation)
         seed = self._seed(again)
         if self.checkpoint is not None and not one_pass:
@@ -169,6 +173,7 @@ class Estimator(Saveable, BaseEstimator):
         trainer.prepare(X)
         if not again:
             self._check_outputs(fitted.outputs)
+        judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
         epochs = 1 if one_pass else self._epochs(1 if full else -(-len(X) // rows))
@@ -182,6 +187,8 @@ class Estimator(Saveable, BaseEstimator):
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
+        if self.verbose and run.history:
+            self._tell(self.history_[self.best_epoch_], *judged)
         return self
 
     def _validation(self, X, y, weights):

@@ -15,6 +15,7 @@ from ..backend import OPS, Tensor
 from ..backend.errors import DataError, ParameterError
 from ..layers.losses import Loss, SparseCategoricalCrossentropy, loss as find_loss
 from .base import Estimator
+from .report import naive_accuracy
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class Classifier(ClassifierMixin, Estimator):
     class_weight: Any = None
 
     _fit_sets = ("classes_", "n_features_in_")
+    _rule, _metric = "most frequent class", "accuracy"
     _parameter_constraints = {**Estimator._parameter_constraints,
                               "class_weight": [StrOptions({"balanced"}), dict, None]}
 
@@ -190,6 +192,19 @@ class Classifier(ClassifierMixin, Estimator):
                 raise ParameterError("class_weight must hold finite numbers from 0 on",
                                      got=f"{factor!r} for class {label!r}")
         return np.array([self.class_weight.get(label, 1.0) for label in labels], np.float64)
+
+    def _baseline_of(self, targets, weights):
+        if targets.ndim > 1:
+            return super()._baseline_of(targets, weights)
+        counts = np.bincount(targets, weights, len(self.classes_))
+        return counts / counts.sum()
+
+    def _naive(self, targets, weights):
+        return naive_accuracy(targets, self.baseline_, weights)
+
+    def _reported_targets(self, X, y):
+        labels = column_or_1d(y)          # a label that was never seen is a wrong answer
+        return np.where(np.isin(labels, self.classes_), np.searchsorted(self.classes_, labels), -1)
 
     @property
     def _n_outputs(self) -> int:

@@ -13,13 +13,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..backend import OPS, get_backend
 from ..backend.errors import DataError, ParameterError, ShapeError
+from .report import Reported, naive_r2
 from .saving import Saveable
 from .least_squares import (
     CACHED_ELEMENTS, GRAM_ELEMENTS, Rows, column_norms, dense, one_thread, real, remembered, solve,
     triangular_factor)
 
 
-class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator):
+class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, BaseEstimator):
     """Linear regression by exact least squares.
 
     Minimises ``sum_i w_i (y_i - x_i b - c)^2 + alpha |b|^2``. Nothing is iterated to a tolerance
@@ -232,6 +233,10 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Saveable, BaseEstimator)
                 solution = solve(factor, X.shape[1], float(self.alpha), ones)
                 self._publish(solution, ones, y.ndim == 1)
         return self
+
+    def _naive(self, targets, weights):
+        mean = self.intercept_ + self._mean_ @ self.coef_.T if self.fit_intercept else 0.0
+        return naive_r2(targets, mean, weights)
 
     def _check_fitted(self):
         """Refuse attributes from a file whose shapes do not fit together."""

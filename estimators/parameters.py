@@ -48,7 +48,7 @@ SHARED_PARAMETERS = """epochs : int or "auto"
     max_time : float, str or None
         `fit` ends after so many seconds, or ``"10m"``, ``"1.5h"``. Files do not keep it.
     verbose : int
-        1 shows a progress bar.
+        1 shows a progress bar, and after it what was reached beside a naive baseline.
     backend : str or Backend
         Where it runs; ``"auto"`` takes the fastest there is. Files do not keep it.
     strategy : str or Strategy
@@ -72,6 +72,9 @@ SHARED_ATTRIBUTES = """history_ : list of dict
     best_epoch_ : int
         Index in ``history_`` of the epoch whose weights are kept: the best one with early stopping,
         the last one otherwise.
+    baseline_ : array
+        What a naive rule knows of the targets of the first fit, for `report`: shares of the
+        classes, or means.
     network_ : Layer
         The fitted net, standardisation included."""
 

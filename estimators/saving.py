@@ -73,7 +73,8 @@ def estimator_classes() -> dict[str, type]:
     """The estimators a file may name."""
     from .. import estimators
     return {name: getattr(estimators, name) for name in estimators.__all__
-            if isinstance(getattr(estimators, name), type)}
+            if isinstance(getattr(estimators, name), type)
+            and issubclass(getattr(estimators, name), Saveable)}
 
 
 def value_classes() -> dict[str, type]:
@@ -93,10 +94,12 @@ def fit_sets(cls: type) -> set[str]:
 
 def save_estimator(estimator, path) -> None:
     """Write a fitted estimator to one file; the old file stays whole until the new one is."""
+    from .base import Estimator
     cls, parameters = type(estimator), {}
+    not_saved = NOT_SAVED if issubclass(cls, Estimator) else {}
     for name, value in estimator.get_params(deep=False).items():
-        if name in NOT_SAVED:
-            value = NOT_SAVED[name]
+        if name in not_saved:
+            value = not_saved[name]
         elif name == "random_state" and not isinstance(value, (int, np.integer)):
             value = None
         if name == "architecture" and callable(value):
@@ -264,8 +267,8 @@ _KINDS = {
     **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
                      "n_samples_seen_", "sequence_length_"), _whole),
     **dict.fromkeys(("_flat_targets", "_rows"), lambda value: type(value) is bool),
-    "_sample_shape": lambda value: type(value) is list and all(map(_whole, value)),
-    "category_sizes_": lambda value: type(value) is list and all(map(_whole, value)),
+    **dict.fromkeys(("_sample_shape", "_columns", "category_sizes_"),
+                    lambda value: type(value) is list and all(map(_whole, value))),
     "_plans": lambda value: type(value) is list and all(type(plan) is dict for plan in value),
     "vocabulary_": lambda value: type(value) is list and _names(value)
         and len(set(value)) == len(value) > 0,

@@ -83,6 +83,7 @@ class TextGenerator(Estimator):
     }
 
     _fit_sets = ("vocabulary_",)
+    _rule, _metric = "frequencies of tokens", "log-likelihood per token"
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
     _auto_full_batch_rate = 1e-2
@@ -235,6 +236,20 @@ class TextGenerator(Estimator):
         with self._threads():
             total = sum(trainer.evaluate(X, y)["loss"] * y.size for X, y in parts)
         return -total / (len(ids) - 1)
+
+    def _reported_targets(self, X, y):
+        return self._ids(self._tokens(joined(X)))[1:]
+
+    def _baseline_of(self, targets, weights):
+        counts = 1.0 + np.bincount(targets.ravel(), minlength=len(self.vocabulary_))
+        return counts / counts.sum()
+
+    def _naive(self, targets, weights):
+        return float(np.log(self.baseline_[targets]).mean())
+
+    def _tell(self, logs, targets, weights, prefix):
+        super()._tell({**logs, "accuracy": -logs["loss"],
+                       "val_accuracy": -logs.get("val_loss", 0.0)}, targets, weights, prefix)
 
     def perplexity(self, text) -> float:
         """``exp(-score)``: between how many equally likely tokens the model hesitates.
