@@ -88,3 +88,16 @@ def test_predictions_without_indices_are_one_step():
     data = np.random.default_rng(1).normal(size=x.shape).astype("float32")
     np.testing.assert_allclose(ours(data), meant(data), rtol=1e-5, atol=1e-5)
     assert "convolution,max_pool" in [name for name, *_ in ours.program.core.steps]
+
+
+def test_in_bfloat16_products_read_what_is_stored_in_two_bytes():
+    x = gt.placeholder((4, 12, 12, 1))
+    kernel = gt.variable(np.random.default_rng(3).normal(size=(3, 3, 1, 16)).astype("float32"))
+    y = gt.convolution(x, kernel, padding="same") + gt.variable(np.zeros(16, "float32"))
+    y = gt.relu(gt.max_pool(y, pool_size=2)[0])
+    outputs = [y, *gt.gradients((y * y).sum(), [kernel])]
+    ours, meant = (gt.function([x], outputs, backend=b, precision="bfloat16")
+                   for b in ("native", "reference"))
+    data = np.random.default_rng(1).normal(size=x.shape).astype("float32")
+    for got, wanted in zip(ours(data), meant(data)):
+        assert np.linalg.norm(got - wanted) <= 1e-2 * np.linalg.norm(wanted)

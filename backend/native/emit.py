@@ -167,6 +167,7 @@ def _convolution_pool(program, node: Node, bias: int, window, pool: Node, *relu:
     """A convolution of few channels and the pooling of it, in one step where the core can."""
     x, kernel = map(program.array, node.inputs)
     if not _whole_pairs(pool.inputs[0].shape, pool.outputs[0].shape) or \
+            program.stored(node.inputs[0]) != "float32" or \
             not program.backend.core.few_channels_fit(kernel, window, node.settings["groups"], 2):
         between = program.result(pool.inputs[0])
         program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "")
@@ -245,9 +246,10 @@ def _pool_kernel_gradient(program, node: Node, kernel: Node, *bias: Node) -> boo
     """The kernel's gradient straight from the pooled gradient, if the core can."""
     (g, indices), x, out = node.inputs, kernel.inputs[0], kernel.outputs[0]
     window = _window(program, x.shape[1:-1], out.shape[:-2], kernel.settings)
+    fits = program.backend.core.few_channels_fit
     if not _whole_pairs(node.outputs[0].shape, g.shape) or indices.dtype != "uint8" or \
-            not program.backend.core.few_channels_fit(program.result(out), window,
-                                                      kernel.settings["groups"], 2):
+            program.stored(x) != "float32" or \
+            not fits(program.result(out), window, kernel.settings["groups"], 2):
         return False
     program.core.few_channels_kernel_gradient(
         program.array(x), program.array(g), program.whole(indices), program.result(out),

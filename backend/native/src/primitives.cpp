@@ -8,6 +8,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "threads.hpp"
+#include "few_channels.hpp"
 #include "winograd.hpp"
 
 namespace gradatim {
@@ -270,6 +271,9 @@ void add_convolution(Program& program, Array x, Array kernel, Array out, int bia
   if (type_of(program, kernel.value) == F32 &&
       winograd_fits(x, kernel, out, window, groups))
     return add_winograd(program, x, kernel, out, bias, window, activation, l.flops);
+  if (x.shape.back() <= 4 && type_of(program, kernel.value) == F32 &&
+      few_channels_fit(kernel, window, groups, 1))
+    return add_few_channels(program, x, kernel, out, -1, bias, window, 1, activation == "relu");
   auto pd = l.forward(bias >= 0, attributes(activation));
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
   Builder builder(program);
@@ -305,6 +309,9 @@ void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array o
   if (type_of(program, x.value) == F32 &&
       winograd_fits(x, out, g, window, groups))
     return add_winograd_kernel_gradient(program, x, g, out, bias_gradient, window, l.flops);
+  if (x.shape.back() <= 4 && out.size() <= 9 * out.shape.back() &&
+      type_of(program, x.value) == F32 && few_channels_fit(out, window, groups, 1))
+    return add_few_channels_kernel_gradient(program, x, g, -1, out, bias_gradient, window, 1);
   auto attr = attributes("");
   auto forward = l.forward(bias_gradient >= 0, attr);
   auto how = dnnl::algorithm::convolution_direct;
