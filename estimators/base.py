@@ -19,6 +19,7 @@ from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
 from ..training.split import split
+from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .report import Reported
@@ -126,7 +127,7 @@ class Estimator(Reported, Saveable, BaseEstimator):
         NonFiniteError
             If training diverged.
         """
-        again = self.warm_start and hasattr(self, "_fitted")
+        again = self.warm_start is not False and hasattr(self, "_fitted")
         return self._guarded(X, y, sample_weight, (X_val, y_val, sample_weight_val), again)
 
     def _guarded(self, X, y, sample_weight, validation, again: bool, **options):
@@ -144,11 +145,14 @@ class Estimator(Reported, Saveable, BaseEstimator):
     def _fit(self, X, y, sample_weight, validation, again: bool, one_pass: bool = False,
              classes=None):
         callbacks = callbacks_of(self.callbacks)
-        X, y = self._validated(X, reset=not again, y=y, **self._y_options())
-        X = self._shaped(X, reset=not again)
-        targets = self._encoded(y, again, classes)
-        weights = self._weights(sample_weight, X, targets)
-        seen = targets, self._weights_of(sample_weight, X)
+        refuse_unusable(X=X, y=y, sample_weight=sample_weight)
+        with explained():
+            X, y = self._validated(X, reset=not again, y=y, **self._y_options())
+            require_numbers(X)
+            X = self._shaped(X, reset=not again)
+            targets = self._encoded(y, again, classes)
+            weights = self._weights(sample_weight, X, targets)
+            seen = targets, self._weights_of(sample_weight, X)
         X, targets, weights = without_weightless(X, targets, weights)
         if not again:
             self.baseline_ = self._baseline_of(*seen)
@@ -200,12 +204,24 @@ class Estimator(Reported, Saveable, BaseEstimator):
             return None, None, None
         if y is None:
             raise DataError("X_val needs y_val beside it", fix="pass y_val=")
-        X = self._shaped(self._validated(X, reset=False), reset=False)
-        y = self._encoded_again(y)
+        refuse_unusable(X_val=X, y_val=y, sample_weight_val=weights)
+        try:
+            with explained():
+                X = self._checked(X)
+                y = self._encoded_again(y)
+                weights = self._weights_of(weights, X)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"the validation data cannot be used: {error}") from error
         if len(X) != len(y):
             raise ShapeError("X_val and y_val differ in their number of samples",
                              got=f"{len(X)} and {len(y)}", fix="pass one target per sample")
-        return X, y, self._weights_of(weights, X)
+        return X, y, weights
+
+    def _checked(self, X):
+        """Samples after a fit, in the form the net takes."""
+        X = self._validated(X, reset=False)
+        require_numbers(X)
+        return self._shaped(X, reset=False)
 
     def _new_network(self, X, weights) -> Sequential:
         """Standardisation and the net, not yet built."""
@@ -335,7 +351,9 @@ class Estimator(Reported, Saveable, BaseEstimator):
     def _apply(self, X, head):
         """The net's output with ``head`` on top, for samples that are checked first."""
         check_is_fitted(self)
-        X = self._shaped(self._validated(X, reset=False), reset=False)
+        refuse_unusable(X=X)
+        with explained():
+            X = self._checked(X)
         with self._threads():
             return self._fitted.live(self).predict(X, head)
 

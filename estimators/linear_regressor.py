@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..backend import OPS, get_backend
 from ..backend.errors import DataError, ParameterError, ShapeError
+from .checking import explained, refuse_unusable, require_numbers
 from .report import Reported, naive_r2
 from .saving import Saveable
 from .least_squares import (
@@ -175,9 +176,11 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
             `X` has other columns than in `fit`, or values that are not finite.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric",
-                          ensure_all_finite=False)
-        _require_numbers(X)
+        refuse_unusable(X=X)
+        with explained():
+            X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric",
+                              ensure_all_finite=False)
+        require_numbers(X)
         mean = self._means(X)
         if not np.isfinite(mean).all():     # NaN and infinity in X always reach the prediction
             _require_finite(X)
@@ -213,10 +216,11 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
     def _learn(self, X, y, sample_weight, first):
         """Bring the triangular factor up to date and read the regression from it."""
         self._validate_params()
-        with _unchanged_on_error(self):
+        refuse_unusable(X=X, y=y, sample_weight=sample_weight)
+        with _unchanged_on_error(self), explained():
             X, y = validate_data(self, X, y, reset=first, accept_sparse="csr", dtype="numeric",
                                  multi_output=True, y_numeric=True, ensure_all_finite=False)
-            _require_numbers(X)
+            require_numbers(X)
             y = _numbers(y)
             Y = y.reshape(len(y), -1)
             ones = int(self.fit_intercept)
@@ -305,23 +309,12 @@ def _require_finite(X):
     assert_all_finite(X, input_name="X", estimator_name="LinearRegressor")
 
 
-def _require_numbers(X):
-    """Refuse dates, which NumPy would count in a unit nobody chose."""
-    if X.dtype.kind not in "biuf":
-        raise DataError("X must hold numbers", got=f"dtype {X.dtype}",
-                        fix="turn dates into numbers, such as days since the first one")
-
-
 def _numbers(y):
     """y as float64."""
-    if hasattr(y, "toarray"):
-        raise DataError("y is sparse, but targets must be dense", got=type(y).__name__,
-                        fix="pass y.toarray()")
-    try:
-        return np.asarray(y, dtype=np.float64)
-    except ValueError as error:
-        raise DataError("y must hold numbers", got=f"dtype {y.dtype}",
-                        fix="encode the labels as numbers, or use a classifier") from error
+    require_numbers(y, "y")
+    y = np.asarray(y, dtype=np.float64)
+    assert_all_finite(y, input_name="y")                        # None passes as an object
+    return y
 
 
 def _roots(sample_weight, X):

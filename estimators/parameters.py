@@ -4,6 +4,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from os import PathLike
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..backend.base import Backend
@@ -108,7 +109,7 @@ CONSTRAINTS = {
 
 def layer_sizes(name: str, sizes, least: int) -> tuple[int, ...]:
     """The sizes of a stack of at least so many layers, from a number or several."""
-    found = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    found = (sizes,) if isinstance(sizes, Integral) or not np.iterable(sizes) else tuple(sizes)
     if len(found) < least or any(not isinstance(n, Integral) or n < 1 for n in found):
         raise ParameterError(f"{name} must hold whole numbers from 1 on", got=repr(sizes),
                              fix=f"pass {name}=(128, 64), say")

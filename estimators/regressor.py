@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
 from ..backend import OPS, Tensor, placeholder
@@ -13,6 +14,7 @@ from ..layers import Activation, Sequential
 from ..layers.base import Flow
 from ..layers.losses import Loss, Poisson, loss as find_loss
 from .base import Estimator
+from .checking import require_numbers
 from .standardize import standardization, weighted_statistics
 
 
@@ -82,7 +84,9 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         return {"multi_output": True, "y_numeric": True}
 
     def _encoded(self, y, again, classes):
+        require_numbers(y, "y")
         targets = y.reshape(len(y), -1).astype(np.float64)
+        assert_all_finite(targets, input_name="y")              # None passes as an object
         if not again:
             self._flat_targets, self._targets = y.ndim == 1, targets.shape[1]
         elif targets.shape[1] != self._targets:

@@ -1,6 +1,7 @@
 """Losses: from targets and a net's output to one number per sample, as graph."""
 from __future__ import annotations
 
+from math import prod
 from typing import Callable
 
 import numpy as np
@@ -308,6 +309,11 @@ class FunctionLoss(Loss):
 
     def values(self, y_true, y_pred):
         values = self.function(y_true, y_pred)
+        if prod(values.shape) > max(prod(y_true.shape), prod(y_pred.shape)):
+            raise ShapeError("the loss pairs every target with every prediction",
+                             got=f"{list(y_true.shape)} and {list(y_pred.shape)} make "
+                                 f"{list(values.shape)}",
+                             fix="pass y of the predictions' shape, or take y_pred[:, 0]")
         if values.shape[:1] != y_pred.shape[:1]:
             raise ShapeError("a loss must return one number per sample",
                              got=f"{list(values.shape)} for {y_pred.shape[0]} samples",

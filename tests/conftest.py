@@ -10,6 +10,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
 
+# scikit-learn skips a check of its own where SciPy, imported later, does not find this.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 # A shell starts what runs in its background deaf to Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
