@@ -28,7 +28,7 @@ CURES = {
     r"len\(x.shape\) > 0": "pass one target per sample, in an array",
     "Negative values in data passed to `sample_weight`": "pass weights from 0 on",
     "at least one non-zero number": "give at least one sample a weight above 0",
-    r"Sample weights must be 1D|sample_weight\.shape ==": "pass one weight per sample, in a 1d array",
+    r"Sample weights must be 1D|sample_weight\.shape": "pass one weight per sample, in a 1d array",
 }
 
 
