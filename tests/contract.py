@@ -26,6 +26,9 @@ import gradatim as gt
 
 # Fewer epochs than by default and small nets, so that the whole list runs in seconds.
 ESTIMATORS = [
+    gt.BaselineClassifier(),
+    gt.BaselineRegressor(),
+    gt.FeatureEncoder(),
     gt.LinearRegressor(),
     gt.LinearClassifier(epochs=60),
     gt.DNNClassifier(hidden_layer_sizes=(16,), epochs=100),
