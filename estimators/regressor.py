@@ -98,6 +98,7 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         return targets
 
     def _encoded_again(self, y):
+        y = y if hasattr(y, "dtype") else np.asarray(y)         # a None in a list becomes NaN
         return self._encoded(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"),
                              True, None)
 
