@@ -10,7 +10,8 @@ _HOMES = {
     "estimators": (
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
         "CNNRegressor RNNClassifier RNNForecaster RNNRegressor TextGenerator FeatureEncoder "
-        "TextVectorizer BaselineClassifier BaselineRegressor BaselineForecaster"),
+        "TextVectorizer BaselineClassifier BaselineRegressor BaselineForecaster "
+        "RNNTagger Autoencoder"),
     "layers": "Input Model Sequential",
     "training": "Trainer",
 }

@@ -1,4 +1,5 @@
 """Estimators: what users call. scikit-learn's contract lives here and nowhere else."""
+from .autoencoder import Autoencoder
 from .baselines import BaselineClassifier, BaselineForecaster, BaselineRegressor
 from .cnn import CNNClassifier, CNNRegressor
 from .dnn import DNNClassifier, DNNRegressor
@@ -9,10 +10,11 @@ from .linear_regressor import LinearRegressor
 from .report import Report
 from .rnn import RNNClassifier, RNNRegressor
 from .saving import load
+from .tagger import RNNTagger
 from .text import TextGenerator
 from .text_vectorizer import TextVectorizer
 
-__all__ = ["BaselineClassifier", "BaselineForecaster", "BaselineRegressor", "CNNClassifier",
-           "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder", "LinearClassifier",
-           "LinearRegressor", "RNNClassifier", "RNNForecaster", "RNNRegressor", "Report",
-           "TextGenerator", "TextVectorizer", "load"]
+__all__ = ["Autoencoder", "BaselineClassifier", "BaselineForecaster", "BaselineRegressor",
+           "CNNClassifier", "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder",
+           "LinearClassifier", "LinearRegressor", "RNNClassifier", "RNNForecaster", "RNNRegressor",
+           "RNNTagger", "Report", "TextGenerator", "TextVectorizer", "load"]

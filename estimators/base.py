@@ -163,7 +163,9 @@ class Estimator(Reported, Saveable, BaseEstimator):
         if self.early_stopping and not one_pass:
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
             if X_val is None:
-                labels = targets if hasattr(self, "classes_") else None
+                one_each = hasattr(self, "classes_") and targets.dtype.kind == "i" \
+                    and targets.ndim == 1
+                labels = targets if one_each else None
                 (X, targets, weights), (X_val, y_val, weights_val) = split(
                     X, targets, weights, self.validation_fraction, seed, labels)
         full = self._full_batch(len(X))

@@ -82,9 +82,8 @@ class Reported:
         """After a fit, the metric of the epoch that is kept, beside the naive rule's."""
         names = [getattr(metric, "name", metric) for metric in self._metrics()]
         if names and prefix + names[0] in logs:
-            report = Report(self._metric, logs[prefix + names[0]],
-                            {self._rule: self._naive(targets, weights)})
-            print(prefix.replace("val_", "validation ") + str(report), file=sys.stderr)
+            tell(prefix, Report(self._metric, logs[prefix + names[0]],
+                                {self._rule: self._naive(targets, weights)}))
 
     def _reported_targets(self, X, y) -> np.ndarray:
         """Targets in the form of those of a fit."""
@@ -97,6 +96,11 @@ class Reported:
     def _naive(self, targets, weights) -> float:
         """The score of the naive rule."""
         return naive_r2(targets, self.baseline_, weights)
+
+
+def tell(prefix: str, report: Report) -> None:
+    """Write a report to the error stream, where the progress bar is."""
+    print(prefix.replace("val_", "validation ") + str(report), file=sys.stderr)
 
 
 def naive_r2(targets, means, weights) -> float:

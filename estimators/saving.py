@@ -266,7 +266,8 @@ def _distinct(value) -> bool:
 _KINDS = {
     **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
                      "n_samples_seen_", "sequence_length_"), _whole),
-    **dict.fromkeys(("_flat_targets", "_rows"), lambda value: type(value) is bool),
+    **dict.fromkeys(("_flat_targets", "_rows", "_flat_samples", "_one_channel"),
+                    lambda value: type(value) is bool),
     **dict.fromkeys(("_sample_shape", "_columns", "category_sizes_"),
                     lambda value: type(value) is list and all(map(_whole, value))),
     "_plans": lambda value: type(value) is list and all(type(plan) is dict for plan in value),

@@ -26,6 +26,7 @@ import gradatim as gt
 
 # Fewer epochs than by default and small nets, so that the whole list runs in seconds.
 ESTIMATORS = [
+    gt.Autoencoder(hidden_layer_sizes=(8,), epochs=15),
     gt.BaselineClassifier(),
     gt.BaselineRegressor(),
     gt.FeatureEncoder(),

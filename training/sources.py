@@ -29,8 +29,8 @@ class Source:
     ----------
     X : array (n, ...) or list of arrays (time, features)
         Samples.
-    y : array (n, ...)
-        Targets.
+    y : array (n, ...), or (n,) of arrays (time,)
+        Targets; arrays of objects hold a target per step of each sequence.
     weights : array (n,), optional
         Weight of each sample; 1 by default.
     batch_size : int or None
@@ -75,7 +75,9 @@ class Source:
         if batch_size is not None and batch_size < 1:
             raise ParameterError(f"batch_size must be a whole number from 1 on, not {batch_size!r}",
                                  fix="pass None for all samples in every step")
-        self.X, self.y = X, y
+        # Targets per step of sequences that happen to be of one length are an array, as X is.
+        steps = getattr(y, "dtype", None) == object and not isinstance(X, list)
+        self.X, self.y = X, np.stack(y) if steps else y
         self.weights = checked_weights(weights, self.n, dtype)
         self.sequences = isinstance(X, list)
         self.lengths = np.array([len(s) for s in X], np.int64) if self.sequences else None
@@ -147,8 +149,10 @@ class Source:
     def _gather(self, rows: np.ndarray, time: int, size: int) -> Batch:
         """Pad some sequences to ``time`` steps, and the batch to ``size`` rows."""
         x, lengths = stacked(self.X, time, self.x_dtype, rows)
-        x, y, weights, lengths = (padded(a, size) for a in (x, self.y[rows], self.weights[rows],
-                                                            lengths))
+        y = self.y[rows]
+        if y.dtype == object:                                  # a target per step
+            y = pad_sequences(y, time, y[0].dtype)[0][..., 0]
+        x, y, weights, lengths = (padded(a, size) for a in (x, y, self.weights[rows], lengths))
         return Batch(x, y, without_padding(weights, len(rows)), lengths, len(rows))
 
 

@@ -308,6 +308,10 @@ class Trainer:
     def targets(self, y) -> np.ndarray:
         """Targets in the element type the loss takes: class numbers stay whole."""
         y = np.asarray(y)
+        if y.dtype == object and all(isinstance(part, np.ndarray) for part in y):
+            found = np.empty(len(y), object)                       # a target per step
+            found[:] = [self.targets(part) for part in y]
+            return found
         if y.dtype.kind not in "biuf":
             raise DataError("y must hold numbers", got=f"dtype {y.dtype}",
                             fix="number the labels: np.unique(y, return_inverse=True)")

@@ -1,0 +1,120 @@
+"""RNNTagger: a label per step, unequal lengths, weights, files, errors."""
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import gradatim as gt
+from gradatim import layers
+
+RANDOM = np.random.default_rng(0)
+X = [RANDOM.normal(size=(4 + k % 5, 2)) for k in range(40)]
+Y = [np.where(x[:, 0].cumsum() > 0, "up", "down") for x in X]
+SMALL = {"units": 6, "epochs": 2, "random_state": 0}
+
+
+@pytest.mark.parametrize("solver", ["full_batch", "mini_batch"])
+def test_it_learns_a_running_sum(solver):
+    many = [RANDOM.normal(size=(4 + k % 9, 1)) for k in range(300)]
+    labels = [(x[:, 0].cumsum() > 0).astype(int) for x in many]
+    model = gt.RNNTagger(units=12, epochs=60 if solver == "full_batch" else 20, solver=solver,
+                         random_state=0).fit(many[:200], labels[:200])
+    assert model.score(many[200:], labels[200:]) > 0.9
+    report = model.report(many[200:], labels[200:])
+    codes = np.concatenate(labels[200:])
+    often = int(np.concatenate(labels[:200]).mean() > 0.5)
+    assert report.baselines == {"most frequent class": pytest.approx((codes == often).mean())}
+
+
+def test_predictions_have_the_form_of_the_labels():
+    model = gt.RNNTagger(**SMALL).fit(X, Y)
+    found, shares = model.predict(X), model.predict_proba(X)
+    assert isinstance(found, list) and [f.shape for f in found] == [y.shape for y in Y]
+    for labels, p in zip(found, shares):
+        np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+        np.testing.assert_array_equal(model.classes_[p.argmax(axis=1)], labels)
+    right = np.concatenate([f == y for f, y in zip(found, Y)])
+    assert model.score(X, Y) == right.mean()
+    assert model.predict([X[3]])[0].tolist() == found[3].tolist()       # alone as among others
+    weights = np.arange(40) % 2
+    odd = [x for x, w in zip(X, weights) if w], [y for y, w in zip(Y, weights) if w]
+    assert model.score(X, Y, weights) == pytest.approx(model.score(*odd))
+
+
+def test_equal_lengths_come_as_arrays_or_lists():
+    same = RANDOM.normal(size=(30, 6, 2))
+    labels = (same[..., 0] > 0).astype(int)
+    one = gt.RNNTagger(**SMALL).fit(same, labels)
+    other = gt.RNNTagger(**SMALL).fit(list(same), list(labels))
+    np.testing.assert_array_equal(one.predict_proba(same), other.predict_proba(list(same)))
+    rows = gt.RNNTagger(**SMALL).fit(same[..., 0], labels)              # one feature
+    assert np.shape(rows.predict(same[..., 0])) == (30, 6)
+
+
+def test_padding_changes_nothing():
+    """A sequence twice as long as the others makes them padded, and their loss stays."""
+    trained = gt.RNNTagger(**{**SMALL, "epochs": 1}, solver="full_batch").fit(X, Y)
+    weights = np.r_[np.ones(40), 0.0]
+    again = gt.RNNTagger(**{**SMALL, "epochs": 1}, solver="full_batch").fit(
+        [*X, np.ones((60, 2))], [*Y, np.repeat("up", 60)], sample_weight=weights)
+    assert again.history_ == trained.history_
+    np.testing.assert_allclose(again.baseline_, trained.baseline_)
+
+
+def test_early_stopping_and_validation_data():
+    model = gt.RNNTagger(**{**SMALL, "epochs": 5}, early_stopping=True, patience=1).fit(X, Y)
+    assert "val_accuracy" in model.history_[0]
+    lengths = [len(x) == 4 for x in X]                                  # all of one length
+    part = [x for x, k in zip(X, lengths) if k], [y for y, k in zip(Y, lengths) if k]
+    model = gt.RNNTagger(**SMALL).fit(X, Y, X_val=part[0], y_val=part[1])
+    assert "val_loss" in model.history_[0]
+    left = gt.RNNTagger(**SMALL).fit(X, Y, sample_weight=np.array(lengths, float))
+    assert left.n_epochs_ == 2
+
+
+def test_clone_pickle_file_and_going_on(tmp_path):
+    def own(spec, n_outputs):
+        return layers.Sequential([layers.SimpleRNN(4, return_sequences=True),
+                                  layers.Dense(n_outputs)])
+
+    for settings in (SMALL, {**SMALL, "architecture": own, "cell": "gru"}):
+        model = clone(gt.RNNTagger(**settings)).fit(X, Y)
+        model.save(tmp_path / "model.h5")
+        loaded = gt.load(tmp_path / "model.h5")
+        others = [loaded, clone(model).fit(X, Y)]
+        for other in others + ([pickle.loads(pickle.dumps(model))] if settings is SMALL else []):
+            for one, two in zip(model.predict_proba(X), other.predict_proba(X)):
+                np.testing.assert_array_equal(one, two)
+        assert loaded.partial_fit(X, Y).n_epochs_ == 3
+        loaded.save(tmp_path / "again.h5")
+
+
+ERRORS = [
+    (lambda: gt.RNNTagger(**SMALL).fit(X, Y[:3]), "X and y differ in their number of sequences"),
+    (lambda: gt.RNNTagger(**SMALL).fit(X, Y[::-1]), "sequence 0 needs one label per step"),
+    (lambda: gt.RNNTagger(**SMALL).fit(X, "up"), "y must hold the labels of each sequence"),
+    (lambda: gt.RNNTagger(**SMALL).fit(X, None), "RNNTagger requires y to be passed"),
+    (lambda: gt.RNNTagger(**SMALL).fit(X, [x[:, 0] for x in X]), "Unknown label type"),
+    (lambda: gt.RNNTagger(**SMALL, loss="mse").fit(X, Y), "a tagger has one loss"),
+    (lambda: gt.RNNTagger(**SMALL, cell="none").fit(X, Y), "The 'cell' parameter"),
+    (lambda: gt.RNNTagger(**SMALL).partial_fit(X, Y, ["up"]), "the label 'down' was not seen"),
+    (lambda: gt.RNNTagger(**SMALL).partial_fit(X, Y).partial_fit(X, Y, ["up"]),
+     "`classes` is not the same as on the first call"),
+    (lambda: gt.RNNTagger(**SMALL).fit(X, Y).predict([np.zeros((3, 1))]),
+     "X has 1 features, but RNNTagger is expecting 2 features"),
+]
+
+
+@pytest.mark.parametrize("call, text", ERRORS, ids=[text[:40] for _, text in ERRORS])
+def test_errors_say_what_is_wrong(call, text):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert str(caught.value).split("\n")[0].startswith(text)
+
+
+def test_nothing_before_fit():
+    for call in (lambda m: m.predict(X), lambda m: m.score(X, Y), lambda m: m.report(X, Y)):
+        with pytest.raises(NotFittedError):
+            call(gt.RNNTagger())
