@@ -66,8 +66,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
     """A net that brings samples through a few numbers, their code, and back.
 
     `transform` gives codes and `inverse_transform` samples, so that it stands where
-    `sklearn.decomposition.PCA` would; with ``hidden_layer_sizes=()`` the best code is one that spans
-    what PCA of the standardised columns spans.
+    `sklearn.decomposition.PCA` would; with ``hidden_layer_sizes=()`` the best code is one that
+    spans what PCA of the standardised columns spans.
 
     Parameters
     ----------
