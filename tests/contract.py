@@ -88,7 +88,8 @@ def used(estimator, combination: Combination):
         warnings.simplefilter("ignore")
         if combination.routing == "on":
             stack.enter_context(config_context(enable_metadata_routing=True))
-            estimator.set_fit_request(sample_weight=True)
+            if hasattr(estimator, "set_fit_request"):       # it takes weights
+                estimator.set_fit_request(sample_weight=True)
         if combination.dtype == "float32":
             original = estimator_checks._enforce_estimator_tags_X
 
