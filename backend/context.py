@@ -17,6 +17,7 @@ class Context(NamedTuple):
     layer: str = ""                  # printed in errors: Dense "hidden"
     fix: str = ""                    # the cure that layer proposes
     runner: Callable | None = None   # (node, arrays) -> arrays: set while eager
+    watch: Callable | None = None    # (layer, flow): told what each layer made
     n_jobs: int | None = None        # threads of a run: at most so many, or all but so many
     shares: int = 1                  # runs that divide the threads among them
 

@@ -14,7 +14,7 @@ from ..backend import Spec, get_backend
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import Layer, Sequential
-from ..training import EarlyStopping, Optimizer, Schedule, Trainer
+from ..training import EarlyStopping, Health, Optimizer, Schedule, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
@@ -25,6 +25,7 @@ from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .report import Reported
 from .saving import Saveable
 from .standardize import standardization, weighted_statistics
+from .transfer import RateFinder, freeze, start_from
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
@@ -32,7 +33,7 @@ AUTO_EPOCHS = 10           # and at least so many epochs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Reported, Saveable, BaseEstimator):
+class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
     """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
@@ -51,6 +52,11 @@ class Estimator(Reported, Saveable, BaseEstimator):
     callbacks: Any = None
     checkpoint: Any = None
     max_time: Any = None
+    accumulate: int = 1
+    ema: Any = None
+    freeze: Any = None
+    warm_start_from: Any = None
+    health: bool = False
     verbose: int = 0
     backend: Any = "auto"
     strategy: Any = "auto"
@@ -153,6 +159,7 @@ class Estimator(Reported, Saveable, BaseEstimator):
             targets = self._encoded(y, again, classes)
             weights = self._weights(sample_weight, X, targets)
             seen = targets, self._weights_of(sample_weight, X)
+        rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
         X, targets, weights = without_weightless(X, targets, weights)
         if not again:
             self.baseline_ = self._baseline_of(*seen)
@@ -166,29 +173,39 @@ class Estimator(Reported, Saveable, BaseEstimator):
                 one_each = hasattr(self, "classes_") and targets.dtype.kind == "i" \
                     and targets.ndim == 1
                 labels = targets if one_each else None
+                rows = split(rows, targets, None, self.validation_fraction, seed, labels)[0][0]
                 (X, targets, weights), (X_val, y_val, weights_val) = split(
                     X, targets, weights, self.validation_fraction, seed, labels)
+        watcher = Health() if self.health else None
+        callbacks = [*callbacks, watcher] if watcher else callbacks
         full = self._full_batch(len(X))
         rate, dtype = self._rate(full), self._dtype(full)
         if not again:
             network = self._new_network(X, weights)
             self._fitted = Fitted(network, self._output_layer(targets, weights), seed, rate, dtype)
         fitted = self._fitted
+        freeze(fitted, self.freeze)
         trainer = fitted.live(self)
         trainer.schedule = self._schedule(one_pass)
         trainer.prepare(X)
         if not again:
+            start_from(fitted.network, self.warm_start_from)
             self._check_outputs(fitted.outputs)
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
+        trainer.row_numbers = rows
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
-        epochs = 1 if one_pass else self._epochs(1 if full else -(-len(X) // rows))
+        epochs = 1 if one_pass else self._epochs(
+            1 if full else -(-len(X) // (rows * self.accumulate)))
         before = self.history_ if again else []
         with fitted.training(rate):
             run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
                               sample_weight_val=weights_val, callbacks=callbacks,
                               batch_size=None if full else rows, verbose=int(self.verbose),
-                              first_epoch=len(before), max_time=self.max_time)
+                              first_epoch=len(before), max_time=self.max_time,
+                              check_finite=True)
+        if watcher:
+            self.health_ = run.memory(watcher).epochs
         self.history_ = [*before, *run.history]
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
@@ -270,8 +287,8 @@ class Estimator(Reported, Saveable, BaseEstimator):
         return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
                        metrics=self._metrics(), alpha=self.alpha, dtype=dtype,
                        precision=self._rounding if dtype == "float32" else None,
-                       seed=seed, backend=self.backend,
-                       strategy=self.strategy)
+                       seed=seed, backend=self.backend, strategy=self.strategy,
+                       accumulate=self.accumulate, ema=self.ema)
 
     def _rate(self, full: bool) -> float:
         """The learning rate at the start of a fit."""

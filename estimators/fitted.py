@@ -12,7 +12,8 @@ from ..layers.base import Flow
 from ..layers.registry import classes
 from ..training import Trainer
 
-DECIDING = ("loss", "optimizer", "alpha", "backend", "strategy")     # a trainer is made for these
+DECIDING = ("loss", "optimizer", "alpha", "backend", "strategy",
+            "accumulate", "ema", "freeze")     # a trainer is made for these
 
 
 class Fitted:
@@ -36,6 +37,7 @@ class Fitted:
         self.network, self.output = network, output
         self.seed, self.rate, self.dtype = seed, rate, dtype
         self.trainer: Trainer | None = None
+        self.frozen: list[Layer] = []                # by the parameter freeze
         self._made_for: tuple = ()
         self._memory: dict[str, np.ndarray] = {}     # optimizer state that came by pickle
 

@@ -5,11 +5,13 @@ from numbers import Integral, Real
 from os import PathLike
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..backend.base import Backend
 from ..backend.distribute import Strategy
 from ..backend.errors import ParameterError
+from ..layers import Layer
 from ..training import Checkpoint, Optimizer, Schedule
 from ..training.callbacks import Callback
 
@@ -48,6 +50,18 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         removed when it is complete. Files of models do not keep it.
     max_time : float, str or None
         `fit` ends after so many seconds, or ``"10m"``, ``"1.5h"``. Files do not keep it.
+    accumulate : int
+        Each step sees so many times the batch size, in parts whose gradients are added up.
+    ema : float or None
+        Decay of a moving average of the weights, such as 0.999, that takes their place in the end.
+    freeze : str, list of str or None
+        Layers that do not learn, by name or path in ``network_``; ``"conv2d*"`` names several.
+    warm_start_from : estimator, str, path-like or None
+        A fitted model, or its file, whose weights `fit` starts from wherever name and shape are
+        the same. `clone` and searches forget what was fitted: give them the file, or a
+        `sklearn.frozen.FrozenEstimator`. Files do not keep it.
+    health : bool
+        Whether ``health_`` shows norms, dead units and NaN of each layer after each epoch.
     verbose : int
         1 shows a progress bar, and after it what was reached beside a naive baseline.
     backend : str or Backend
@@ -76,6 +90,8 @@ SHARED_ATTRIBUTES = """history_ : list of dict
     baseline_ : array
         What a naive rule knows of the targets of the first fit, for `report`: shares of the
         classes, or means.
+    health_ : list of dict
+        With ``health``, what `gradatim.training.Health` noted after each epoch of the last fit.
     network_ : Layer
         The fitted net, standardisation included."""
 
@@ -97,6 +113,11 @@ CONSTRAINTS = {
     "callbacks": [None, list, tuple, Callback],
     "checkpoint": [None, str, PathLike, Checkpoint],
     "max_time": [None, str, Interval(Real, 0, None, closed="neither")],
+    "accumulate": [Interval(Integral, 1, None, closed="left")],
+    "ema": [None, Interval(Real, 0, 1, closed="left")],
+    "freeze": [None, str, list, tuple],
+    "warm_start_from": [None, str, PathLike, BaseEstimator, Layer],
+    "health": ["boolean"],
     "verbose": ["verbose"],
     "backend": [str, Backend],
     "strategy": [str, Strategy],

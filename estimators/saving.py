@@ -16,7 +16,7 @@ from ..layers.value import Value
 
 # Parameters that belong to a process or a machine, not to a model.
 NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto", "n_jobs": None,
-             "checkpoint": None, "max_time": None}
+             "checkpoint": None, "max_time": None, "warm_start_from": None, "health": False}
 
 
 class StoredArchitecture:

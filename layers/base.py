@@ -184,7 +184,10 @@ class Layer:
                 self.build(spec)
                 self.built = spec
             self.check(spec)
-            return self.forward(flow, training)
+            out = self.forward(flow, training)
+            if (watch := current().watch) is not None:
+                watch(self, out)
+            return out
 
     def _undrawn(self) -> bool:
         """Whether there are weights and none has a value, so another precision costs nothing."""

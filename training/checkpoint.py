@@ -164,6 +164,7 @@ def facts_of(run) -> dict:
         "seed": trainer.seed, "backend": trainer.backend.name,
         "strategy": plain(trainer.strategy), "epochs": run.epochs,
         "first_epoch": run.first_epoch, "batch_size": source.batch_size,
+        "precision": trainer.precision, "accumulate": trainer.accumulate, "ema": trainer.ema,
         "shuffle": bool(source.shuffle), "samples": digest_of(source),
         "validation samples": "" if check is None else digest_of(check),
         "callbacks": [type(c).__name__ for c in others(run)],

@@ -9,10 +9,12 @@ from typing import Iterator
 import numpy as np
 
 from ..backend.function import Function
+from .averaging import averaged, averages
 from .progress import Progress
 
 CALL_SECONDS = 0.05     # of steps in one call
 CALL_BYTES = 2 ** 24    # of their results
+MARK_SECONDS = 0.25     # between states that are remembered
 
 
 class Run:
@@ -56,6 +58,7 @@ class Run:
         self.source = self.validation = None
         self.callbacks: list = []
         self.deadline = math.inf
+        self.check_finite, self.mark, self.marked = False, None, 0.0
         self.pace = Pace()
         self._memories: dict[int, tuple] = {}
 
@@ -65,13 +68,23 @@ class Run:
         return self._memories.setdefault(id(callback), (callback, SimpleNamespace()))[1]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the model's weights by path."""
-        return {path: v.numpy() for path, v in self.trainer.model.variables().items()}
+        """Copies of the model's weights by path; moving averages where there are any."""
+        weights = {path: v.numpy() for path, v in self.trainer.model.variables().items()}
+        return weights | averages(self.trainer)
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Put copied weights back."""
-        for path, v in self.trainer.model.variables().items():
-            v.assign(weights[path])
+        variables = self.trainer.model.variables()
+        for path, value in weights.items():
+            variables[path].assign(value)
+
+    def set_mark(self) -> None:
+        """Remember the state now, to make the steps from here again if they come to no good."""
+        now = perf_counter()
+        if self.callbacks or self.mark is None or now - self.marked > MARK_SECONDS:
+            self.mark = self.epoch, self.batch, {
+                v: v.snapshot() for v in self.trainer.variables().values()}
+            self.marked = now
 
     @property
     def steps_done(self) -> int:
@@ -110,9 +123,12 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     progress = Progress(run.epochs, steps, verbose, run.next_epoch * steps + run.batch)
     try:
         for run.epoch in range(run.next_epoch, 0 if run.stop else run.epochs):
+            if run.check_finite:
+                run.set_mark()
             logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
             if validation is not None:
-                logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
+                with averaged(trainer):
+                    logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
             run.logs = logs
             run.history.append(logs)
             for callback in callbacks:
@@ -124,6 +140,7 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
         run.interrupted = True
     finally:
         progress.close(run.epoch, run.logs)
+    run.set_weights(run.weights() if trainer.ema is not None else {})
     for callback in callbacks:
         callback.on_fit_end(run)
 
@@ -141,6 +158,9 @@ def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, f
         *sums, rates = found
         run.names, run.totals, run.rate = names, added_up(run.totals, sums), float(rates[-1])
         run.batch, run.results = run.batch + len(rates), (names, found)
+        if run.check_finite and not np.isfinite(sums[0]).all():
+            from .forensics import explain
+            explain(run)
         if perf_counter() > run.deadline:
             run.timed_out = True
             run.end_now()

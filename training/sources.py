@@ -109,6 +109,15 @@ class Source:
         order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
         return order[:full].reshape(-1, self.batch_size)
 
+    def rows(self, number: int, index: int) -> np.ndarray:
+        """Which samples a batch of an epoch holds."""
+        if self.whole:
+            return np.arange(self.n)
+        if self.sequences:
+            return self._buckets(number)[index][0]
+        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
+        return order[index * self.batch_size:(index + 1) * self.batch_size]
+
     def first(self) -> Batch:
         """The first rows as a batch, to compile for."""
         rows = slice(self.batch_size)

@@ -75,18 +75,47 @@ def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], d
     out = trainer.model.run(flow, training=True)
     objective, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
     parameters = trainer.model.trainable_variables()
-    for penalty, weight in trainer.model.all_penalties():
-        objective = objective + penalty(weight)
-    if trainer.alpha:
-        for path, p in parameters.items():
-            if p.ndim >= 2:                                            # kernels, not biases
-                objective = objective + OPS["square"](p).sum() * (0.5 * trainer.alpha)
+    for penalty in penalties(trainer, parameters):
+        objective = objective + penalty
     slopes = dict(zip(parameters, gradients(objective, list(parameters.values()))))
+    rate, updates = optimizer_step(trainer, parameters, slopes)
+    return feeds, {**sums, ("learning_rate", ""): rate}, {**out.updates, **updates}
+
+
+def penalties(trainer, parameters: dict[str, Variable]) -> list[Tensor]:
+    """What is added to the loss for the sake of the weights."""
+    found = [penalty(weight) for penalty, weight in trainer.model.all_penalties()]
+    if trainer.alpha:
+        found += [OPS["square"](p).sum() * (0.5 * trainer.alpha) for p in parameters.values()
+                  if p.ndim >= 2]                                      # kernels, not biases
+    return found
+
+
+def penalties_of(trainer, parameters: dict[str, Variable]) -> dict[str, Tensor]:
+    """The slopes of the penalties alone, of those parameters that have any."""
+    weighed = {v for _, v in trainer.model.all_penalties()}
+    touched = {path: p for path, p in parameters.items()
+               if p in weighed or trainer.alpha and p.ndim >= 2}
+    if not touched:
+        return {}
+    first, *rest = penalties(trainer, parameters)
+    return dict(zip(touched, gradients(sum(rest, first), list(touched.values()))))
+
+
+def optimizer_step(trainer, parameters: dict, slopes: dict) -> tuple[Tensor, dict]:
+    """The rate now, and the updates that a step makes of slopes."""
+    keys: Keys = trainer.keys
     since = cast(keys.step - keys.start, dtype="float64")
     rate = keys.rate * trainer.schedule.factor(since, keys.total)
-    updates = {**out.updates, keys.step: keys.step + 1}
+    updates = {keys.step: keys.step + 1}
     updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
-    return feeds, {**sums, ("learning_rate", ""): rate}, updates
+    if trainer.ema is not None:
+        # A short memory at first, so that the first weights are soon forgotten.
+        new = 1.0 - OPS["minimum"](trainer.ema, since / (since + 10.0))
+        for path, mean in trainer.slots["ema"].items():
+            p = parameters[path]
+            updates[mean] = mean + (updates[p] - mean) * cast(new, dtype=p.dtype.name)
+    return rate, updates
 
 
 def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:

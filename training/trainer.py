@@ -11,9 +11,10 @@ from ..backend import Tensor, function, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
-from ..layers.arguments import number, one_of
+from ..layers.arguments import fraction, number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
+from .averaging import average_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
@@ -59,6 +60,14 @@ class Trainer:
         Where it runs.
     strategy : str or Strategy
         Over which devices.
+    accumulate : int
+        Each step sees so many times the batch size, computed in so many parts whose gradients
+        are added up: the step of the larger batch in the memory of the smaller. Only batch
+        statistics, as of `BatchNormalization`, are those of a part.
+    ema : float, optional
+        Decay of an exponential moving average of the trained weights, in [0, 1), at most
+        ``t / (t + 10)`` in step ``t`` of a fit (Polyak and Juditsky 1992). Validation sees the
+        averages, and a fit ends with them.
 
     Attributes
     ----------
@@ -92,7 +101,8 @@ class Trainer:
 
     def __init__(self, model: Layer, loss="mse", optimizer="adam", *, learning_rate=None,
                  schedule="constant", metrics=(), alpha: float = 0.0, dtype: str = "float32",
-                 precision: str | None = None, seed: int = 0, backend="auto", strategy="auto"):
+                 precision: str | None = None, seed: int = 0, backend="auto", strategy="auto",
+                 accumulate: int = 1, ema: float | None = None):
         if not isinstance(model, Layer):
             raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
                                  fix="pass a Sequential or a Model")
@@ -104,6 +114,10 @@ class Trainer:
         self.model, self.loss = model, find_loss(loss)
         self.optimizer, self.schedule = find_optimizer(optimizer), schedule
         self.metrics = metrics_of(metrics)
+        if not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
+            raise ParameterError("accumulate must be a whole number from 1 on, "
+                                 f"not {accumulate!r}")
+        self.accumulate, self.ema = int(accumulate), None if ema is None else fraction("ema", ema)
         self.alpha, self.seed = number("alpha", alpha, at_least=0.0), int(seed)
         self.dtype = one_of("dtype", dtype, ("float32", "float64"))
         self.backend, self.strategy = get_backend(backend), find_strategy(strategy)
@@ -117,6 +131,7 @@ class Trainer:
         self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
         self.history: list[dict] = []
+        self.row_numbers = None        # what errors call the samples, if not 0, 1, 2, ...
         self._functions: dict = {}
         self._sample: tuple[int, ...] | None = None    # the shape the model was built for
         self._outputs = 0                              # how many numbers the last axis has
@@ -124,7 +139,7 @@ class Trainer:
     def fit(self, X, y, sample_weight=None, *, epochs: int = 10, batch_size: int | None = 32,
             X_val=None, y_val=None, sample_weight_val=None, validation_fraction: float = 0.0,
             stratify: bool = False, shuffle: bool = True, callbacks=None, verbose: int = 0,
-            first_epoch: int = 0, max_time=None) -> Run:
+            first_epoch: int = 0, max_time=None, check_finite: bool = False) -> Run:
         """Train.
 
         Parameters
@@ -158,6 +173,10 @@ class Trainer:
         max_time : float or str, optional
             Training ends after so many seconds, or ``"10m"``, ``"1.5h"``; the epoch under way is
             closed with the samples it has seen.
+        check_finite : bool
+            Whether a loss that is not finite is looked into as soon as it shows: if weights are
+            not finite either, `NonFiniteError` says which op made the first NaN or infinity, in
+            which layer, from which samples and at which line.
 
         Returns
         -------
@@ -170,6 +189,8 @@ class Trainer:
         ------
         DataError, ShapeError
             If the data cannot be used or do not fit the model.
+        NonFiniteError
+            With ``check_finite``, if training diverged.
         """
         if not isinstance(epochs, (int, np.integer)) or epochs < 0:
             raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
@@ -181,9 +202,11 @@ class Trainer:
         if X_val is not None and y_val is None:
             raise DataError("X_val needs y_val beside it")
         self.prepare(X)
-        source = self._source(X, y, sample_weight, batch_size, shuffle)
+        whole = None if batch_size is None else batch_size * self.accumulate
+        source = self._source(X, y, sample_weight, whole, shuffle, self.accumulate)
         validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val)
         run = Run(self, int(epochs))
+        run.check_finite = bool(check_finite)
         if max_time is not None:
             run.deadline = perf_counter() + seconds("max_time", max_time)
         self.history = run.history
@@ -281,11 +304,16 @@ class Trainer:
         check_memory(sum(v.spec.nbytes for v in new), new, "the weights")
         for v in new:
             v.initialize(self.seed)
-        self.slots = self.optimizer.state_for(self.model.trainable_variables())
+        trained = self.model.trainable_variables()
+        self.slots = self.optimizer.state_for(trained)
+        if self.ema is not None:
+            self.slots["ema"] = average_slots(trained)
         self._sample, self._outputs = sample, out.shape[-1]
 
     def training_function(self, batch: Batch):
         """The compiled step for a batch's shape, and the names of what it returns."""
+        if self.accumulate > 1:
+            return self._accumulated(batch)
         return self._compiled("train", training_step, batch)
 
     def count(self, source: Source) -> dict[str, float]:
@@ -336,14 +364,28 @@ class Trainer:
         x, y = batch.x, batch.y
         key = (kind, x.shape, y.shape, y.dtype, batch.lengths is not None, self._schedule_text)
         if key not in self._functions:
-            local = self.strategy.local
-            shapes = Shapes(local(x.shape), self.x_dtype, local(y.shape), y.dtype.name,
-                            batch.lengths is not None)
+            shapes = self._shapes(batch)
             feeds, outputs, updates = build(self, shapes)
             compute = self.strategy.function(feeds, list(outputs.values()), updates, self.backend,
                                              precision=self.precision)
             self._functions[key] = compute, list(outputs)
         return self._functions[key]
+
+    def _accumulated(self, batch: Batch):
+        key = ("train", batch.x.shape, batch.y.shape, batch.y.dtype, batch.lengths is not None,
+               self._schedule_text)
+        if key not in self._functions:
+            from .accumulation import Accumulated
+            compute = Accumulated(self, self._shapes(batch, self.accumulate), self.accumulate)
+            self._functions[key] = compute, compute.names
+        return self._functions[key]
+
+    def _shapes(self, batch: Batch, parts: int = 1) -> Shapes:
+        """What one replica's program of a part of a batch is compiled for."""
+        x, y = ((len(a) // parts, *a.shape[1:]) for a in (batch.x, batch.y))
+        local = self.strategy.local
+        return Shapes(local(x), self.x_dtype, local(y), batch.y.dtype.name,
+                      batch.lengths is not None)
 
     def _predictor(self, shape, lengths: bool, head: Callable):
         key = ("predict", shape, lengths, head)
@@ -356,10 +398,11 @@ class Trainer:
     def _samples(self, X) -> np.ndarray | list:
         return as_samples(X, self.x_dtype, None if self._sample is None else len(self._sample))
 
-    def _source(self, X, y, sample_weight, batch_size, shuffle: bool) -> Source:
+    def _source(self, X, y, sample_weight, batch_size, shuffle: bool,
+                parts: int = 1) -> Source:
         return Source(X, self.targets(y), sample_weight, batch_size=batch_size, dtype=self.dtype,
                       x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
-                      multiple=self.strategy.replicas)
+                      multiple=self.strategy.replicas * parts)
 
     def _in_order(self, X, y, sample_weight) -> Source:
         X = self._samples(X)

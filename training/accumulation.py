@@ -1,0 +1,76 @@
+"""Gradient accumulation: one step over a batch that is computed in several parts."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import OPS, Graph, gradients, placeholder, variable
+from ..backend.function import function
+from ..layers.base import Flow
+from .steps import Shapes, inputs_for, losses_and_metrics, optimizer_step, penalties_of
+
+cast, maximum = OPS["cast"], OPS["maximum"]
+# Replicas meet in the order of their graphs, so these must be equal but for numbers: a row of
+# number 0 would be added nowhere on the first replica alone, and this keeps every sum a sum.
+SHIFT = 2 ** 40
+
+
+class Accumulated:
+    """A training step like a compiled one, in ``parts`` equal parts of its batch.
+
+    The slopes of the sum of losses are added up, divided by the sum of weights, and make one step
+    of the optimizer: in exact arithmetic that of the whole batch. Random layers know each row's
+    place in the whole batch; batch statistics are those of a part.
+    """
+
+    def __init__(self, trainer, shapes: Shapes, parts: int):
+        self.parts = parts
+        parameters = trainer.model.trainable_variables()
+        sums = {path: variable(p.shape, p.dtype, f"accumulated/{path}", trainable=False)
+                for path, p in parameters.items()}
+        weight = variable((), trainer.dtype, "accumulated/weight", trainable=False)
+        self._part = self._add(trainer, shapes, parameters, sums, weight)
+        self._step = self._apply(trainer, parameters, sums, weight)
+
+    def _add(self, trainer, shapes, parameters, sums, weight):
+        """The program that adds up the slopes of a part."""
+        feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
+        offset = placeholder((), "int64", "offset", batch=False)
+        flow = Flow(x, lengths, weights, trainer.keys.seed, trainer.keys.step, dtype=trainer.dtype)
+        out = trainer.model.run(flow, training=True)
+        _, counted = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
+        slopes = gradients(counted["loss", "sum"], list(parameters.values()))
+        updates = {**out.updates, weight: weight + counted["loss", "weight"]}
+        updates.update((sums[path], sums[path] + g) for path, g in zip(parameters, slopes))
+
+        def moved(node, inputs):
+            """Rows stand behind those of the parts before."""
+            if node.op.name != "row_offset":
+                return None
+            here = node.with_inputs(inputs).outputs[0]
+            return (here - SHIFT + cast(offset, dtype=here.dtype.name),)
+
+        graph = Graph(counted.values(), updates, [offset, *feeds]).rewrite(moved)
+        self.names = [*counted, ("learning_rate", "")]
+        return trainer.strategy.function(graph.inputs, graph.outputs, graph.updates,
+                                         trainer.backend, precision=trainer.precision)
+
+    @staticmethod
+    def _apply(trainer, parameters, sums, weight):
+        """The program that makes a step of what was added up."""
+        tiny = float(np.finfo(weight.dtype).tiny)
+        slopes = {path: s / maximum(weight, tiny) for path, s in sums.items()}
+        for path, g in penalties_of(trainer, parameters).items():
+            slopes[path] = slopes[path] + g
+        rate, updates = optimizer_step(trainer, parameters, slopes)
+        for v in (*sums.values(), weight):
+            updates[v] = OPS["zeros_like"](v)
+        return function([], rate, updates, backend=trainer.backend, precision=trainer.precision)
+
+    def __call__(self, *arrays) -> list:
+        size = len(arrays[0]) // self.parts
+        found = None
+        for first in range(0, len(arrays[0]), size):
+            sums = [np.asarray(s, np.float64) for s in
+                    self._part(np.int64(first + SHIFT), *(a[first:first + size] for a in arrays))]
+            found = sums if found is None else [a + b for a, b in zip(found, sums)]
+        return [*found, self._step()]
