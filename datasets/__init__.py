@@ -11,12 +11,13 @@ from .images import load_cifar10, load_fashion_mnist, load_mnist
 from .locate import find
 from .prefetch import prefetched
 from .sequences import load_japanese_vowels, read_ts
+from .sparse_rows import SparseRows
 from .tables import load_auto_mpg, load_etth1, load_wine_quality
 from .text import (
     load_names, load_python_docs_text, load_sentence_polarity, load_text, load_tiny_shakespeare)
 
 __all__ = [
-    "Batches", "bucket_sizes", "epoch_order", "find", "length_buckets", "load_auto_mpg",
+    "Batches", "SparseRows", "bucket_sizes", "epoch_order", "find", "length_buckets", "load_auto_mpg",
     "load_breast_cancer", "load_cifar10", "load_diabetes", "load_digits", "load_etth1",
     "load_fashion_mnist", "load_iris", "load_japanese_vowels", "load_mnist", "load_names",
     "load_python_docs_text", "load_sentence_polarity", "load_text", "load_tiny_shakespeare",

@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -13,12 +14,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..backend import Spec, get_backend
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
+from ..datasets.sparse_rows import SparseRows
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Health, Optimizer, Schedule, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
-from ..training.split import split
+from ..training.split import split, taken
 from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
@@ -73,6 +75,7 @@ class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
     _auto_learning_rate = 1e-3
     _auto_full_batch_rate = 1e-2
     _auto_schedule = "one_cycle"
+    _takes_sparse = True
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -90,11 +93,16 @@ class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
 
     def _validated(self, X, reset: bool, **with_y):
         """Samples as arrays of numbers, by scikit-learn's own checks; with y if ``y=`` is given."""
-        return validate_data(self, X, reset=reset, dtype="numeric", **with_y)
+        return validate_data(self, X, reset=reset, dtype="numeric", accept_sparse="csr", **with_y)
 
     def _shaped(self, X, reset: bool):
         """Samples in the form the net takes; ``reset`` at a fit that decides the form."""
-        return X
+        return SparseRows(X) if issparse(X) else X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self._takes_sparse
+        return tags
 
     def _statistics(self, X, weights) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and variance per feature, to standardise with."""
@@ -403,5 +411,4 @@ def without_weightless(X, targets, weights):
         raise DataError("Sample weights must contain at least one non-zero number: "
                         "all are zero", fix="give at least one sample a weight")
     keep = np.flatnonzero(weights)
-    X = [X[i] for i in keep] if isinstance(X, list) else X[keep]
-    return X, targets[keep], weights[keep]
+    return taken(X, keep), targets[keep], weights[keep]

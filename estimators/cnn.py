@@ -27,6 +27,7 @@ PARAMETERS = """image_shape : tuple (h, w) or (h, w, c), optional
 class ImageSamples:
     """How both read samples: ``(n, h, w)``, ``(n, h, w, c)``, or rows ``(n, pixels)``."""
 
+    _takes_sparse = False
     _fit_sets = ("_sample_shape",)
 
     def _network(self, spec: Spec, n_outputs: int):

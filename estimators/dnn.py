@@ -13,12 +13,16 @@ from ..layers import Activation, BatchNormalization, Dense, Dropout, Sequential
 from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
+from .tabular import CONSTRAINTS as TABLE_CONSTRAINTS
+from .tabular import PARAMETERS as TABLE_PARAMETERS
+from .tabular import TableSamples
 
 CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [str, callable],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
+    **TABLE_CONSTRAINTS,
 }
 
 PARAMETERS = """hidden_layer_sizes : tuple of int
@@ -28,7 +32,8 @@ PARAMETERS = """hidden_layer_sizes : tuple of int
     dropout : float
         Share of hidden units left out at each step.
     batch_norm : bool
-        Whether hidden layers are normalised over the batch before their activation."""
+        Whether hidden layers are normalised over the batch before their activation.
+    """ + TABLE_PARAMETERS
 
 
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
@@ -47,7 +52,7 @@ def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DNNClassifier(Classifier):
+class DNNClassifier(TableSamples, Classifier):
     """A fully connected net for classes.
 
     Parameters
@@ -76,17 +81,18 @@ class DNNClassifier(Classifier):
     activation: Any = "relu"
     dropout: float = 0.0
     batch_norm: bool = False
+    categorical_features: Any = "from_dtype"
 
     _own_parameters = PARAMETERS
     _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
 
     def _network(self, spec: Spec, n_outputs: int):
-        return dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                             self.batch_norm, n_outputs)
+        return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                                            self.batch_norm, n_outputs))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DNNRegressor(Regressor):
+class DNNRegressor(TableSamples, Regressor):
     """A fully connected net for numbers.
 
     Parameters
@@ -111,11 +117,12 @@ class DNNRegressor(Regressor):
     activation: Any = "relu"
     dropout: float = 0.0
     batch_norm: bool = False
+    categorical_features: Any = "from_dtype"
 
     _own_parameters = PARAMETERS
     _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}
 
     def _network(self, spec: Spec, n_outputs: int):
-        return dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                             self.batch_norm, n_outputs)
+        return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                                            self.batch_norm, n_outputs))
 

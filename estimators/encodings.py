@@ -54,7 +54,7 @@ def as_numbers(column: Column) -> np.ndarray:
         word = next((v for v in column.values if v is not None), None)
         raise DataError("a column of numbers holds something else",
                         got=f"{str(word)!r} among others" if column.kind == CATEGORY else "dates",
-                        fix="convert the column, or name another encoding for it in columns=")
+                        fix="convert the column, or let FeatureEncoder encode it")
     return column.values
 
 

@@ -12,7 +12,8 @@ from sklearn.utils.validation import (_check_y, check_array, check_consistent_le
 
 from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
-from ..layers import GRU, LSTM, Bidirectional, Dense, Dropout, Sequential, SimpleRNN
+from ..layers import (
+    GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, RandomNormal, Sequential, SimpleRNN)
 from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
@@ -27,6 +28,7 @@ CONSTRAINTS = {
     "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
     "bidirectional": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],
+    "embedding": [None, Interval(Integral, 1, None, closed="left")],
     "architecture": [StrOptions({"auto"}), callable],
 }
 
@@ -38,6 +40,9 @@ PARAMETERS = """cell : {"lstm", "gru", "rnn"}
         Whether sequences are read in both directions.
     dropout : float
         Share of features left out after each recurrent layer.
+    embedding : int, optional
+        Takes samples for token numbers, as `TextVectorizer` gives them, and learns so many numbers
+        for each; 0 is padding after the end, and 1 whatever the fit did not see.
     architecture : "auto" or callable ``(spec, n_outputs) -> Layer``
         A net of your own; ``spec`` is that of one sequence."""
 
@@ -45,6 +50,8 @@ PARAMETERS = """cell : {"lstm", "gru", "rnn"}
 class SequenceSamples:
     """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
 
+    embedding = None
+    _takes_sparse = False
     _fit_sets = ("_rows",)
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
@@ -54,7 +61,10 @@ class SequenceSamples:
         if callable(self.architecture):
             return self.architecture(spec, n_outputs)
         sizes = layer_sizes("units", self.units, least=1)
-        net = []
+        # Embeddings of unit variance: smaller ones learn slowly at first.
+        net = [] if self.embedding is None else [Embedding(
+            self._n_tokens, self.embedding, embeddings_initializer=RandomNormal(0.0, 1.0),
+            mask_zero=True)]
         for i, size in enumerate(sizes):
             layer = CELLS[self.cell](size, return_sequences=i < len(sizes) - 1)
             net.append(Bidirectional(layer) if self.bidirectional else layer)
@@ -93,11 +103,41 @@ class SequenceSamples:
         return X, y
 
     def _shaped(self, X, reset):
+        if self.embedding is not None:
+            return self._token_numbers(X, reset)
         if isinstance(X, list):
             return X
         return X[:, :, None] if X.ndim == 2 else X              # (n, time, features)
 
+    def _token_numbers(self, X, reset):
+        """Whole numbers from 0 on, ``(n, time)`` or a list of ``(time,)``."""
+        parts = X if isinstance(X, list) else [X]
+        if parts[0].ndim == (2 if parts is X else 3):          # one feature per step
+            if parts[0].shape[-1] != 1:
+                raise ShapeError("an embedding takes one token number per step",
+                                 got=f"{parts[0].shape[-1]} features", fix="leave embedding out")
+            parts = [part[..., 0] for part in parts]
+        found = [part.astype(np.int64) for part in parts]
+        if any((a != b).any() or a.min() < 0 for a, b in zip(found, parts)):
+            raise DataError("an embedding takes token numbers: whole, from 0 on",
+                            fix="number the tokens, as TextVectorizer does, or leave embedding out")
+        if reset:
+            self._tokens = max(2, 1 + max(int(part.max()) for part in found))
+        found = [np.where(part < self._n_tokens, part, 1) for part in found]     # 1: unknown
+        if isinstance(X, list):
+            return found
+        found[0][~found[0].any(axis=1), :1] = 1                # a row needs one step at least
+        return found[0]
+
+    @property
+    def _n_tokens(self) -> int:
+        """Rows of the embedding: of the fit under way, or of the net that came from a file."""
+        known = vars(self).get("_tokens")
+        return self._net.layers[0].input_dim if known is None else known
+
     def _sample_tail(self):
+        if self.embedding is not None:
+            return (self.n_features_in_,) if self._rows else ()
         return (1 if self._rows else self.n_features_in_,)
 
     def _statistics(self, X, weights):
@@ -207,6 +247,7 @@ class RNNClassifier(SequenceSamples, Classifier):
     units: Any = 64
     bidirectional: bool = True
     dropout: float = 0.0
+    embedding: Any = None
     architecture: Any = "auto"
 
     _own_parameters = PARAMETERS
@@ -240,6 +281,7 @@ class RNNRegressor(SequenceSamples, Regressor):
     units: Any = 64
     bidirectional: bool = True
     dropout: float = 0.0
+    embedding: Any = None
     architecture: Any = "auto"
 
     _own_parameters = PARAMETERS

@@ -270,7 +270,8 @@ _KINDS = {
                     lambda value: type(value) is bool),
     **dict.fromkeys(("_sample_shape", "_columns", "category_sizes_"),
                     lambda value: type(value) is list and all(map(_whole, value))),
-    "_plans": lambda value: type(value) is list and all(type(plan) is dict for plan in value),
+    **dict.fromkeys(("_plans", "_categories"), lambda value: type(value) is list
+                    and all(type(plan) is dict for plan in value)),
     "vocabulary_": lambda value: type(value) is list and _names(value)
         and len(set(value)) == len(value) > 0,
     "feature_names_in_": lambda value: isinstance(value, np.ndarray) and value.ndim == 1

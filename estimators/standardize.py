@@ -6,7 +6,8 @@ import numpy as np
 from ..backend.errors import DataError
 from ..layers import Normalization
 
-BLOCK_ROWS = 4096     # so many rows at a time are turned to float64
+BLOCK_ROWS = 4096         # at most so many rows at a time are turned to float64,
+BLOCK_NUMBERS = 2 ** 24   # and so many numbers
 
 
 def standardization(name: str, mean, variance, invert: bool = False) -> Normalization:
@@ -18,7 +19,8 @@ def standardization(name: str, mean, variance, invert: bool = False) -> Normaliz
 def weighted_statistics(rows: np.ndarray, weights: np.ndarray | None):
     """Weighted mean and population variance of columns; a constant column has variance 1."""
     weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    blocks = [slice(i, i + BLOCK_ROWS) for i in range(0, len(rows), BLOCK_ROWS)]
+    step = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // max(1, rows.shape[1])))
+    blocks = [slice(i, i + step) for i in range(0, len(rows), step)]
     total = weights.sum()
     with np.errstate(over="ignore", invalid="ignore"):       # reported below
         mean = sum(weights[b] @ rows[b].astype(np.float64) for b in blocks) / total

@@ -7,6 +7,7 @@ from .convolution import (
     Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
 from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
+from .embed_columns import EmbedColumns
 from .embedding import Embedding
 from .initializers import (
     Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, Initializer, LecunNormal,

@@ -35,6 +35,8 @@ TABLE = [
     (layers.GaussianNoise(0.5), (4,)),
     (layers.Embedding(3, 4), ids),
     (layers.Embedding(3, 4, mask_zero=True), ids),
+    (layers.EmbedColumns((0, 3, 0, 2)), (4,)),
+    (layers.EmbedColumns((2, 3), output_dims=(4, 1)), (2,)),
     (layers.Add(), [(3, 4), (3, 4)]),
     (layers.Subtract(), [(4,), (4,)]),
     (layers.Multiply(), [(4,), (4,), (4,)]),

@@ -39,6 +39,7 @@ LAYERS = [
     layers.Dot((1, 2), normalize=True), layers.Dropout(0.3), layers.SpatialDropout1D(0.3),
     layers.SpatialDropout2D(0.3), layers.GaussianNoise(0.3),
     layers.Embedding(9, 2, layers.RandomNormal(stddev=0.1), mask_zero=True),
+    layers.EmbedColumns((0, 3, 2), (2, 1), "uniform"),
     layers.BatchNormalization(momentum=0.9, scale=False, gamma_regularizer="l2"),
     layers.LayerNormalization(epsilon=0.1), layers.GroupNormalization(3, center=False),
     layers.Normalization(mean=np.array([1.0, 2.0]), variance=np.float32(2.0), invert=True),

@@ -8,6 +8,7 @@ import numpy as np
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..datasets.batching import Batches, epoch_order, pad_sequences
 from ..datasets.buckets import length_buckets
+from ..datasets.sparse_rows import SparseRows
 
 LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
 
@@ -244,14 +245,16 @@ def as_samples(X, dtype: str, rank: int | None = None) -> np.ndarray | list:
 
     Parameters
     ----------
-    X : array-like (n, ...) or list of array-like
-        Sequences in a list are ``(time, features)`` or ``(time,)``: token numbers where the net
-        takes whole numbers, and one feature otherwise.
+    X : array-like (n, ...), sparse matrix (n, features), or list of array-like
+        Sparse rows become dense a batch at a time. Sequences in a list are ``(time, features)`` or
+        ``(time,)``: token numbers where the net takes whole numbers, and one feature otherwise.
     dtype : str
         Element type the net takes.
     rank : int, optional
         Axes of a sample the net was built for.
     """
+    if isinstance(X, SparseRows) or hasattr(X, "tocsr"):
+        return X if isinstance(X, SparseRows) else SparseRows(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     listed = isinstance(X, (list, tuple)) and len(X) > 0

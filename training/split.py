@@ -4,6 +4,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError
+from ..datasets.sparse_rows import SparseRows
+
+
+def taken(X, rows):
+    """Some samples, in the form that all have: a list, an array, or sparse rows."""
+    if isinstance(X, list):
+        return [X[i] for i in rows]
+    return X.subset(rows) if isinstance(X, SparseRows) else X[rows]
 
 
 def split(X, y, weights, fraction: float, seed: int, labels=None):
@@ -63,7 +71,6 @@ def split(X, y, weights, fraction: float, seed: int, labels=None):
     held, kept = np.sort(order[:count]), np.sort(order[count:])
 
     def take(rows):
-        samples = [X[i] for i in rows] if isinstance(X, list) else X[rows]
-        return samples, np.asarray(y)[rows], None if weights is None else np.asarray(weights)[rows]
+        return taken(X, rows), np.asarray(y)[rows], None if weights is None else np.asarray(weights)[rows]
 
     return take(kept), take(held)
