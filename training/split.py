@@ -71,6 +71,7 @@ def split(X, y, weights, fraction: float, seed: int, labels=None):
     held, kept = np.sort(order[:count]), np.sort(order[count:])
 
     def take(rows):
-        return taken(X, rows), np.asarray(y)[rows], None if weights is None else np.asarray(weights)[rows]
+        some = None if weights is None else np.asarray(weights)[rows]
+        return taken(X, rows), np.asarray(y)[rows], some
 
     return take(kept), take(held)
