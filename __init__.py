@@ -11,7 +11,7 @@ _HOMES = {
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
         "CNNRegressor RNNClassifier RNNForecaster RNNRegressor TextGenerator FeatureEncoder "
         "TextVectorizer BaselineClassifier BaselineRegressor BaselineForecaster "
-        "RNNTagger Autoencoder"),
+        "RNNTagger Autoencoder ImageReader"),
     "layers": "Input Model Sequential",
     "training": "Trainer",
 }

@@ -5,6 +5,7 @@ from .cnn import CNNClassifier, CNNRegressor
 from .dnn import DNNClassifier, DNNRegressor
 from .feature_encoder import FeatureEncoder
 from .forecaster import RNNForecaster
+from .image_reader import ImageReader
 from .linear_classifier import LinearClassifier
 from .linear_regressor import LinearRegressor
 from .report import Report
@@ -16,5 +17,5 @@ from .text_vectorizer import TextVectorizer
 
 __all__ = ["Autoencoder", "BaselineClassifier", "BaselineForecaster", "BaselineRegressor",
            "CNNClassifier", "CNNRegressor", "DNNClassifier", "DNNRegressor", "FeatureEncoder",
-           "LinearClassifier", "LinearRegressor", "RNNClassifier", "RNNForecaster", "RNNRegressor",
-           "RNNTagger", "Report", "TextGenerator", "TextVectorizer", "load"]
+           "ImageReader", "LinearClassifier", "LinearRegressor", "RNNClassifier", "RNNForecaster",
+           "RNNRegressor", "RNNTagger", "Report", "TextGenerator", "TextVectorizer", "load"]
