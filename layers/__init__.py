@@ -9,6 +9,9 @@ from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
 from .embed_columns import EmbedColumns
 from .embedding import Embedding
+from .further_losses import (
+    BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity,
+    Hinge, KLDivergence, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, SquaredHinge)
 from .initializers import (
     Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, Initializer, LecunNormal,
     LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,

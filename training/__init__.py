@@ -1,4 +1,5 @@
 """Training: the one loop, optimizers and schedules as graph, metrics, callbacks."""
+from .adaptive import Adadelta, Adagrad, Adamax, Lion, Nadam
 from .callbacks import (Callback, CSVLogger, EarlyStopping, FunctionCallback, ReduceLROnPlateau,
                         TerminateOnNaN)
 from .checkpoint import Checkpoint
@@ -6,5 +7,6 @@ from .health import Health
 from .metrics import (F1, R2, Accuracy, BinaryAccuracy, MeanAbsoluteError, MeanSquaredError,
                       Metric, Precision, Recall, RootMeanSquaredError, TopKAccuracy)
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from .schedules import Constant, Cosine, Exponential, OneCycle, Schedule
+from .ranking import AUC
+from .schedules import Constant, Cosine, Exponential, OneCycle, PiecewiseConstant, Schedule
 from .trainer import Trainer

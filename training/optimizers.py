@@ -90,7 +90,7 @@ class Optimizer(Value):
         for path, p in parameters.items():
             name = p.dtype.name
             if name not in scalars:
-                scalars[name] = cast(scale, dtype=name), cast(decay, dtype=name)
+                scalars[name] = typed(scale, name), cast(decay, dtype=name)
             slots = {slot: state[slot][path] for slot in self.slots}
             with surroundings(device=p.device):
                 change, new = self.change(gradients[path], slots, scalars[name][0])
@@ -99,8 +99,8 @@ class Optimizer(Value):
             result.update((slots[slot], tensor) for slot, tensor in new.items())
         return result
 
-    def scale(self, rate: Tensor, t: Tensor) -> Tensor:
-        """What `change` multiplies by in step ``t``, counted from 1; both 0-d float64."""
+    def scale(self, rate: Tensor, t: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What `change` multiplies by in step ``t``, counted from 1; 0-d float64, or several."""
         return rate
 
     def change(self, g: Tensor, slots: dict, scale: Tensor) -> tuple[Tensor, dict]:
@@ -259,6 +259,13 @@ def optimizer(name) -> Optimizer:
     if isinstance(name, str):
         raise unknown_name("optimizer", name, OPTIMIZERS)
     raise ParameterError(f"an optimizer is a name or an Optimizer, not {name!r}")
+
+
+def typed(scale, dtype: str):
+    """One scalar or several of that element type."""
+    if isinstance(scale, tuple):
+        return tuple(cast(one, dtype=dtype) for one in scale)
+    return cast(scale, dtype=dtype)
 
 
 def global_norm(gradients: dict[str, Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ import math
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError, unknown_name
-from ..layers.arguments import fraction
+from ..layers.arguments import fraction, number
 from ..layers.value import Value
 
 where, cos, minimum, power = OPS["where"], OPS["cos"], OPS["minimum"], OPS["power"]
@@ -158,8 +158,46 @@ class OneCycle(Schedule):
         return where(rising < 1.0, up, down)
 
 
+class PiecewiseConstant(Schedule):
+    """One factor after another, as in step decay.
+
+    Parameters
+    ----------
+    boundaries : sequence of float
+        Rising shares of all steps, in (0, 1), after which the next factor holds.
+    factors : sequence of float
+        One more than boundaries, from 0 on.
+
+    Raises
+    ------
+    ParameterError
+        If the boundaries do not rise or the numbers do not fit.
+
+    Examples
+    --------
+    >>> from gradatim.training import PiecewiseConstant
+    >>> PiecewiseConstant(boundaries=(0.5,), factors=(1.0, 0.1)).table(4)
+    [1.0, 1.0, 0.1, 0.1]
+    """
+
+    def __init__(self, boundaries=(0.5, 0.75), factors=(1.0, 0.1, 0.01)):
+        self.boundaries = tuple(fraction("boundaries", b) for b in boundaries)
+        self.factors = tuple(number("factors", f, at_least=0.0) for f in factors)
+        if list(self.boundaries) != sorted(set(self.boundaries) - {0.0}):
+            raise ParameterError(f"boundaries must rise in (0, 1), not {boundaries!r}")
+        if len(self.factors) != len(self.boundaries) + 1:
+            raise ParameterError(f"{len(self.boundaries)} boundaries need "
+                                 f"{len(self.boundaries) + 1} factors, not {len(self.factors)}")
+
+    def factor(self, step, total):
+        result = OPS["ones_like"](step) * self.factors[0]
+        for boundary, factor in zip(self.boundaries, self.factors[1:]):
+            result = where(step < total * boundary, result, factor)
+        return result
+
+
 SCHEDULES = {"constant": Constant, "exponential": Exponential, "cosine": Cosine,
-             "one_cycle": OneCycle}
+             "one_cycle": OneCycle, "piecewise_constant": PiecewiseConstant}
 
 
 def schedule(name) -> Schedule:

@@ -1,0 +1,241 @@
+"""Losses beside the usual ones: hinge, focal, divergence, direction, and relative errors."""
+from __future__ import annotations
+
+from ..backend import OPS
+from .arguments import flag, fraction, number
+from .losses import LOSSES, SMALLEST_PROBABILITY, CrossEntropy, Loss
+
+clip, log, maximum, power, square = (OPS[n] for n in ("clip", "log", "maximum", "power", "square"))
+abs_, equal, log_softmax, rsqrt, where = (
+    OPS[n] for n in ("abs", "equal", "log_softmax", "rsqrt", "where"))
+
+
+class Hinge(Loss):
+    """``max(1 - y * p, 0)`` for signs; a target of 0 counts as -1 (Rosasco et al. 2004).
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Hinge
+    >>> y, p = gt.constant([[1.0], [-1.0], [0.0]]), gt.constant([[0.5], [0.5], [-2.0]])
+    >>> gt.run(Hinge()(y, p))
+    array([0.5, 1.5, 0. ], dtype=float32)
+    """
+
+    def values(self, y_true, y_pred):
+        signs = where(equal(y_true, 0.0), -1.0, y_true)
+        return maximum(1.0 - signs * y_pred, 0.0)
+
+
+class SquaredHinge(Hinge):
+    """The square of `Hinge`, whose slope has no jump.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import SquaredHinge
+    >>> y, p = gt.constant([[1.0], [-1.0]]), gt.constant([[0.5], [0.5]])
+    >>> gt.run(SquaredHinge()(y, p))
+    array([0.25, 2.25], dtype=float32)
+    """
+
+    def values(self, y_true, y_pred):
+        return square(super().values(y_true, y_pred))
+
+
+class CategoricalHinge(Loss):
+    """``max(1 + highest wrong score - right score, 0)`` for one-hot rows.
+
+    It is the margin of Crammer and Singer (2001), with Keras's 0 for the right class.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import CategoricalHinge
+    >>> y, p = gt.constant([[0.0, 1.0]]), gt.constant([[0.25, 0.5]])
+    >>> gt.run(CategoricalHinge()(y, p))
+    array([0.75], dtype=float32)
+    """
+    class_axis = True
+
+    def values(self, y_true, y_pred):
+        right = (y_true * y_pred).sum(axis=-1)
+        wrong = OPS["max"]((1.0 - y_true) * y_pred, axis=-1)
+        return maximum(wrong - right + 1.0, 0.0)
+
+
+class KLDivergence(Loss):
+    """``sum(y * log(y / p))`` of two distributions (Kullback and Leibler 1951).
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import KLDivergence
+    >>> y, p = gt.constant([[0.5, 0.5]]), gt.constant([[0.25, 0.75]])
+    >>> gt.run(KLDivergence()(y, p)).round(3)
+    array([0.144], dtype=float32)
+    """
+    class_axis = True
+
+    def values(self, y_true, y_pred):
+        y, p = (clip(t, low=SMALLEST_PROBABILITY, high=1.0) for t in (y_true, y_pred))
+        return (y * (log(y) - log(p))).sum(axis=-1)
+
+
+class CosineSimilarity(Loss):
+    """Minus the cosine of the angle between targets and predictions, -1 where they agree.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import CosineSimilarity
+    >>> y, p = gt.constant([[3.0, 4.0]]), gt.constant([[4.0, 3.0]])
+    >>> gt.run(CosineSimilarity()(y, p)).round(3)
+    array([-0.96], dtype=float32)
+    """
+    class_axis = True
+
+    def values(self, y_true, y_pred):
+        norms = [rsqrt(maximum(square(t).sum(axis=-1), SMALLEST_PROBABILITY ** 2))
+                 for t in (y_true, y_pred)]
+        return -(y_true * y_pred).sum(axis=-1) * norms[0] * norms[1]
+
+
+class MeanAbsolutePercentageError(Loss):
+    """``100 * |y - p| / |y|``, with ``|y|`` at least 1e-7.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import MeanAbsolutePercentageError
+    >>> y, p = gt.constant([[4.0], [2.0]]), gt.constant([[3.0], [2.0]])
+    >>> gt.run(MeanAbsolutePercentageError()(y, p))
+    array([25.,  0.], dtype=float32)
+    """
+
+    def values(self, y_true, y_pred):
+        return 100.0 * abs_(y_true - y_pred) / maximum(abs_(y_true), SMALLEST_PROBABILITY)
+
+
+class MeanSquaredLogarithmicError(Loss):
+    """``(log(1 + y) - log(1 + p))**2``; what is below 0 counts as 0.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import MeanSquaredLogarithmicError
+    >>> y, p = gt.constant([[0.0], [2.0]]), gt.constant([[1.0], [2.0]])
+    >>> gt.run(MeanSquaredLogarithmicError()(y, p)).round(3)
+    array([0.48, 0.  ], dtype=float32)
+    """
+
+    def values(self, y_true, y_pred):
+        y, p = (OPS["log1p"](maximum(t, SMALLEST_PROBABILITY)) for t in (y_true, y_pred))
+        return square(y - p)
+
+
+class Focal(CrossEntropy):
+    """Base of the focal losses: a cross-entropy that easy samples hardly enter (Lin et al. 2017).
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the classes, in [0, 1).
+    gamma : float
+        Power of ``1 - p``, from 0 on; 0 is the cross-entropy itself.
+    from_logits, label_smoothing
+        As in `CategoricalCrossentropy`.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is out of range.
+    """
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
+                 label_smoothing: float = 0.0):
+        super().__init__(from_logits, label_smoothing)
+        self.alpha = fraction("alpha", alpha)
+        self.gamma = number("gamma", gamma, at_least=0.0)
+
+
+def share(p):
+    """A probability kept off 0 and 1, where powers of it have no slope."""
+    return clip(p, low=SMALLEST_PROBABILITY, high=1.0 - SMALLEST_PROBABILITY)
+
+
+class BinaryFocalCrossentropy(Focal):
+    """``(1 - q)**gamma`` times the cross-entropy, where q is the probability of what is true.
+
+    Parameters
+    ----------
+    apply_class_balancing : bool
+        Whether label 1 weighs ``alpha`` and label 0 weighs ``1 - alpha``.
+    alpha, gamma, from_logits, label_smoothing
+        See `Focal`.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is out of range.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import BinaryFocalCrossentropy
+    >>> y, p = gt.constant([[1.0], [1.0]]), gt.constant([[0.5], [0.9]])
+    >>> gt.run(BinaryFocalCrossentropy()(y, p)).round(4)
+    array([0.1733, 0.0011], dtype=float32)
+    """
+    activation = "sigmoid"
+
+    def __init__(self, apply_class_balancing: bool = False, alpha: float = 0.25,
+                 gamma: float = 2.0, from_logits: bool = False, label_smoothing: float = 0.0):
+        super().__init__(alpha, gamma, from_logits, label_smoothing)
+        self.apply_class_balancing = flag("apply_class_balancing", apply_class_balancing)
+
+    def values(self, y_true, y_pred):
+        y = y_true * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        logits = self.logits(y_pred)
+        p = share(OPS["sigmoid"](logits))
+        result = power(y * (1.0 - p) + (1.0 - y) * p, self.gamma) * \
+            OPS["sigmoid_cross_entropy"](logits, y)
+        if not self.apply_class_balancing:
+            return result
+        return result * (y * self.alpha + (1.0 - y) * (1.0 - self.alpha))
+
+
+class CategoricalFocalCrossentropy(Focal):
+    """``-sum(alpha * (1 - p)**gamma * y * log(p))`` for targets that are probabilities of classes.
+
+    Parameters
+    ----------
+    alpha, gamma, from_logits, label_smoothing
+        See `Focal`.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import CategoricalFocalCrossentropy
+    >>> y, p = gt.constant([[0.0, 1.0]]), gt.constant([[0.5, 0.5]])
+    >>> gt.run(CategoricalFocalCrossentropy()(y, p)).round(4)
+    array([0.0433], dtype=float32)
+    """
+    class_axis = True
+
+    def values(self, y_true, y_pred):
+        classes = y_pred.shape[-1]
+        y = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / classes
+        logits = self.logits(y_pred)
+        factor = power(1.0 - share(OPS["softmax"](logits)), self.gamma) * self.alpha
+        return -(y * factor * log_softmax(logits)).sum(axis=-1)
+
+
+LOSSES |= {"hinge": Hinge, "squared_hinge": SquaredHinge, "categorical_hinge": CategoricalHinge,
+           "kl_divergence": KLDivergence, "cosine_similarity": CosineSimilarity,
+           "mean_absolute_percentage_error": MeanAbsolutePercentageError,
+           "mape": MeanAbsolutePercentageError,
+           "mean_squared_logarithmic_error": MeanSquaredLogarithmicError,
+           "msle": MeanSquaredLogarithmicError,
+           "binary_focal_crossentropy": BinaryFocalCrossentropy,
+           "categorical_focal_crossentropy": CategoricalFocalCrossentropy}
