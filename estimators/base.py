@@ -25,6 +25,7 @@ from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .report import Reported
+from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
 from .saving import Saveable
 from .standardize import standardization, weighted_statistics
 from .transfer import RateFinder, freeze, start_from
@@ -35,7 +36,7 @@ AUTO_EPOCHS = 10           # and at least so many epochs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
+class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstimator):
     """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
@@ -156,9 +157,10 @@ class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
             vars(self).update(saved)
             raise
 
+    @with_callbacks
     def _fit(self, X, y, sample_weight, validation, again: bool, one_pass: bool = False,
              classes=None):
-        callbacks = callbacks_of(self.callbacks)
+        callbacks, given = callbacks_of(self.callbacks), (X, y, sample_weight)
         refuse_unusable(X=X, y=y, sample_weight=sample_weight)
         with explained():
             X, y = self._validated(X, reset=not again, y=y, **self._y_options())
@@ -206,9 +208,10 @@ class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
         epochs = 1 if one_pass else self._epochs(
             1 if full else -(-len(X) // (rows * self.accumulate)))
         before = self.history_ if again else []
+        tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
         with fitted.training(rate):
             run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
-                              sample_weight_val=weights_val, callbacks=callbacks,
+                              sample_weight_val=weights_val, callbacks=[*callbacks, *tasks],
                               batch_size=None if full else rows, verbose=int(self.verbose),
                               first_epoch=len(before), max_time=self.max_time,
                               check_finite=True)
@@ -220,6 +223,8 @@ class Estimator(Reported, Saveable, RateFinder, BaseEstimator):
         self.best_epoch_ = max(len(before) + best, 0)
         if self.verbose and run.history:
             self._tell(self.history_[self.best_epoch_], *judged)
+        for task in tasks:
+            task.end()
         return self
 
     def _validation(self, X, y, weights):

@@ -13,8 +13,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backend import OPS, Tensor
 from ..backend.errors import DataError, ParameterError
-from ..layers.losses import Loss, SparseCategoricalCrossentropy, loss as find_loss
+from ..layers.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
+from ..layers.losses import loss as find_loss
 from .base import Estimator
+from .multilabel import SubsetAccuracy, indicator, is_indicator, log_sigmoids, sigmoids
 from .report import naive_accuracy
 
 
@@ -40,6 +42,8 @@ class Classifier(ClassifierMixin, Estimator):
     class_weight: Any = None
 
     _fit_sets = ("classes_", "n_features_in_")
+    _fit_may_set = ("_multilabel",)
+    _multilabel = False           # a fit on an indicator matrix sets it
     _rule, _metric = "most frequent class", "accuracy"
     _parameter_constraints = {**Estimator._parameter_constraints,
                               "class_weight": [StrOptions({"balanced"}), dict, None]}
@@ -86,7 +90,8 @@ class Classifier(ClassifierMixin, Estimator):
 
         Returns
         -------
-        array (n,)
+        array (n,), or (n, n_classes) of 0 and 1
+            The latter after a fit on an indicator matrix.
 
         Raises
         ------
@@ -96,7 +101,9 @@ class Classifier(ClassifierMixin, Estimator):
             If the samples cannot be used or are of another shape than those of `fit`.
         """
         check_is_fitted(self)
-        return self.classes_[self._apply(X, as_float64).argmax(axis=1)]
+        scores = self._apply(X, as_float64)
+        return (scores > 0).astype(np.int64) if self._multilabel else \
+            self.classes_[scores.argmax(axis=1)]
 
     def predict_proba(self, X) -> np.ndarray:
         """Probabilities of the classes, in the order of ``classes_``.
@@ -109,9 +116,9 @@ class Classifier(ClassifierMixin, Estimator):
         Returns
         -------
         array (n, n_classes) of float64
-            Rows sum to one.
+            Rows sum to one; after a fit on an indicator matrix, each is a probability of its own.
         """
-        return self._apply(X, probabilities)
+        return self._apply(X, sigmoids if self._multilabel else probabilities)
 
     def predict_log_proba(self, X) -> np.ndarray:
         """Logarithms of the probabilities, exact where a probability is next to nothing.
@@ -125,7 +132,7 @@ class Classifier(ClassifierMixin, Estimator):
         -------
         array (n, n_classes) of float64
         """
-        return self._apply(X, log_probabilities)
+        return self._apply(X, log_sigmoids if self._multilabel else log_probabilities)
 
     def decision_function(self, X) -> np.ndarray:
         """Scores before the softmax (logits).
@@ -141,16 +148,27 @@ class Classifier(ClassifierMixin, Estimator):
             For two classes, the second score less the first: the log-odds of ``classes_[1]``.
         """
         scores = self._apply(X, as_float64)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        two = scores.shape[1] == 2 and not self._multilabel
+        return scores[:, 1] - scores[:, 0] if two else scores
 
     # ---- the contract's parts ------------------------------------------------------------------
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def _y_options(self) -> dict:
-        return {}
+        return {"multi_output": True}
 
     def _encoded(self, y, again, classes):
+        if np.ndim(y) > 1 and not is_indicator(y):
+            y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if not again:
+            vars(self).pop("_multilabel", None)
+            if np.ndim(y) > 1:
+                self._multilabel, classes = True, np.arange(np.shape(y)[1])
             self.classes_ = np.unique(y if classes is None else column_or_1d(classes))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise DataError("`classes` is not the same as on the first call",
@@ -158,6 +176,8 @@ class Classifier(ClassifierMixin, Estimator):
         return self._encoded_again(y)
 
     def _encoded_again(self, y):
+        if self._multilabel:
+            return indicator(y, len(self.classes_))
         y = column_or_1d(y)
         known = np.isin(y, self.classes_)
         if not known.all():
@@ -170,6 +190,9 @@ class Classifier(ClassifierMixin, Estimator):
         weights = super()._weights(sample_weight, X, targets)
         if self.class_weight is None:
             return weights
+        if self._multilabel:
+            raise ParameterError("class_weight cannot be used with several labels per sample",
+                                 fix="pass sample_weight to fit")
         factors = self._class_factors(targets, weights)[targets]
         weights = factors if weights is None else weights * factors
         if not weights.any():
@@ -203,6 +226,8 @@ class Classifier(ClassifierMixin, Estimator):
         return naive_accuracy(targets, self.baseline_, weights)
 
     def _reported_targets(self, X, y):
+        if self._multilabel:
+            return indicator(y, len(self.classes_))
         labels = column_or_1d(y)          # a label that was never seen is a wrong answer
         return np.where(np.isin(labels, self.classes_), np.searchsorted(self.classes_, labels), -1)
 
@@ -211,13 +236,16 @@ class Classifier(ClassifierMixin, Estimator):
         return len(self.classes_)
 
     def _loss(self):
+        if self._multilabel and isinstance(self.loss, str) and self.loss == "auto":
+            return BinaryCrossentropy(from_logits=True)
         if isinstance(self.loss, str) and self.loss in ("auto", "sparse_categorical_crossentropy"):
             return SparseCategoricalCrossentropy(from_logits=True)
         found = find_loss(self.loss)
-        if isinstance(found, Loss) and not found.integer_labels and isinstance(self.loss, str):
+        if isinstance(found, Loss) and not found.integer_labels and \
+                isinstance(self.loss, str) and not self._multilabel:
             raise ParameterError(f'loss "{self.loss}" does not take class numbers',
                                  fix='use loss="sparse_categorical_crossentropy"')
         return found
 
     def _metrics(self):
-        return ["accuracy"]
+        return [SubsetAccuracy() if self._multilabel else "accuracy"]

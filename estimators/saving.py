@@ -92,6 +92,11 @@ def fit_sets(cls: type) -> set[str]:
     return {name for c in cls.__mro__ for name in vars(c).get("_fit_sets", ())}
 
 
+def fit_may_set(cls: type) -> set[str]:
+    """The attributes that some fits set and others do not."""
+    return {"feature_names_in_"}.union(*(vars(c).get("_fit_may_set", ()) for c in cls.__mro__))
+
+
 def save_estimator(estimator, path) -> None:
     """Write a fitted estimator to one file; the old file stays whole until the new one is."""
     from .base import Estimator
@@ -107,7 +112,7 @@ def save_estimator(estimator, path) -> None:
         else:
             parameters[name] = _parameter(cls.__name__, name, value)
     plain, arrays, objects = {}, {}, []
-    for name in sorted({*fit_sets(cls), "feature_names_in_"} & set(vars(estimator))):
+    for name in sorted((fit_sets(cls) | fit_may_set(cls)) & set(vars(estimator))):
         value = vars(estimator)[name]
         if isinstance(value, (np.ndarray, np.generic)):
             arrays[f"fitted/{name}"] = _storable(name, value)
@@ -206,7 +211,7 @@ def _fitted_attributes(cls: type, manifest: dict, arrays: dict) -> dict:
     _require(type(plain) is dict and type(objects) is list, "has no fitted attributes", plain)
     found = {**plain, **{k.removeprefix("fitted/"): v for k, v in arrays.items()
                          if k.startswith("fitted/")}}
-    strange = set(found) - {"feature_names_in_"} ^ fit_sets(cls)
+    strange = set(found) - fit_may_set(cls) ^ fit_sets(cls)
     _require(not strange and len(found) == len(plain) + sum(
         k.startswith("fitted/") for k in arrays), "has other attributes than a fit sets",
         sorted(strange))
@@ -266,7 +271,8 @@ def _distinct(value) -> bool:
 _KINDS = {
     **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
                      "n_samples_seen_", "sequence_length_"), _whole),
-    **dict.fromkeys(("_flat_targets", "_rows", "_flat_samples", "_one_channel"),
+    **dict.fromkeys(("_flat_targets", "_rows", "_flat_samples", "_one_channel",
+                     "_multilabel"),
                     lambda value: type(value) is bool),
     **dict.fromkeys(("_sample_shape", "_columns", "category_sizes_"),
                     lambda value: type(value) is list and all(map(_whole, value))),
