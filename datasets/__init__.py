@@ -10,6 +10,7 @@ from .idx import read_idx
 from .image_files import find_images, read_image
 from .images import load_cifar10, load_fashion_mnist, load_mnist
 from .locate import find
+from .on_disk import OnDisk, in_memory, is_on_disk
 from .prefetch import prefetched
 from .sequences import load_japanese_vowels, read_ts
 from .sparse_rows import SparseRows
@@ -18,7 +19,8 @@ from .text import (
     load_names, load_python_docs_text, load_sentence_polarity, load_text, load_tiny_shakespeare)
 
 __all__ = [
-    "Batches", "SparseRows", "bucket_sizes", "epoch_order", "find", "find_images",
+    "Batches", "OnDisk", "SparseRows", "bucket_sizes", "epoch_order", "find", "find_images",
+    "in_memory", "is_on_disk",
     "length_buckets", "load_auto_mpg", "load_breast_cancer", "load_cifar10", "load_diabetes",
     "load_digits", "load_etth1", "load_fashion_mnist", "load_iris", "load_japanese_vowels",
     "load_mnist", "load_names", "load_python_docs_text", "load_sentence_polarity", "load_text",

@@ -9,11 +9,13 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_n_features, _check_sample_weight, check_is_fitted, validate_data)
 
 from ..backend import Spec, get_backend
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
+from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Health, Optimizer, Schedule, Trainer
@@ -23,6 +25,7 @@ from ..training.schedules import schedule
 from ..training.split import split, taken
 from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted
+from .on_disk import loaded, require_rows, validated_on_disk
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .report import Reported
 from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
@@ -96,6 +99,17 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
         """Samples as arrays of numbers, by scikit-learn's own checks; with y if ``y=`` is given."""
         return validate_data(self, X, reset=reset, dtype="numeric", accept_sparse="csr", **with_y)
 
+    def _read(self, X, reset: bool, **with_y):
+        """The same for samples in memory and in files, which stay there."""
+        if is_on_disk(X):
+            return validated_on_disk(self, X, reset, **with_y)
+        return self._validated(in_memory(X), reset, **with_y)
+
+    def _count_features(self, X, reset: bool) -> None:
+        """Note or compare the number of features of samples in a file."""
+        require_rows(X)
+        _check_n_features(self, X, reset=reset)
+
     def _shaped(self, X, reset: bool):
         """Samples in the form the net takes; ``reset`` at a fit that decides the form."""
         return SparseRows(X) if issparse(X) else X
@@ -163,7 +177,7 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
         callbacks, given = callbacks_of(self.callbacks), (X, y, sample_weight)
         refuse_unusable(X=X, y=y, sample_weight=sample_weight)
         with explained():
-            X, y = self._validated(X, reset=not again, y=y, **self._y_options())
+            X, y = self._read(X, reset=not again, y=loaded(y), **self._y_options())
             require_numbers(X)
             X = self._shaped(X, reset=not again)
             targets = self._encoded(y, again, classes)
@@ -251,7 +265,7 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
 
     def _checked(self, X):
         """Samples after a fit, in the form the net takes."""
-        X = self._validated(X, reset=False)
+        X = self._read(X, reset=False)
         require_numbers(X)
         return self._shaped(X, reset=False)
 
@@ -349,7 +363,7 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
         """Weights as float64, by scikit-learn's own checks."""
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return _check_sample_weight(loaded(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
 
     # ---- what classifiers and regressors decide ------------------------------------------------
 

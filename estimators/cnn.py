@@ -6,22 +6,28 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_array, check_X_y, validate_data
+from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
 
 from ..backend import Spec
 from ..backend.errors import ParameterError, ShapeError
+from ..layers import Layer, Sequential
 from .architectures import ARCHITECTURES
+from .augmentations import augmentations
 from .classifier import Classifier
 from .regressor import Regressor
 from .standardize import weighted_statistics
 
 CONSTRAINTS = {"image_shape": [None, tuple, list],
-               "architecture": [StrOptions(set(ARCHITECTURES)), callable]}
+               "architecture": [StrOptions(set(ARCHITECTURES)), callable],
+               "augmentation": [None, str, Layer, list, tuple]}
 
 PARAMETERS = """image_shape : tuple (h, w) or (h, w, c), optional
         The images that flat rows hold, in pixels; rows without it are signals of one channel.
     architecture : {"auto", "lenet", "resnet20"} or callable ``(spec, n_outputs) -> Layer``
-        The net; ``spec`` is that of one image, and what is returned are logits."""
+        The net; ``spec`` is that of one image, and what is returned are logits.
+    augmentation : str, Layer, list of them, or None
+        What happens to images while training: ``"flip"`` (left to right), ``"shift"``, ``"crop"``,
+        ``"rotate"``, ``"cutout"``, ``"mixup"``, ``"cutmix"``, or layers, in their order."""
 
 
 class ImageSamples:
@@ -31,6 +37,15 @@ class ImageSamples:
     _fit_sets = ("_sample_shape",)
 
     def _network(self, spec: Spec, n_outputs: int):
+        before = augmentations(self.augmentation)
+        if before and len(spec.shape) != 3:
+            raise ParameterError("augmentation needs images",
+                                 got=f"samples of shape {list(spec.shape)}",
+                                 fix="pass image_shape=(height, width), or leave it out")
+        net = self._plain_network(spec, n_outputs)
+        return Sequential([*before, net]) if before and isinstance(net, Layer) else net
+
+    def _plain_network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):
             return self.architecture(spec, n_outputs)
         if len(spec.shape) == 2 and self.architecture != "auto":
@@ -52,6 +67,10 @@ class ImageSamples:
             raise ShapeError("images must have at least one pixel", got=f"{list(shape)}",
                              fix="pass X of shape (n, h, w) or (n, h, w, channels)")
         return checked
+
+    def _count_features(self, X, reset):
+        if reset or X.ndim == 2:
+            _check_n_features(self, X, reset=reset)
 
     def _shaped(self, X, reset):
         if X.ndim > 4:
@@ -99,8 +118,7 @@ class ImageSamples:
         if X.ndim == 4:
             low, high = float(X.min()), float(X.max())
             return np.float64(low), np.float64((high - low) ** 2 or 1.0)
-        weights = None if weights is None else np.repeat(weights, X[0].size)
-        mean, variance = weighted_statistics(X.reshape(-1, 1), weights)
+        mean, variance = weighted_statistics(X, weights, columns=1)
         return mean[0], variance[0]
 
     def __sklearn_tags__(self):
@@ -137,6 +155,7 @@ class CNNClassifier(ImageSamples, Classifier):
     """
     image_shape: Any = None
     architecture: Any = "auto"
+    augmentation: Any = None
 
     _own_parameters = PARAMETERS
     _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
@@ -167,6 +186,7 @@ class CNNRegressor(ImageSamples, Regressor):
     """
     image_shape: Any = None
     architecture: Any = "auto"
+    augmentation: Any = None
 
     _own_parameters = PARAMETERS
     _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

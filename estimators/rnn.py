@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (_check_y, check_array, check_consistent_length,
-                                      validate_data)
+from sklearn.utils.validation import (_check_n_features, _check_y, check_array,
+                                      check_consistent_length, validate_data)
 
 from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
+from ..datasets import OnDisk
 from ..layers import (
     GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, RandomNormal, Sequential, SimpleRNN)
 from .classifier import Classifier
@@ -102,6 +103,14 @@ class SequenceSamples:
         check_consistent_length(X, y)
         return X, y
 
+    def _count_features(self, X, reset):
+        if reset:
+            self._rows = X.ndim == 2
+        if X.ndim != (2 if self._rows else 3):
+            raise ShapeError("sequences in a file are (n, time, features), or rows (n, time)",
+                             got=str(list(X.shape)), fix="pass the form the net was fitted on")
+        _check_n_features(self, X if self._rows else X.subset([0])[0], reset=reset)
+
     def _shaped(self, X, reset):
         if self.embedding is not None:
             return self._token_numbers(X, reset)
@@ -141,6 +150,8 @@ class SequenceSamples:
         return (1 if self._rows else self.n_features_in_,)
 
     def _statistics(self, X, weights):
+        if isinstance(X, OnDisk):
+            return weighted_statistics(X, weights)
         rows = np.concatenate(list(X))                          # (all steps, features)
         if weights is not None:
             weights = np.repeat(weights, [len(s) for s in X])

@@ -6,8 +6,8 @@ import numpy as np
 from ..backend.errors import DataError
 from ..layers import Normalization
 
-BLOCK_ROWS = 4096         # at most so many rows at a time are turned to float64,
-BLOCK_NUMBERS = 2 ** 24   # and so many numbers
+BLOCK_ROWS = 4096     # so many rows at a time are turned to float64,
+BLOCK_ENTRIES = 2 ** 20    # and so many numbers
 
 
 def standardization(name: str, mean, variance, invert: bool = False) -> Normalization:
@@ -16,15 +16,26 @@ def standardization(name: str, mean, variance, invert: bool = False) -> Normaliz
                          invert=invert, name=name)
 
 
-def weighted_statistics(rows: np.ndarray, weights: np.ndarray | None):
-    """Weighted mean and population variance of columns; a constant column has variance 1."""
+def weighted_statistics(rows, weights: np.ndarray | None, columns: int | None = None):
+    """Weighted mean and population variance of columns; a constant column has variance 1.
+
+    Rows may lie on disk: they are read a block at a time, twice. Samples of more axes count as
+    rows of ``columns`` entries, those of their last axis by default.
+    """
     weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    step = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // max(1, rows.shape[1])))
-    blocks = [slice(i, i + step) for i in range(0, len(rows), step)]
-    total = weights.sum()
+    columns = rows.shape[-1] if columns is None else columns
+    several = int(np.prod(rows.shape[1:])) // columns                 # rows in a sample
+    size = max(1, min(BLOCK_ROWS // several, BLOCK_ENTRIES // (several * columns)))
+    total = weights.sum() * several
+
+    def blocks():
+        for i in range(0, len(rows), size):
+            block = rows[i:i + size].astype(np.float64).reshape(-1, columns)
+            yield weights[i:i + size].repeat(several), block
+
     with np.errstate(over="ignore", invalid="ignore"):       # reported below
-        mean = sum(weights[b] @ rows[b].astype(np.float64) for b in blocks) / total
-        variance = sum(weights[b] @ (rows[b] - mean) ** 2 for b in blocks) / total
+        mean = sum(w @ block for w, block in blocks()) / total
+        variance = sum(w @ (block - mean) ** 2 for w, block in blocks()) / total
     if not np.isfinite(variance).all():
         raise DataError("the numbers are too large to be standardised",
                         fix="divide them by a constant first, or pass standardize=False")

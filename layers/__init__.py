@@ -1,5 +1,7 @@
 """Layers, the networks made of them, their initializers and regularizers, and their files."""
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from .augmentation import (
+    RandomCrop, RandomErasing, RandomFlip, RandomRotation, RandomTranslation)
 from .base import Flow, Layer
 from .batch_normalization import BatchNormalization
 from .bidirectional import Bidirectional
@@ -20,6 +22,7 @@ from .losses import (
     BinaryCrossentropy, CategoricalCrossentropy, Huber, LogCosh, Loss, MeanAbsoluteError,
     MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy)
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential
 from .normalization import GroupNormalization, LayerNormalization, Normalization
 from .pooling import (

@@ -31,6 +31,9 @@ class Flow:
         0-d int64 keys of random layers.
     updates : mapping of Variable to Tensor
         New values of moving statistics; returned, never hidden.
+    own_share : Tensor or None
+        ``(batch,)``: share of its own target in the loss of a sample that was mixed with the one
+        at its place from the other end of the batch.
     dtype : str
         Element type of the weights.
     """
@@ -40,6 +43,7 @@ class Flow:
     seed: Tensor | None = None
     step: Tensor | None = None
     updates: Mapping[Variable, Tensor] = field(default_factory=dict)
+    own_share: Tensor | None = None
     dtype: str = "float32"
 
     def to(self, x: Tensor, **changes) -> Flow:

@@ -202,8 +202,9 @@ class Model(Network):
         for layer, sources, target in self.wires:
             given = [known[t] for t in sources]
             known[target] = layer.run(given if layer.takes_several else given[0], training)
-        return known[self.outputs].to(known[self.outputs].x,
-                                      updates=joined_updates(*known.values()))
+        out, own = known[self.outputs], flows[0].own_share       # merging layers keep no share
+        return out.to(out.x, updates=joined_updates(*known.values()),
+                      own_share=own if out.own_share is None else out.own_share)
 
 
 def wires(output: Tensor, entries: Sequence[Tensor]) -> list[tuple]:

@@ -8,9 +8,12 @@ import numpy as np
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..datasets.batching import Batches, epoch_order, pad_sequences
 from ..datasets.buckets import length_buckets
+from ..datasets.on_disk import OnDisk, in_memory, is_on_disk
+from ..datasets.prefetch import prefetched
 from ..datasets.sparse_rows import SparseRows
 
 LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
+WINDOW_BYTES = 2 ** 24    # of rows read from a file for several batches at once
 
 
 class Batch(NamedTuple):
@@ -28,7 +31,7 @@ class Source:
 
     Parameters
     ----------
-    X : array (n, ...) or list of arrays (time, features)
+    X : array (n, ...), OnDisk, or list of arrays (time, features)
         Samples.
     y : array (n, ...), or (n,) of arrays (time,)
         Targets; arrays of objects hold a target per step of each sequence.
@@ -132,6 +135,9 @@ class Source:
         elif self.sequences:
             for rows, time in self._buckets(number)[start:]:
                 yield self._gather(rows, time, self.batch_size)
+        elif isinstance(self.X, OnDisk):
+            for window in prefetched(self._windows(number, start), depth=1):
+                yield from window
         else:
             large = self.X[0].nbytes * self.batch_size >= LARGE_BATCH
             batches = Batches((self.X, self.y, self.weights), self.batch_size,
@@ -139,6 +145,23 @@ class Source:
                               prefetch=int(large), start=start)
             for (x, y, weights), valid in batches:
                 yield Batch(x, y, without_padding(weights, valid), None, valid)
+
+    def _windows(self, number: int, start: int) -> Iterator[list[Batch]]:
+        """Batches of a file, in the order they have in memory: rows of several are read at once."""
+        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
+        size = self.batch_size
+        several = max(1, WINDOW_BYTES // (self.X.row_bytes * size))
+        for first in range(start * size, self.n, several * size):
+            rows = order[first:first + several * size]
+            x, batches = self.X[rows], []
+            for i in range(0, len(rows), size):
+                part = slice(i, i + size)
+                valid = len(rows[part])
+                arrays = (padded(a, size) for a in (x[part], self.y[rows[part]],
+                                                    self.weights[rows[part]]))
+                bx, by, weights = arrays
+                batches.append(Batch(bx, by, without_padding(weights, valid), None, valid))
+            yield batches
 
     def _all(self) -> Batch:
         """Every row, once prepared and then handed over again and again."""
@@ -257,6 +280,9 @@ def as_samples(X, dtype: str, rank: int | None = None) -> np.ndarray | list:
         return X if isinstance(X, SparseRows) else SparseRows(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
+    X = in_memory(X)
+    if is_on_disk(X):
+        return X if isinstance(X, OnDisk) else OnDisk(X)
     listed = isinstance(X, (list, tuple)) and len(X) > 0
     if listed and len({np.shape(s) for s in X if np.ndim(s)}) > 1:
         found = [np.asarray(s, dtype) for s in X]

@@ -50,6 +50,9 @@ def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, di
     """The mean loss over the batch, and every sum that is counted by (metric, part)."""
     masked = {"lengths": out.lengths} if out.lengths is not None else {}
     values = loss(y, out.x, **masked)                                  # (batch,)
+    if out.own_share is not None:
+        other = loss(OPS["flip"](y, axis=0), out.x, **masked)
+        values = out.own_share * values + (1.0 - out.own_share) * other
     total, weight = batch_sum(values, weights), batch_sum(weights)
     sums = {("loss", "sum"): total, ("loss", "weight"): weight}
     for metric in metrics:

@@ -11,6 +11,7 @@ from ..backend import Tensor, function, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
+from ..datasets import OnDisk, prefetched
 from ..layers.arguments import fraction, number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
@@ -258,7 +259,8 @@ class Trainer:
         X = self._samples(X)
         self.prepare(X)
         result = None
-        for x, lengths, rows in chunks(X, LARGEST_CHUNK, self.x_dtype):
+        ahead = int(isinstance(X, OnDisk))                              # files are read by a thread
+        for x, lengths, rows in prefetched(chunks(X, LARGEST_CHUNK, self.x_dtype), ahead):
             compute, steps = self._predictor(x.shape, lengths is not None, head)
             out = compute(*(a for a in (x, lengths) if a is not None))
             if result is None:
