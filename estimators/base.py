@@ -363,7 +363,8 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
         """Weights as float64, by scikit-learn's own checks."""
         if sample_weight is None:
             return None
-        return _check_sample_weight(loaded(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = loaded(sample_weight)
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
     # ---- what classifiers and regressors decide ------------------------------------------------
 
