@@ -45,6 +45,14 @@ class TableSamples:
             return check_X_y(rows, y, estimator=self, **options)
         return check_array(rows, estimator=self, input_name="X")
 
+    def _count_features(self, X, reset):
+        super()._count_features(X, reset)
+        if self._category_positions(X) if reset else self._categories:
+            raise ParameterError("columns of categories cannot be read from a file",
+                                 fix="pass a frame, or encode them as numbers first")
+        if reset:
+            self._categories = []
+
     def _category_positions(self, X) -> list[int]:
         """Where the columns of categories are."""
         wish = self.categorical_features
