@@ -7,7 +7,7 @@ from ..backend.errors import DataError
 from ..layers import Normalization
 
 BLOCK_ROWS = 4096     # so many rows at a time are turned to float64,
-BLOCK_ENTRIES = 2 ** 20    # and so many numbers
+BLOCK_ENTRIES = 2 ** 18    # and so many numbers
 
 
 def standardization(name: str, mean, variance, invert: bool = False) -> Normalization:

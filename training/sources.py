@@ -13,7 +13,7 @@ from ..datasets.prefetch import prefetched
 from ..datasets.sparse_rows import SparseRows
 
 LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
-WINDOW_BYTES = 2 ** 24    # of rows read from a file for several batches at once
+WINDOW_BYTES = 2 ** 22    # of rows read from a file for several batches at once
 
 
 class Batch(NamedTuple):
