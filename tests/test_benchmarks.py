@@ -127,3 +127,10 @@ def test_peers_that_are_here_agree_with_us():
     done = run("compare", "--quick", "--threads", "1", "--only", "predict-1", "--libraries",
                "gradatim", "onnxruntime")
     assert done.returncode == 0 and "RESULTS DIFFER" not in done.stdout, done.stdout
+
+
+def test_search_runs():
+    done = run("search", "--only", "gradatim")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["seconds"] > 0 and found["accuracy"] > 0.6
