@@ -76,7 +76,7 @@ def own_parts(spec, code):
 
 @pytest.mark.parametrize("settings", [
     {}, {"standardize": False}, {"architecture": own_parts}, {"hidden_layer_sizes": (8, 4)}],
-    ids=str)
+    ids=["defaults", "not standardised", "own parts", "two layers"])
 def test_clone_pickle_file_and_going_on(settings, tmp_path):
     model = clone(gt.Autoencoder(**FEW, **settings)).fit(PLANE)
     codes = model.transform(PLANE)
