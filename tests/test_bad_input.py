@@ -98,7 +98,7 @@ def refused(act, model, says):
 BAD_LABELS = {
     "NaN": (np.where(LABELS, 1.0, np.nan), "NaN"), "None": (None, "y"),
     "fractions": (NUMBERS, "Unknown label type"), "short": (LABELS[:7], "inconsistent numbers"),
-    "two columns": (np.stack([LABELS, LABELS], 1), "1d array"),
+    "two columns": (np.stack([LABELS, 2 * LABELS], 1), "1d array"),
     "empty": (LABELS[:0], "0|inconsist"),
     "unhashable": ([[1]] * 10 + [[1, 2]] * 10, "inhomogeneous|1d array|label"),
     "mixed": (np.array([1, "a"] * 10, object), "label|str|mix|not supported"),
