@@ -306,6 +306,7 @@ def test_precision_can_change_after_a_fit(fitted):
     fine = clone(net).set_params(precision="float32")
     fine._fitted = net._fitted
     fine.classes_, fine.n_features_in_ = net.classes_, net.n_features_in_
+    fine._categories = net._categories
     exact = fine.predict_proba(X)
     assert 0 < np.abs(rough - exact).max() < 0.05
     np.testing.assert_array_equal(net.predict_proba(X), rough)
