@@ -58,7 +58,8 @@ def test_imports_point_down_only(path):
 
 
 # Inside backend: backends -> passes -> graph -> tensor -> op.
-ORDER = ["errors", "spec", "op", "context", "tensor", "graph", "passes", "base", "function"]
+ORDER = ["errors", "spec", "op", "context", "tensor", "graph", "passes", "lowering", "base",
+         "function"]
 
 
 @pytest.mark.parametrize("lower", ORDER)

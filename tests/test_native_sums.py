@@ -9,7 +9,8 @@ import pytest
 import gradatim as gt
 from gradatim.backend.errors import BackendError
 from gradatim.backend.native.chain import fits_chain
-from gradatim.backend.native.clusters import clusters
+from gradatim.backend.lowering.clusters import clusters
+from gradatim.backend.native.fusions import PATTERNS
 
 try:
     NATIVE = gt.get_backend("native")
@@ -96,7 +97,7 @@ def test_normalised_activations_are_written_once():
     made = gt.gradients((y * g).sum(), [x, *vectors])
     function = gt.function([x, g], made, backend="native")
     program = function.program
-    found = clusters(program.graph, lambda n: fits_chain(program, n))
+    found = clusters(program.graph, lambda n: fits_chain(program, n), PATTERNS)
     chains = [c for c in found if c.kind == "chain"]
     large = [t for c in chains for t in c.written if t.spec.size == np.prod(shape)
              and t.dtype == "float32"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import Error, GraphError
+from ..lowering.clusters import Cluster
+from ..lowering.expression import parse
+from ..lowering.view import View
 from ..tensor import Node, Tensor, constant_op
-from .clusters import Cluster
-from .expression import Assembler, parse
-from .view import View
+from .assembler import Assembler
 
 
 def fits_chain(program, node: Node) -> bool:

@@ -3,77 +3,17 @@ from __future__ import annotations
 
 import math
 
+from ..lowering.view import View, contiguous
 from ..ops.sliding import sliding
 from ..spec import axes_of
 from ..tensor import Node
-from .emit_moving import MOVING, split
+from .emit_moving import MOVING
 from .emit_normalization import NORMALIZATION
 from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
 from .emit_tables import TABLES
-from .view import View, contiguous
 
 FLOATS = ("float32", "float64")
-
-
-# ---- views: nothing is computed ----------------------------------------------------------------
-
-def _reshape(program, node: Node):
-    t, out = node.inputs[0], node.outputs[0]
-    view = program.views[t]
-    if not view.is_contiguous():
-        view = View.whole(program.whole(t), t.shape)
-    program.views[out] = view._replace(shape=out.shape, strides=contiguous(out.shape))
-    return True
-
-
-def _transpose(program, node: Node):
-    view = program.views[node.inputs[0]]
-    axes = node.settings["axes"] or tuple(reversed(range(len(view.shape))))
-    program.views[node.outputs[0]] = view._replace(
-        shape=node.outputs[0].shape, strides=tuple(view.strides[a] for a in axes))
-    return True
-
-
-def _broadcast(program, node: Node):
-    t, out = node.inputs[0], node.outputs[0]
-    program.views[out] = program.views[t].broadcast(t.shape, out.shape)
-    return True
-
-
-def _slice(program, node: Node):
-    t, out = node.inputs[0], node.outputs[0]
-    view = program.views[t]
-    starts, steps = node.settings["start"], node.settings["step"] or (1,) * t.ndim
-    offset, strides = view.offset, list(view.strides)
-    for axis, (start, stop) in enumerate(zip(starts, node.settings["stop"])):
-        step = steps[axis] or 1
-        begin, _, step = slice(start, stop, step).indices(t.shape[axis])
-        offset += begin * view.strides[axis]
-        strides[axis] = view.strides[axis] * step
-    program.views[out] = View(view.value, offset, out.shape, tuple(strides))
-    return True
-
-
-def _flip(program, node: Node):
-    t = node.inputs[0]
-    view = program.views[t]
-    offset, strides = view.offset, list(view.strides)
-    for axis in axes_of(node.settings["axis"], t.ndim):
-        offset += (t.shape[axis] - 1) * strides[axis]
-        strides[axis] = -strides[axis]
-    program.views[node.outputs[0]] = view._replace(offset=offset, strides=tuple(strides))
-    return True
-
-
-def _same(program, node: Node):
-    program.views[node.outputs[0]] = program.views[node.inputs[0]]
-    return True
-
-
-VIEWS = {"reshape": _reshape, "expand_dims": _reshape, "squeeze": _reshape,
-         "transpose": _transpose, "broadcast_to": _broadcast, "broadcast_like": _broadcast,
-         "slice": _slice, "split": split, "flip": _flip, "copy": _same, "stop_gradient": _same}
 
 
 # ---- products ----------------------------------------------------------------------------------

@@ -3,19 +3,13 @@ from __future__ import annotations
 
 import math
 
-from ..ops.shape import part_sizes, tupled
+from ..lowering.view import View, contiguous
+from ..lowering.views import part
+from ..ops.shape import tupled
 from ..spec import one_axis
 from ..tensor import Node
-from .view import View, contiguous
 
 COUNTED = ("int64",)          # the dtype of positions and lengths that the core reads
-
-
-def part(view: View, starts, shape, steps=None) -> View:
-    """A view's elements from ``starts`` on."""
-    steps = steps or (1,) * len(shape)
-    return View(view.value, view.offset + sum(a * s for a, s in zip(starts, view.strides)),
-                tuple(shape), tuple(s * n for s, n in zip(view.strides, steps)))
 
 
 def _move(program, name: str, view: View, to: View) -> None:
@@ -25,17 +19,6 @@ def _move(program, name: str, view: View, to: View) -> None:
 
 
 # ---- joining and parting -----------------------------------------------------------------------
-
-def split(program, node: Node):
-    """Views of the parts."""
-    x = node.inputs[0]
-    axis, start = one_axis(node.settings["axis"], x.ndim), 0
-    for out, size in zip(node.outputs, part_sizes(x.shape[axis], node.settings["sections"])):
-        starts = [start if i == axis else 0 for i in range(x.ndim)]
-        program.views[out] = part(program.views[x], starts, out.shape)
-        start += size
-    return True
-
 
 def _concatenate(program, node: Node):
     target = node.outputs[0]

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
+from ..lowering.view import View
 from ..tensor import Node
-from .view import View
 
 FLOATS = ("float32", "float64")
 

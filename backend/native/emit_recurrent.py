@@ -1,8 +1,8 @@
 """Recurrent ops for the core: one product over all steps, one loop over time, closing products."""
 from __future__ import annotations
 
+from ..lowering.view import View, contiguous
 from ..tensor import Node
-from .view import View, contiguous
 
 FLOATS = ("float32", "float64")
 

@@ -8,14 +8,16 @@ import numpy as np
 
 from ..base import Program, collective
 from ..graph import Graph
+from ..lowering.clusters import Cluster, clusters
+from ..lowering.view import View
+from ..lowering.views import VIEWS
 from ..passes.open_batch_norm import open_batch_norm
 from ..tensor import LEAVES, Node, Tensor, Variable, constant_op
 from .chain import chain, fits_chain
-from .clusters import Cluster, clusters
-from .emit import EMIT, VIEWS
+from .emit import EMIT
+from .fusions import PATTERNS
 from .halves import halves
 from .prepared import Prepared
-from .view import View
 
 SMALL = 16384    # elements up to which updates wait for each other, to be one step
 
@@ -90,7 +92,7 @@ class NativeProgram(Program):
 
     def _compile(self) -> None:
         fixed = self._fixed_nodes()
-        found = clusters(self.graph, lambda node: fits_chain(self, node), fixed)
+        found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
         self._in_place = self._targets(order)
         for cluster in order:

@@ -1,117 +1,11 @@
-"""Expressions: an op's ``code`` parsed and written as instructions of the core's fixed set."""
+"""Assembler: expressions written as instructions of the core's fixed set, on few registers."""
 from __future__ import annotations
 
-import re
 from collections import Counter
-from typing import NamedTuple
 
 from ..errors import GraphError
-from ..op import CODE_FUNCTIONS
+from ..lowering.expression import COMPARISONS, LOGIC, Node, parse, read_inputs
 
-_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z_]\w*)|(\{\w+\})"
-                    r"|(&&|\|\||<=|>=|==|!=|[-+*/<>!?:(),]))")
-_LEVELS = (("||",), ("&&",), ("==", "!="), ("<", "<=", ">", ">="), ("+", "-"), ("*", "/"))
-_NAMES = {"||": "or", "&&": "and", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt",
-          ">=": "ge", "+": "add", "-": "sub", "*": "mul", "/": "div"}
-
-
-class Node(NamedTuple):
-    """An operation on sources; ``input`` and ``number`` have one source, which is a constant."""
-    name: str
-    sources: tuple
-
-
-def parse(code: str, settings: dict) -> Node:
-    """The tree of an expression, settings put in; constant conditions are decided.
-
-    Examples
-    --------
-    >>> parse("{0} < 0 ? 0 : {0}", {})[0]
-    'select'
-    """
-    return _Parser(code, settings).whole()
-
-
-class _Parser:
-    def __init__(self, code: str, settings: dict):
-        self.tokens = [m.groups() for m in _TOKEN.finditer(code)]
-        if "".join(t for g in self.tokens for t in g if t) != re.sub(r"\s", "", code):
-            raise GraphError(f"the expression {code!r} cannot be read")
-        self.settings, self.at = settings, 0
-
-    def peek(self) -> str:
-        if self.at == len(self.tokens):
-            return ""
-        return next(t for t in self.tokens[self.at] if t)
-
-    def take(self, expected: str = "") -> str:
-        token = self.peek()
-        if expected and token != expected:
-            raise GraphError(f"an expression has {token!r} where {expected!r} belongs")
-        self.at += 1
-        return token
-
-    def whole(self) -> Node:
-        tree = self.ternary()
-        if self.peek():
-            raise GraphError(f"an expression goes on after its end: {self.peek()!r}")
-        return tree
-
-    def ternary(self) -> Node:
-        condition = self.level(0)
-        if self.peek() != "?":
-            return condition
-        self.take()
-        yes = self.ternary()
-        self.take(":")
-        no = self.ternary()
-        if condition.name == "number":
-            return yes if condition.sources[0] else no
-        return Node("select", (condition, yes, no))
-
-    def level(self, depth: int) -> Node:
-        if depth == len(_LEVELS):
-            return self.unary()
-        left = self.level(depth + 1)
-        while self.peek() in _LEVELS[depth]:
-            name = _NAMES[self.take()]
-            left = Node(name, (left, self.level(depth + 1)))
-        return left
-
-    def unary(self) -> Node:
-        if self.peek() in ("-", "!"):
-            name = {"-": "neg", "!": "not"}[self.take()]
-            inner = self.unary()
-            if name == "neg" and inner.name == "number":
-                return Node("number", (-inner.sources[0],))
-            return Node(name, (inner,))
-        return self.atom()
-
-    def atom(self) -> Node:
-        token = self.take()
-        if token == "(":
-            inner = self.ternary()
-            self.take(")")
-            return inner
-        if token.startswith("{"):
-            name = token[1:-1]
-            if name.isdigit():
-                return Node("input", (int(name),))
-            value = self.settings[name]
-            return Node("number", (float("nan") if value is None else float(value),))
-        if token in CODE_FUNCTIONS:
-            self.take("(")
-            sources = [self.ternary()]
-            while self.peek() == ",":
-                self.take()
-                sources.append(self.ternary())
-            self.take(")")
-            return Node(token, tuple(sources))
-        return Node("number", (float(token),))
-
-
-COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-LOGIC = ("and", "or", "not")
 COMPOUND = {                  # one loop for what would be several, each through the cache
     "lerp": "{0} + ({1} - {0}) * {2}",
     "sqrt_add": "sqrt({0}) + {1}",
@@ -155,7 +49,7 @@ class Assembler:
             branches = [self.tree(s, inputs, dtype) for s in node.sources[1:]]
             kind = _common(branches)
             return self.operation("select", kind, kind, [condition, *branches])
-        kinds = {inputs[i][1] for i in _inputs(node)} - {"bool"} or {"bool"}
+        kinds = {inputs[i][1] for i in read_inputs(node)} - {"bool"} or {"bool"}
         inner = kinds.pop() if len(kinds) == 1 else dtype
         sources = [self.tree(s, inputs, inner) for s in node.sources]
         kind = _common(sources)
@@ -231,16 +125,6 @@ class Assembler:
 
 
 _COMPOUND = {name: parse(code, {}) for name, code in COMPOUND.items()}
-
-
-def _inputs(node: Node) -> set[int]:
-    """Numbers of the inputs a tree reads as values, conditions left out."""
-    if node.name == "input":
-        return {node.sources[0]}
-    if node.name == "number":
-        return set()
-    sources = node.sources[1:] if node.name == "select" else node.sources
-    return set().union(*map(_inputs, sources)) if sources else set()
 
 
 def _common(registers) -> str:

@@ -1,0 +1,1 @@
+"""What compiled backends share between a graph and their steps: views, clusters, expressions."""
