@@ -64,6 +64,10 @@ class BackendError(Error, RuntimeError):
     """A backend that is not there or cannot do what was asked."""
 
 
+class DistributedError(Error, RuntimeError):
+    """Processes that train together and cannot meet, or have lost each other."""
+
+
 class MemoryLimitError(Error, MemoryError):
     """A computation that needs more memory than is free."""
 

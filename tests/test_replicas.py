@@ -202,6 +202,13 @@ def test_all_gather_and_broadcast():
         np.testing.assert_array_equal(found, [[2, 2]])
 
 
+def test_things_and_pairs():
+    assert everywhere(3, lambda c: c.gather({c.rank})) == [[{0}, {1}, {2}]] * 3
+    assert everywhere(3, lambda c: c.share(c.rank, root=1)) == [1] * 3
+    assert everywhere(4, lambda c: int(c.swap(np.int64(c.rank), c.rank ^ 1))) == [1, 0, 3, 2]
+    assert everywhere(3, lambda c: c.barrier()) == [None] * 3
+
+
 def test_many_exchanges_in_a_row_do_not_mix():
     def work(c):
         return [float(c.all_reduce(np.float64(c.rank + 10 * i))) for i in range(300)]
@@ -226,6 +233,7 @@ def test_a_communicator_must_say_how():
     for call in (base.all_reduce, base.all_gather, base.broadcast_from):
         with pytest.raises(NotImplementedError):
             call(np.ones(2))
-    for call in (base.abort, base.reset):
+    for call in (base.share, lambda: base.gather(1), lambda: base.swap(1, 0), base.barrier,
+                 base.abort, base.reset):
         with pytest.raises(NotImplementedError):
             call()

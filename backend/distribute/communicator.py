@@ -9,9 +9,12 @@ class Communicator:
     ----------
     rank, size : int
         This replica's number, from 0, and how many there are.
+    shares_memory : bool
+        Whether the replicas are threads of one process, which see the same variables.
     """
     rank: int
     size: int
+    shares_memory = True
 
     def all_reduce(self, x, operation: str = "sum"):
         """The sum, max, min or mean of all ranks' arrays; the same bits on every rank."""
@@ -23,6 +26,22 @@ class Communicator:
 
     def broadcast_from(self, x, root: int = 0):
         """The array of rank ``root``."""
+        raise NotImplementedError
+
+    def swap(self, x, other: int):
+        """The array of rank ``other``, which gets this one; all ranks call it, in pairs."""
+        raise NotImplementedError
+
+    def share(self, thing=None, root: int = 0):
+        """Any picklable thing of rank ``root``; what the others pass is ignored."""
+        raise NotImplementedError
+
+    def gather(self, thing) -> list:
+        """Any picklable things of all ranks, in the order of ranks."""
+        raise NotImplementedError
+
+    def barrier(self) -> None:
+        """Return when all ranks have come here."""
         raise NotImplementedError
 
     def abort(self) -> None:

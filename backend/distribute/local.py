@@ -40,6 +40,18 @@ class LocalCommunicator(Communicator):
     def broadcast_from(self, x, root: int = 0):
         return self._exchange(x, lambda slots: np.array(slots[root]))
 
+    def swap(self, x, other: int):
+        return self._exchange(x, lambda slots: np.array(slots[other]))
+
+    def share(self, thing=None, root: int = 0):
+        return self._exchange(thing, lambda slots: slots[root])
+
+    def gather(self, thing) -> list:
+        return self._exchange(thing, list)
+
+    def barrier(self) -> None:
+        self._barrier.wait()
+
     def abort(self) -> None:
         self._barrier.abort()
 

@@ -1,0 +1,40 @@
+"""Ranks that ``mpiexec`` started: each test runs a script on 1, 2 or 4 of them."""
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradatim.backend.distribute import launched
+
+HERE = Path(__file__).parent
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None or not MPIEXEC.exists(),
+    reason='needs mpi4py and mpiexec: pip install "gradatim[mpi]"')
+
+
+def on_ranks(size, script, *arguments, seconds=60):
+    """The output of a script on so many single-threaded ranks."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([MPIEXEC, "-n", str(size), sys.executable, HERE / script, *arguments],
+                          env=environment, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_ranks_exchange_arrays(size):
+    assert on_ranks(size, "ranks_communicator.py", str(size)) == "all is well\n"
+
+
+def test_a_process_that_nobody_launched_is_alone(monkeypatch):
+    for name in ("PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() == 0
+    monkeypatch.setenv("SLURM_NTASKS", "4")        # a batch script's own process is no rank
+    assert launched() == 0
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert launched() == 4
