@@ -11,7 +11,8 @@ _HOMES = {
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
         "CNNRegressor RNNClassifier RNNForecaster RNNRegressor TextGenerator FeatureEncoder "
         "TextVectorizer BaselineClassifier BaselineRegressor BaselineForecaster "
-        "RNNTagger Autoencoder ImageReader"),
+        "RNNTagger Autoencoder ImageReader "
+        "NetworkClassifier NetworkRegressor WideAndDeepClassifier WideAndDeepRegressor"),
     "layers": "Input Model Sequential",
     "training": "Trainer",
 }

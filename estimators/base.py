@@ -24,7 +24,8 @@ from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
 from ..training.split import split, taken
 from .checking import explained, refuse_unusable, require_numbers
-from .fitted import Fitted
+from .fitted import Fitted, average, member_seeds
+from .importances import Importances
 from .on_disk import loaded, require_rows, validated_on_disk
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
 from .report import Reported
@@ -39,7 +40,7 @@ AUTO_EPOCHS = 10           # and at least so many epochs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstimator):
+class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixin, BaseEstimator):
     """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
@@ -73,6 +74,7 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
     _parameter_constraints = CONSTRAINTS
     _fit_sets = ("history_", "n_epochs_", "best_epoch_", "baseline_")    # what files keep
     _own_parameters = ""      # the part of the docstring that one kind of net shares
+    _kind_parameters = _kind_attributes = ""      # those of classifiers or regressors
 
     # Defaults of "auto", which differ from net to net.
     _auto_batch_size = 128
@@ -84,8 +86,9 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if cls.__doc__:
-            parts = {"{shared}": SHARED_PARAMETERS, "{own}": cls._own_parameters,
-                     "{fitted}": SHARED_ATTRIBUTES}
+            parts = {"{shared}": cls._kind_parameters + SHARED_PARAMETERS,
+                     "{own}": cls._own_parameters,
+                     "{fitted}": cls._kind_attributes + SHARED_ATTRIBUTES}
             for mark, text in parts.items():
                 cls.__doc__ = cls.__doc__.replace(mark, text)
 
@@ -190,56 +193,77 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
         X_val, y_val, weights_val = self._validation(*validation)
         seed = self._seed(again)
         if self.checkpoint is not None and not one_pass:
+            if self._n_nets > 1:
+                raise ParameterError("a checkpoint is of one net, not of an ensemble",
+                                     got=f"n_ensemble={self._n_nets}",
+                                     fix="leave out checkpoint= or n_ensemble=")
             callbacks = [*callbacks, checkpoint(self.checkpoint)]
+        held = None
+        if self._calibrates and not one_pass:
+            held = X_val, y_val, weights_val
+            if X_val is None:
+                rows = self._split(rows, targets, None, seed)[0][0]
+                (X, targets, weights), held = self._split(X, targets, weights, seed)
         if self.early_stopping and not one_pass:
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
             if X_val is None:
-                one_each = hasattr(self, "classes_") and targets.dtype.kind == "i" \
-                    and targets.ndim == 1
-                labels = targets if one_each else None
-                rows = split(rows, targets, None, self.validation_fraction, seed, labels)[0][0]
-                (X, targets, weights), (X_val, y_val, weights_val) = split(
-                    X, targets, weights, self.validation_fraction, seed, labels)
+                rows = self._split(rows, targets, None, seed)[0][0]
+                (X, targets, weights), (X_val, y_val, weights_val) = self._split(
+                    X, targets, weights, seed)
         watcher = Health() if self.health else None
         callbacks = [*callbacks, watcher] if watcher else callbacks
         full = self._full_batch(len(X))
         rate, dtype = self._rate(full), self._dtype(full)
+        if full and self._balances:
+            weights = self._balanced(targets, weights)
         if not again:
-            network = self._new_network(X, weights)
-            self._fitted = Fitted(network, self._output_layer(targets, weights), seed, rate, dtype)
+            output = self._output_layer(targets, weights)
+            self._fitted, *self._fitted.others = [
+                Fitted(self._new_network(X, weights), output, s, rate, dtype)
+                for s in member_seeds(seed, self._n_nets)]
         fitted = self._fitted
-        freeze(fitted, self.freeze)
-        trainer = fitted.live(self)
-        trainer.schedule = self._schedule(one_pass)
-        trainer.prepare(X)
+        for member in fitted.members:
+            freeze(member, self.freeze)
+            trainer = member.live(self)
+            trainer.schedule = self._schedule(one_pass)
+            trainer.prepare(X)
         if not again:
-            start_from(fitted.network, self.warm_start_from)
+            for member in fitted.members:
+                start_from(member.network, self.warm_start_from)
             self._check_outputs(fitted.outputs)
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
-        trainer.row_numbers = rows
+        for member in fitted.members:
+            member.trainer.row_numbers = rows
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
         epochs = 1 if one_pass else self._epochs(
             1 if full else -(-len(X) // (rows * self.accumulate)))
         before = self.history_ if again else []
         tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
         with fitted.training(rate):
-            run = trainer.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
-                              sample_weight_val=weights_val, callbacks=[*callbacks, *tasks],
-                              batch_size=None if full else rows, verbose=int(self.verbose),
-                              first_epoch=len(before), max_time=self.max_time,
-                              check_finite=True)
+            run = fitted.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
+                             sample_weight_val=weights_val, callbacks=[*callbacks, *tasks],
+                             batch_size=None if full else rows, verbose=int(self.verbose),
+                             first_epoch=len(before), balanced=self._balances and not full,
+                             max_time=self.max_time, check_finite=True)
         if watcher:
             self.health_ = run.memory(watcher).epochs
         self.history_ = [*before, *run.history]
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
+        self._calibrate(held)
         if self.verbose and run.history:
             self._tell(self.history_[self.best_epoch_], *judged)
         for task in tasks:
             task.end()
         return self
+
+    def _split(self, X, targets, weights, seed: int):
+        """``(X, targets, weights)`` to train on and held out, labels in equal shares."""
+        one_each = hasattr(self, "classes_") and targets.dtype.kind == "i" and targets.ndim == 1
+        labels = targets if one_each else None
+        return split(X, targets, weights, self.validation_fraction, seed, labels)
 
     def _validation(self, X, y, weights):
         """Validation data in the form of the samples, or three times None."""
@@ -299,16 +323,17 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
 
     def _check_fitted(self) -> None:
         """Refuse a net from a file that does not fit parameters and fitted attributes."""
-        self._fitted.live(self)
         self._network(self._fitted.network.built, self._n_outputs)
-        self._check_outputs(self._fitted.outputs)
-        shape, tail = self._fitted.network.built.shape, self._sample_tail()
-        if shape[len(shape) - len(tail):] != tail:
-            raise ShapeError("the net takes other samples than it was fitted on",
-                             got=f"{list(shape)}, not {list(tail)}")
-        output = self._fitted.output
-        if output is not None and output.built.shape != (self._n_outputs,):
-            raise ShapeError("the targets' scale is that of others", got=str(output.built))
+        for member in self._fitted.members:
+            member.live(self)
+            self._check_outputs(member.outputs)
+            shape, tail = member.network.built.shape, self._sample_tail()
+            if shape[len(shape) - len(tail):] != tail:
+                raise ShapeError("the net takes other samples than it was fitted on",
+                                 got=f"{list(shape)}, not {list(tail)}")
+            output = member.output
+            if output is not None and output.built.shape != (self._n_scales,):
+                raise ShapeError("the targets' scale is that of others", got=str(output.built))
 
     def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
         return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
@@ -387,6 +412,22 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
     def _n_outputs(self) -> int:
         raise NotImplementedError
 
+    @property
+    def _n_scales(self) -> int:
+        """How many targets have a scale of their own."""
+        return self._n_outputs
+
+    # How many nets there are, whether samples are drawn by class, and what is done with those held
+    # out: (X, targets, weights), or None.
+    _n_nets, _balances, _calibrates = 1, False, False
+
+    def _balanced(self, targets, weights) -> np.ndarray:
+        """Weights that stand for drawing every class equally often."""
+        raise NotImplementedError
+
+    def _calibrate(self, held) -> None:
+        """Learn from held-out samples how far the net is to be trusted."""
+
     def _loss(self):
         raise NotImplementedError
 
@@ -396,13 +437,20 @@ class Estimator(Reported, Saveable, RateFinder, CallbackSupportMixin, BaseEstima
     # ---- after fitting -------------------------------------------------------------------------
 
     def _apply(self, X, head):
-        """The net's output with ``head`` on top, for samples that are checked first."""
+        """The net's output with ``head`` on top, or the mean of several, for unchecked samples."""
+        return average(self._outputs(self._usable(X), head))
+
+    def _usable(self, X):
+        """Samples for a fitted net, checked and in its form."""
         check_is_fitted(self)
         refuse_unusable(X=X)
         with explained():
-            X = self._checked(X)
+            return self._checked(X)
+
+    def _outputs(self, X, head) -> list[np.ndarray]:
+        """The output of every net of the ensemble with ``head`` on top, for checked samples."""
         with self._threads():
-            return self._fitted.live(self).predict(X, head)
+            return [member.live(self).predict(X, head) for member in self._fitted.members]
 
     def _threads(self):
         """Surroundings in which programs take no more threads than ``n_jobs`` says."""

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -16,6 +16,8 @@ from ..backend.errors import DataError, ParameterError
 from ..layers.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
 from ..layers.losses import loss as find_loss
 from .base import Estimator
+from .calibration import best_temperature, tempered
+from .fitted import average
 from .multilabel import SubsetAccuracy, indicator, is_indicator, log_sigmoids, sigmoids
 from .report import naive_accuracy
 
@@ -34,19 +36,51 @@ def as_float64(logits: Tensor) -> Tensor:
     """Scores in float64."""
     return OPS["cast"](logits, dtype="float64")
 
+def balancing(targets, weights, n_classes: int) -> np.ndarray:
+    """Factors that give all classes that occur the same weight, and leave the sum as it is."""
+    counts = np.bincount(targets, weights, n_classes)
+    return counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1.0)
+
+
+PARAMETERS = """sampling : {"balanced"} or None
+        ``"balanced"`` draws every class equally often in an epoch: samples of small classes several
+        times, of large ones a part. Full batches weigh the classes instead.
+    label_smoothing : float
+        Share of probability that targets spread over all classes (Szegedy et al. 2016).
+    n_ensemble : int
+        How many nets of different seeds are trained, one after another; probabilities are their
+        mean, and ``history_`` and ``network_`` are the first one's.
+    calibration : {"temperature"} or None
+        ``"temperature"`` holds out ``validation_fraction`` of the samples (or takes ``X_val``) and
+        divides the logits by the number that makes their labels most likely (Guo et al. 2017).
+    """
+
+ATTRIBUTES = """temperature_ : float
+        What logits are divided by: 1 without ``calibration``.
+    """
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Classifier(ClassifierMixin, Estimator):
     """A net that tells classes: labels of any kind, probabilities, class weights, partial fits."""
 
     class_weight: Any = None
+    sampling: str | None = None
+    label_smoothing: float = 0.0
+    n_ensemble: int = 1
+    calibration: str | None = None
 
-    _fit_sets = ("classes_", "n_features_in_")
+    _fit_sets = ("classes_", "n_features_in_", "temperature_")
     _fit_may_set = ("_multilabel",)
     _multilabel = False           # a fit on an indicator matrix sets it
+    _kind_parameters, _kind_attributes = PARAMETERS, ATTRIBUTES
     _rule, _metric = "most frequent class", "accuracy"
     _parameter_constraints = {**Estimator._parameter_constraints,
-                              "class_weight": [StrOptions({"balanced"}), dict, None]}
+                              "class_weight": [StrOptions({"balanced"}), dict, None],
+                              "sampling": [StrOptions({"balanced"}), None],
+                              "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+                              "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+                              "calibration": [StrOptions({"temperature"}), None]}
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over some samples at a constant rate.
@@ -101,9 +135,9 @@ class Classifier(ClassifierMixin, Estimator):
             If the samples cannot be used or are of another shape than those of `fit`.
         """
         check_is_fitted(self)
-        scores = self._apply(X, as_float64)
-        return (scores > 0).astype(np.int64) if self._multilabel else \
-            self.classes_[scores.argmax(axis=1)]
+        if self._multilabel:
+            return (self._apply(X, sigmoids) > 0.5).astype(np.int64)
+        return self.classes_[self._scores(X).argmax(axis=1)]
 
     def predict_proba(self, X) -> np.ndarray:
         """Probabilities of the classes, in the order of ``classes_``.
@@ -118,7 +152,11 @@ class Classifier(ClassifierMixin, Estimator):
         array (n, n_classes) of float64
             Rows sum to one; after a fit on an indicator matrix, each is a probability of its own.
         """
-        return self._apply(X, sigmoids if self._multilabel else probabilities)
+        if self._multilabel:
+            return self._apply(X, sigmoids)
+        if self._plain:
+            return self._apply(X, probabilities)
+        return np.exp(self._log_proba(self._usable(X), self.temperature_))
 
     def predict_log_proba(self, X) -> np.ndarray:
         """Logarithms of the probabilities, exact where a probability is next to nothing.
@@ -132,10 +170,15 @@ class Classifier(ClassifierMixin, Estimator):
         -------
         array (n, n_classes) of float64
         """
-        return self._apply(X, log_sigmoids if self._multilabel else log_probabilities)
+        if not self._multilabel:
+            return self._log_proba(self._usable(X), self.temperature_)
+        if self._plain:
+            return self._apply(X, log_sigmoids)
+        with np.errstate(divide="ignore"):
+            return np.log(self._apply(X, sigmoids))
 
     def decision_function(self, X) -> np.ndarray:
-        """Scores before the softmax (logits).
+        """Scores before the softmax: logits; of an ensemble, or calibrated, log-probabilities.
 
         Parameters
         ----------
@@ -147,7 +190,11 @@ class Classifier(ClassifierMixin, Estimator):
         array (n, n_classes), or (n,) for two classes
             For two classes, the second score less the first: the log-odds of ``classes_[1]``.
         """
-        scores = self._apply(X, as_float64)
+        if self._multilabel and not self._plain:
+            likely = self._apply(X, sigmoids)
+            with np.errstate(divide="ignore"):
+                return np.log(likely) - np.log1p(-likely)
+        scores = self._scores(X)
         two = scores.shape[1] == 2 and not self._multilabel
         return scores[:, 1] - scores[:, 0] if two else scores
 
@@ -157,6 +204,57 @@ class Classifier(ClassifierMixin, Estimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+    @property
+    def _plain(self) -> bool:
+        """Whether there is one net, and its logits are taken as they are."""
+        check_is_fitted(self)
+        return self.temperature_ == 1.0 and not self._fitted.others
+
+    def _scores(self, X) -> np.ndarray:
+        """One number per class, the highest for the most probable one."""
+        if self._plain:
+            return self._apply(X, as_float64)
+        return self._log_proba(self._usable(X), self.temperature_)
+
+    def _log_proba(self, X, temperature: float) -> np.ndarray:
+        """Logarithms of the probabilities for checked samples."""
+        if self._fitted.others:
+            with np.errstate(divide="ignore"):
+                logs = np.log(average(self._outputs(X, probabilities)))
+        else:
+            logs = average(self._outputs(X, log_probabilities))
+        return tempered(logs, temperature)
+
+    def _calibrate(self, held):
+        self.temperature_ = 1.0
+        if held is not None:
+            X, labels, weights = held
+            self.temperature_ = best_temperature(self._log_proba(X, 1.0), labels, weights)
+
+    @property
+    def _balances(self) -> bool:
+        return self.sampling == "balanced"
+
+    def _balanced(self, targets, weights):
+        factors = balancing(targets, None, len(self.classes_))[targets]
+        return factors if weights is None else weights * factors
+
+    @property
+    def _n_nets(self) -> int:
+        return self.n_ensemble
+
+    @property
+    def _calibrates(self) -> bool:
+        return self.calibration is not None
+
+    def _refuse_one_class_options(self) -> None:
+        """Options that ask for one class per sample do not go with several labels."""
+        for name, off in (("calibration", None), ("sampling", None), ("label_smoothing", 0.0)):
+            if getattr(self, name) != off:
+                raise ParameterError(f"{name} takes one class per sample, not several labels",
+                                     got=f"{name}={getattr(self, name)!r}",
+                                     fix=f"leave {name} at {off!r}, or pass one class per sample")
 
     def _y_options(self) -> dict:
         return {"multi_output": True}
@@ -168,6 +266,7 @@ class Classifier(ClassifierMixin, Estimator):
         if not again:
             vars(self).pop("_multilabel", None)
             if np.ndim(y) > 1:
+                self._refuse_one_class_options()
                 self._multilabel, classes = True, np.arange(np.shape(y)[1])
             self.classes_ = np.unique(y if classes is None else column_or_1d(classes))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
@@ -204,8 +303,7 @@ class Classifier(ClassifierMixin, Estimator):
         """One factor per class; balanced: every class has the same weight in all."""
         labels = self.classes_.tolist()
         if self.class_weight == "balanced":
-            counts = np.bincount(targets, weights, len(labels))
-            return counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1.0)
+            return balancing(targets, weights, len(labels))
         strange = [c for c in self.class_weight if c not in labels]
         if strange:
             raise ParameterError(f"class_weight names a class that is not there: {strange[0]!r}",
@@ -239,7 +337,11 @@ class Classifier(ClassifierMixin, Estimator):
         if self._multilabel and isinstance(self.loss, str) and self.loss == "auto":
             return BinaryCrossentropy(from_logits=True)
         if isinstance(self.loss, str) and self.loss in ("auto", "sparse_categorical_crossentropy"):
-            return SparseCategoricalCrossentropy(from_logits=True)
+            return SparseCategoricalCrossentropy(True, self.label_smoothing)
+        if self.label_smoothing:
+            raise ParameterError("label_smoothing goes with the default loss only",
+                                 got=f"loss={self.loss!r}",
+                                 fix="give your loss a label_smoothing of its own")
         found = find_loss(self.loss)
         if isinstance(found, Loss) and not found.integer_labels and \
                 isinstance(self.loss, str) and not self._multilabel:

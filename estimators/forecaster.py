@@ -13,6 +13,7 @@ from ..backend import Spec
 from ..backend.errors import ParameterError, ShapeError
 from ..layers import Concatenate, Cropping1D, Dense, Dropout, Flatten, Input, Layer, Model
 from .base import FULL_BATCH_ROWS
+from .fitted import average
 from .parameters import layer_sizes
 from .regressor import Regressor
 from .report import Report, naive_r2
@@ -238,6 +239,7 @@ class RNNForecaster(Forecasts, Regressor):
 
     _parameter_constraints = {
         **Regressor._parameter_constraints,
+        "calibration": [None],             # windows overlap: those held out are not exchangeable
         "horizon": [Interval(Integral, 1, None, closed="left")],
         "lookback": [Interval(Integral, 1, None, closed="left")],
         "season": [None, Interval(Integral, 1, None, closed="left")],
@@ -252,6 +254,9 @@ class RNNForecaster(Forecasts, Regressor):
     _auto_full_batch_rate = 1e-2
 
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
+        if self._gaussian:
+            raise ParameterError('loss="gaussian" is not for forecasts',
+                                 fix='use loss="quantile" with several values of quantile')
         x = h = Input(spec.shape)
         for size in layer_sizes("units", self.units, least=1):
             h = CELLS[self.cell](size, return_sequences=True)(h)
@@ -332,6 +337,11 @@ class RNNForecaster(Forecasts, Regressor):
         return super()._fit(X, targets, None, validation, again, one_pass)
 
     @property
+    def predict_interval(self):
+        """Forecasts have no intervals: errors of neighbouring windows depend on each other."""
+        raise AttributeError(f"{type(self).__name__} has no predict_interval")
+
+    @property
     def _steps(self) -> int:
         return self.lookback
 
@@ -357,8 +367,7 @@ class RNNForecaster(Forecasts, Regressor):
     def _ahead(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
         """Forecasts from every moment, and what came: ``(n, horizon, n_targets)`` each."""
         X, y, last = windows(series, self.lookback, self.horizon, self.season)
-        with self._threads():
-            out = self._fitted.live(self).predict(X, self._in_units)
+        out = average(self._outputs(X, self._in_units))
         return out.astype(np.float64).reshape(y.shape) + last, y + last
 
     def _naive(self, targets, weights):

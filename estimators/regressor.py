@@ -2,27 +2,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
+from statistics import NormalDist
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils import assert_all_finite
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array
 
 from ..backend import OPS, Tensor, placeholder
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import Activation, Sequential
 from ..layers.base import Flow
-from ..layers.losses import Loss, Poisson, loss as find_loss
+from ..layers.losses import (GaussianLikelihood, Loss, Poisson, Quantile, Tweedie,
+                             loss as find_loss)
 from .base import Estimator
+from .calibration import checked_coverage, conformal_width
 from .checking import require_numbers
+from .fitted import average
 from .standardize import standardization, weighted_statistics
+
+PARAMETERS = """quantile : float
+        Which quantile ``loss="quantile"`` estimates.
+    power : float
+        Of ``loss="tweedie"``, from 1 (Poisson) over 2 (gamma) to 3 (inverse Gaussian): the
+        variance of targets grows as ``mean ** power``.
+    n_ensemble : int
+        How many nets of different seeds are trained, one after another; predictions are their
+        mean, and ``history_`` and ``network_`` are the first one's.
+    calibration : {"conformal"} or None
+        ``"conformal"`` holds out ``validation_fraction`` of the samples (or takes ``X_val``) to
+        learn how wide `predict_interval` must be.
+    """
+
+ATTRIBUTES = """conformity_scores_ : array (n_held_out, n_targets) or None
+        Sorted absolute errors on the samples held out for ``calibration="conformal"``; with
+        ``loss="gaussian"`` they are divided by the predicted standard deviations.
+    """
+
+# What the words of ``loss=`` that have parameters stand for.
+HEADS = {"quantile": lambda net: Quantile(net.quantile),
+         "tweedie": lambda net: Tweedie(net.power)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
     """A net that predicts one or several numbers."""
 
-    _fit_sets = ("n_features_in_", "_flat_targets", "_targets")
+    quantile: float = 0.5
+    power: float = 1.5
+    n_ensemble: int = 1
+    calibration: str | None = None
+
+    _fit_sets = ("n_features_in_", "_flat_targets", "_targets", "conformity_scores_")
+    _kind_parameters, _kind_attributes = PARAMETERS, ATTRIBUTES
+    _parameter_constraints = {**Estimator._parameter_constraints,
+                              "quantile": [Interval(Real, 0, 1, closed="neither")],
+                              "power": [Interval(Real, 1, 3, closed="both")],
+                              "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+                              "calibration": [StrOptions({"conformal"}), None]}
 
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over some samples at a constant rate.
@@ -48,17 +87,23 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         again = hasattr(self, "_fitted")
         return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X, return_std: bool = False):
         """Predictions, in the units of the targets.
+
+        What is predicted goes by ``loss``: the mean, with ``"absolute_error"`` the median, with
+        ``"quantile"`` that quantile.
 
         Parameters
         ----------
         X : array-like (n, ...)
             Samples, in the form of those of `fit`.
+        return_std : bool
+            Whether to return standard deviations, too; only with ``loss="gaussian"``. Those of an
+            ensemble hold the spread of its nets (Lakshminarayanan et al. 2017, section 2.4).
 
         Returns
         -------
-        array (n,) or (n, n_targets)
+        array (n,) or (n, n_targets), or two of them
             In the shape of the targets of `fit`.
 
         Raises
@@ -68,14 +113,94 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         ValueError
             If the samples cannot be used or are of another shape than those of `fit`.
         """
-        out = self._apply(X, self._in_units)
-        return out[:, 0] if self._flat_targets else out
+        if return_std and not self._gaussian:
+            raise ParameterError('return_std=True needs loss="gaussian"', got=f"loss={self.loss!r}",
+                                 fix='fit with loss="gaussian", or use predict_interval')
+        X = self._usable(X)
+        mean, variance = self._moments(X) if return_std else (self._means(X), None)
+        parts = (mean, np.sqrt(variance)) if return_std else (mean,)
+        parts = tuple(a[:, 0] if self._flat_targets else a for a in parts)
+        return parts if return_std else parts[0]
+
+    def predict_interval(self, X, coverage: float = 0.9) -> np.ndarray:
+        """Intervals that hold a share of the targets.
+
+        With ``calibration="conformal"`` they do so for any distribution, on average over samples
+        that are exchangeable with those held out (split conformal prediction, Lei et al. 2018);
+        with ``loss="gaussian"`` alone, as far as the targets are normal and the net is right.
+
+        Parameters
+        ----------
+        X : array-like (n, ...)
+            Samples, in the form of those of `fit`.
+        coverage : float
+            The share, between 0 and 1.
+
+        Returns
+        -------
+        array (n, 2) or (n, n_targets, 2)
+            Lower and upper ends, in the units of the targets.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the net is neither calibrated nor has a Gaussian head, if too few samples were held
+            out for the coverage, or if the samples cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gradatim import DNNRegressor
+        >>> random = np.random.default_rng(0)
+        >>> X = random.uniform(-1, 1, (200, 1))
+        >>> y = X[:, 0] + random.normal(0, 0.1, 200)
+        >>> model = DNNRegressor(calibration="conformal", epochs=100, random_state=0).fit(X, y)
+        >>> model.predict_interval([[0.0], [0.5]], coverage=0.8).shape
+        (2, 2)
+        """
+        coverage = checked_coverage(coverage)
+        X = self._usable(X)
+        if self.conformity_scores_ is None and not self._gaussian:
+            raise ParameterError("the net was not fitted for intervals",
+                                 got=f"calibration={self.calibration!r} and loss={self.loss!r}",
+                                 fix='fit with calibration="conformal" or loss="gaussian"')
+        mean, variance = self._moments(X) if self._gaussian else (self._means(X), 1.0)
+        width = NormalDist().inv_cdf(0.5 + coverage / 2) if self.conformity_scores_ is None else \
+            conformal_width(self.conformity_scores_, coverage)
+        ends = np.stack([mean - width * np.sqrt(variance), mean + width * np.sqrt(variance)], -1)
+        return ends[:, 0] if self._flat_targets else ends
 
     # ---- the contract's parts ------------------------------------------------------------------
 
+    def _means(self, X) -> np.ndarray:
+        """Predictions ``(n, n_targets)`` for checked samples."""
+        return average(self._outputs(X, self._in_units))
+
+    def _moments(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances; of an ensemble those of the mixture of its nets' normals."""
+        means = np.stack(self._outputs(X, self._in_units)).astype(np.float64)
+        variances = np.stack(self._outputs(X, self._variance)).astype(np.float64)
+        if self._fitted.output is not None:
+            variances *= self._fitted.output.variance_weight.numpy()
+        return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
+
+    def _variance(self, x: Tensor) -> Tensor:
+        """The variances that a Gaussian head says, on the scale of the net."""
+        return self._loss().variance(x)
+
+    def _calibrate(self, held):
+        self.conformity_scores_ = None
+        if held is None:
+            return
+        X, y, _ = held
+        mean, variance = self._moments(X) if self._gaussian else (self._means(X), 1.0)
+        self.conformity_scores_ = np.sort(np.abs(y - mean) / np.sqrt(variance), axis=0)
+
     def _in_units(self, x: Tensor) -> Tensor:
-        """The net's output brought to the scale of the targets."""
-        output = self._fitted.output
+        """The net's prediction brought to the scale of the targets."""
+        output, x = self._fitted.output, self._loss().prediction(x)
         if output is None:
             return x
         return output.run(Flow(OPS["cast"](x, dtype=output.dtype)), training=False).x
@@ -92,9 +217,16 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         elif targets.shape[1] != self._targets:
             raise ShapeError(f"y has {targets.shape[1]} targets, but {type(self).__name__} was "
                              f"fitted with {self._targets}", fix="pass the same targets as before")
-        if self._counts and targets.min() < 0:
+        loss = self._loss()
+        if isinstance(loss, Poisson) and targets.min() < 0:
             raise DataError("the Poisson loss takes counts from 0 on", got=f"{targets.min()} in y",
-                            fix='use loss="mean_squared_error" for numbers of either sign')
+                            fix='use loss="squared_error" for numbers of either sign')
+        if isinstance(loss, Tweedie) and (targets.min() < 0 or
+                                          targets.min() == 0 and loss.power >= 2):
+            least = "above 0" if loss.power >= 2 else "from 0 on"
+            raise DataError(f"the Tweedie loss of power {loss.power:g} takes numbers {least}",
+                            got=f"{targets.min()} in y", fix="use a power below 2 for zeros, and "
+                            'loss="squared_error" for numbers of either sign')
         return targets
 
     def _encoded_again(self, y):
@@ -103,18 +235,34 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
                              True, None)
 
     @property
-    def _counts(self) -> bool:
-        """Whether the net predicts rates of counts: they are exponentials of its outputs."""
-        return isinstance(self._loss(), Poisson)
+    def _positive(self) -> bool:
+        """Whether means are above 0: then they are exponentials of what the net returns."""
+        return isinstance(self._loss(), (Poisson, Tweedie))
+
+    @property
+    def _gaussian(self) -> bool:
+        """Whether the net returns variances after the means."""
+        return isinstance(self._loss(), GaussianLikelihood)
+
+    @property
+    def _n_nets(self) -> int:
+        return self.n_ensemble
+
+    @property
+    def _calibrates(self) -> bool:
+        return self.calibration is not None
 
     def _new_network(self, X, weights) -> Sequential:
         network = super()._new_network(X, weights)
-        return Sequential([*network.layers, Activation("exponential")]) if self._counts else network
+        return Sequential([*network.layers, Activation("exponential")]) if self._positive else \
+            network
 
     def _output_layer(self, targets, weights):
-        if not self.standardize or self._counts:
+        if not self.standardize:
             return None
         mean, variance = weighted_statistics(targets, weights)
+        if self._positive:                   # their unit may be chosen, and their zero may not
+            mean, variance = np.zeros_like(mean), np.where(mean > 0, mean, 1.0) ** 2
         layer = standardization("targets", mean, variance, invert=True)
         layer.run(Flow(placeholder((2, self._targets), "float64")), training=False)
         return layer
@@ -127,10 +275,15 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def _n_outputs(self) -> int:
+        return self._targets * (2 if self._gaussian else 1)
+
+    @property
+    def _n_scales(self) -> int:
         return self._targets
 
     def _loss(self) -> Loss:
-        found = find_loss("mean_squared_error" if self.loss == "auto" else self.loss)
+        name = "squared_error" if isinstance(self.loss, str) and self.loss == "auto" else self.loss
+        found = HEADS[name](self) if isinstance(name, str) and name in HEADS else find_loss(name)
         if found.integer_labels:
             raise ParameterError(f"{found} takes class numbers, not targets of a regression",
                                  fix='use loss="mean_squared_error", or a classifier')

@@ -107,7 +107,7 @@ def save_estimator(estimator, path) -> None:
             value = not_saved[name]
         elif name == "random_state" and not isinstance(value, (int, np.integer)):
             value = None
-        if name == "architecture" and callable(value):
+        if name in ("architecture", "network") and callable(value):
             parameters[name] = {"net": to_config(estimator._net)}
         else:
             parameters[name] = _parameter(cls.__name__, name, value)
@@ -123,12 +123,20 @@ def save_estimator(estimator, path) -> None:
                 "parameters": parameters, "fitted": plain, "objects": objects}
     fitted = getattr(estimator, "_fitted", None)
     if fitted is not None:
-        manifest["net"] = {"seed": fitted.seed, "rate": float(fitted.rate)}
-        for part, layer in (("network", fitted.network), ("output", fitted.output)):
-            if layer is not None:
-                manifest["net"][part], weights = network_to_manifest(layer)
-                arrays.update((f"{part}/{k}", v) for k, v in weights.items())
+        nets = [_written(net, f"net{i}/" if i else "", arrays)
+                for i, net in enumerate(fitted.members)]
+        manifest["net"] = nets[0] | ({"others": nets[1:]} if fitted.others else {})
     write_model(path, manifest, arrays)
+
+
+def _written(fitted, room: str, arrays: dict) -> dict:
+    """The entry of one net; its weights go to the arrays."""
+    entry = {"seed": fitted.seed, "rate": float(fitted.rate)}
+    for part, layer in (("network", fitted.network), ("output", fitted.output)):
+        if layer is not None:
+            entry[part], weights = network_to_manifest(layer)
+            arrays.update((f"{room}{part}/{k}", v) for k, v in weights.items())
+    return entry
 
 
 def load(path, custom: Mapping[str, type] | None = None):
@@ -190,7 +198,10 @@ def _estimator(cls: type, manifest: dict, arrays: dict, custom):
     """The estimator, with every part checked against the others: a file may say anything."""
     from .base import Estimator
     stored = manifest.get("parameters")
-    rooms = {"fitted", *(("network", "output") if issubclass(cls, Estimator) else ())}
+    rooms = {"fitted"}
+    if issubclass(cls, Estimator):
+        rooms |= {"network", "output"}
+        rooms |= {f"net{i + 1}" for i in range(len(_others(manifest.get("net"))))}
     _require({name.partition("/")[0] for name in arrays} <= rooms, "has arrays of no use",
              sorted(arrays)[:5])
     _require(type(stored) is dict and set(stored) <= set(cls._get_param_names()),
@@ -200,7 +211,10 @@ def _estimator(cls: type, manifest: dict, arrays: dict, custom):
     estimator._validate_params()
     vars(estimator).update(_fitted_attributes(cls, manifest, arrays))
     if issubclass(cls, Estimator):
-        estimator._fitted = _fitted_net(manifest.get("net"), arrays, custom)
+        entry = manifest.get("net")
+        estimator._fitted = _fitted_net(entry, arrays, custom)
+        estimator._fitted.others = [_fitted_net(other, arrays, custom, f"net{i}/")
+                                    for i, other in enumerate(_others(entry), 1)]
     estimator._check_fitted()
     return estimator
 
@@ -226,15 +240,24 @@ def _fitted_attributes(cls: type, manifest: dict, arrays: dict) -> dict:
     return found
 
 
-def _fitted_net(entry, arrays, custom):
+def _others(entry) -> list:
+    """The entries of an ensemble's further nets."""
+    others = entry.get("others", []) if type(entry) is dict else []
+    _require(type(others) is list and not any(
+        "others" in other for other in others if type(other) is dict),
+        "has an ensemble that is not as written", others)
+    return others
+
+
+def _fitted_net(entry, arrays, custom, room: str = ""):
     """The net of a file, with its seed and learning rate."""
     from .fitted import Fitted
 
     def part(name):
         if name not in entry:
             return None
-        weights = {k.removeprefix(f"{name}/"): v for k, v in arrays.items()
-                   if k.startswith(f"{name}/")}
+        weights = {k.removeprefix(f"{room}{name}/"): v for k, v in arrays.items()
+                   if k.startswith(f"{room}{name}/")}
         return network_from_manifest(entry[name], weights, custom)
 
     _require(type(entry) is dict and "network" in entry, "has no net", entry)
@@ -271,6 +294,7 @@ def _distinct(value) -> bool:
 _KINDS = {
     **dict.fromkeys(("n_features_in_", "n_epochs_", "best_epoch_", "_targets", "rank_",
                      "n_samples_seen_", "sequence_length_"), _whole),
+    "temperature_": lambda value: isinstance(value, float) and 0 < value < np.inf,
     **dict.fromkeys(("_flat_targets", "_rows", "_flat_samples", "_one_channel",
                      "_multilabel"),
                     lambda value: type(value) is bool),

@@ -19,8 +19,8 @@ from .initializers import (
     LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
     Zeros, initializer)
 from .losses import (
-    BinaryCrossentropy, CategoricalCrossentropy, Huber, LogCosh, Loss, MeanAbsoluteError,
-    MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy)
+    BinaryCrossentropy, CategoricalCrossentropy, GaussianLikelihood, Huber, LogCosh, Loss,
+    MeanAbsoluteError, MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy, Tweedie)
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential

@@ -330,6 +330,12 @@ class Layer:
         """Constructor arguments that differ from their defaults, by name."""
         return arguments_of(self)
 
+    def __reduce_ex__(self, protocol):
+        if self.built is None:
+            return super().__reduce_ex__(protocol)
+        from .copies import parts_of, put_together
+        return put_together, parts_of(self)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
 

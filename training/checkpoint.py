@@ -165,7 +165,8 @@ def facts_of(run) -> dict:
         "strategy": plain(trainer.strategy), "epochs": run.epochs,
         "first_epoch": run.first_epoch, "batch_size": source.batch_size,
         "precision": trainer.precision, "accumulate": trainer.accumulate, "ema": trainer.ema,
-        "shuffle": bool(source.shuffle), "samples": digest_of(source),
+        "shuffle": bool(source.shuffle), "balanced": bool(source.balanced),
+        "samples": digest_of(source),
         "validation samples": "" if check is None else digest_of(check),
         "callbacks": [type(c).__name__ for c in others(run)],
     }

@@ -1,6 +1,7 @@
 """Sources: samples in memory, handed to the loop as batches of few different shapes."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Iterator, NamedTuple
 
 import numpy as np
@@ -49,6 +50,8 @@ class Source:
         Whether the order changes at all.
     multiple : int
         Batches have a multiple of so many rows, as replicas need.
+    balanced : bool
+        Whether an epoch draws every class number in ``y`` equally often.
 
     Raises
     ------
@@ -68,7 +71,7 @@ class Source:
 
     def __init__(self, X, y, weights=None, *, batch_size: int | None, dtype="float32",
                  x_dtype: str | None = None, seed: int = 0, shuffle: bool = True,
-                 multiple: int = 1):
+                 multiple: int = 1, balanced: bool = False):
         self.n = len(X)
         if self.n == 0:
             raise DataError("there are no samples", fix="pass at least one row")
@@ -89,7 +92,11 @@ class Source:
         self.whole = batch_size is None
         rows = self.n if self.whole else min(batch_size, self.n)
         self.batch_size = -(-rows // multiple) * multiple
-        self.seed, self.shuffle = seed, shuffle
+        self.seed, self.shuffle, self.balanced = seed, shuffle, balanced
+        if balanced and (self.whole or not shuffle):
+            raise ParameterError("a balanced epoch draws samples at random in batches",
+                                 fix="pass batch_size and shuffle=True, or class weights")
+        self._drawn = partial(balanced_order, self.y, seed) if balanced else None
         self._whole: Batch | None = None
 
     @property
@@ -111,6 +118,7 @@ class Source:
         """The rows of an epoch's batches that need no padding, ``(batches, rows)``."""
         full = self.n // self.batch_size * self.batch_size
         order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
+        order = self._drawn(number) if self._drawn else order
         return order[:full].reshape(-1, self.batch_size)
 
     def rows(self, number: int, index: int) -> np.ndarray:
@@ -143,6 +151,8 @@ class Source:
             batches = Batches((self.X, self.y, self.weights), self.batch_size,
                               shuffle=self.shuffle, seed=self.seed, epoch=number,
                               prefetch=int(large), start=start)
+            if self._drawn:
+                batches.order = self._drawn(number)
             for (x, y, weights), valid in batches:
                 yield Batch(x, y, without_padding(weights, valid), None, valid)
 
@@ -176,8 +186,10 @@ class Source:
 
     def _buckets(self, epoch: int) -> list[tuple[np.ndarray, int]]:
         """Rows of similar length, and the padded time they share."""
-        return length_buckets(self.lengths, self.batch_size, seed=self.seed,
-                              epoch=epoch if self.shuffle else 0)
+        rows = self._drawn(epoch) if self._drawn else np.arange(self.n)
+        return [(rows[batch], time) for batch, time in length_buckets(
+            self.lengths[rows], self.batch_size, seed=self.seed,
+            epoch=epoch if self.shuffle else 0)]
 
     def _gather(self, rows: np.ndarray, time: int, size: int) -> Batch:
         """Pad some sequences to ``time`` steps, and the batch to ``size`` rows."""
@@ -187,6 +199,27 @@ class Source:
             y = pad_sequences(y, time, y[0].dtype)[0][..., 0]
         x, y, weights, lengths = (padded(a, size) for a in (x, y, self.weights[rows], lengths))
         return Batch(x, y, without_padding(weights, len(rows)), lengths, len(rows))
+
+
+def balanced_order(labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """As many rows as there are, every class equally often (to within one), in random order.
+
+    A class is gone through from one epoch to the next: no row comes a second time before all
+    others of its class have come.
+    """
+    n = len(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    share = -(-n // len(classes))
+    found = []
+    for code in range(len(classes)):
+        rows = np.flatnonzero(codes == code)
+        place = np.arange(epoch * share, (epoch + 1) * share)
+        rounds = {r: rows[epoch_order(len(rows), seed, r)] for r in np.unique(place // len(rows))}
+        found.append(np.concatenate([rounds[r][place[place // len(rows) == r] % len(rows)]
+                                     for r in rounds]))
+    # Where the shares do not come out even, the last draws of all classes take turns.
+    drawn = np.stack(found, axis=1).ravel()[:n]
+    return drawn[epoch_order(n, seed, epoch)]
 
 
 def checked_weights(weights, n: int, dtype: str) -> np.ndarray:

@@ -56,7 +56,7 @@ def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, di
     total, weight = batch_sum(values, weights), batch_sum(weights)
     sums = {("loss", "sum"): total, ("loss", "weight"): weight}
     for metric in metrics:
-        given = logits_of(loss, out.x) if metric.takes_logits else out.x
+        given = logits_of(loss, out.x) if metric.takes_logits else loss.prediction(out.x)
         for part, tensor in metric.sums(y, given, weights, **masked).items():
             sums[metric.name, part] = tensor
     tiny = float(np.finfo(total.dtype).tiny)

@@ -140,7 +140,8 @@ class Trainer:
     def fit(self, X, y, sample_weight=None, *, epochs: int = 10, batch_size: int | None = 32,
             X_val=None, y_val=None, sample_weight_val=None, validation_fraction: float = 0.0,
             stratify: bool = False, shuffle: bool = True, callbacks=None, verbose: int = 0,
-            first_epoch: int = 0, max_time=None, check_finite: bool = False) -> Run:
+            first_epoch: int = 0, balanced: bool = False, max_time=None,
+            check_finite: bool = False) -> Run:
         """Train.
 
         Parameters
@@ -171,6 +172,9 @@ class Trainer:
             1 shows a progress bar on the error stream.
         first_epoch : int
             Number of the first epoch, which decides the order of samples.
+        balanced : bool
+            Whether an epoch draws every class number in ``y`` equally often: the samples of small
+            classes several times, of large ones a part. Needs mini-batches and ``shuffle``.
         max_time : float or str, optional
             Training ends after so many seconds, or ``"10m"``, ``"1.5h"``; the epoch under way is
             closed with the samples it has seen.
@@ -204,7 +208,8 @@ class Trainer:
             raise DataError("X_val needs y_val beside it")
         self.prepare(X)
         whole = None if batch_size is None else batch_size * self.accumulate
-        source = self._source(X, y, sample_weight, whole, shuffle, self.accumulate)
+        source = self._source(X, y, sample_weight, whole, shuffle, self.accumulate,
+                              balanced)
         validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val)
         run = Run(self, int(epochs))
         run.check_finite = bool(check_finite)
@@ -401,10 +406,10 @@ class Trainer:
         return as_samples(X, self.x_dtype, None if self._sample is None else len(self._sample))
 
     def _source(self, X, y, sample_weight, batch_size, shuffle: bool,
-                parts: int = 1) -> Source:
+                parts: int = 1, balanced: bool = False) -> Source:
         return Source(X, self.targets(y), sample_weight, batch_size=batch_size, dtype=self.dtype,
                       x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
-                      multiple=self.strategy.replicas * parts)
+                      multiple=self.strategy.replicas * parts, balanced=balanced)
 
     def _in_order(self, X, y, sample_weight) -> Source:
         X = self._samples(X)
