@@ -237,7 +237,7 @@ class Classifier(ClassifierMixin, Estimator):
         return self.sampling == "balanced"
 
     def _balanced(self, targets, weights):
-        factors = balancing(targets, None, len(self.classes_))[targets]
+        factors = balancing(targets, weights, len(self.classes_))[targets]
         return factors if weights is None else weights * factors
 
     @property
