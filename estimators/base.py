@@ -195,7 +195,6 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
         if self.checkpoint is not None and not one_pass:
             if self._n_nets > 1:
                 raise ParameterError("a checkpoint is of one net, not of an ensemble",
-                                     got=f"n_ensemble={self._n_nets}",
                                      fix="leave out checkpoint= or n_ensemble=")
             callbacks = [*callbacks, checkpoint(self.checkpoint)]
         held = None
@@ -420,10 +419,6 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
     # How many nets there are, whether samples are drawn by class, and what is done with those held
     # out: (X, targets, weights), or None.
     _n_nets, _balances, _calibrates = 1, False, False
-
-    def _balanced(self, targets, weights) -> np.ndarray:
-        """Weights that stand for drawing every class equally often."""
-        raise NotImplementedError
 
     def _calibrate(self, held) -> None:
         """Learn from held-out samples how far the net is to be trusted."""
