@@ -22,7 +22,7 @@ from ..training import EarlyStopping, Health, Optimizer, Schedule, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.schedules import schedule
-from ..training.split import split, taken
+from ..training.split import split
 from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted, average, member_seeds
 from .importances import Importances
@@ -33,6 +33,7 @@ from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
 from .saving import Saveable
 from .standardize import standardization, weighted_statistics
 from .transfer import RateFinder, freeze, start_from
+from .weightless import without_weightless
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
@@ -464,14 +465,3 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
         """The fitted net, standardisation included."""
         check_is_fitted(self)
         return self._fitted.network
-
-
-def without_weightless(X, targets, weights):
-    """Samples of weight zero are left out, so that they change nothing, not even a batch."""
-    if weights is None or weights.all():
-        return X, targets, weights
-    if not weights.any():
-        raise DataError("Sample weights must contain at least one non-zero number: "
-                        "all are zero", fix="give at least one sample a weight")
-    keep = np.flatnonzero(weights)
-    return taken(X, keep), targets[keep], weights[keep]

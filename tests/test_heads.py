@@ -4,7 +4,6 @@ import pickle
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from sklearn.base import clone
@@ -421,38 +420,3 @@ def test_nets_that_do_not_fit():
     net = gt.NetworkRegressor(network=flat, epochs=1).fit(X.reshape(80, 3, 3), Y[:80])
     with pytest.raises(ShapeError, match="NetworkRegressor was fitted on samples of another shape"):
         net.predict(X.reshape(40, 6, 3))
-
-
-# ---- wide and deep -----------------------------------------------------------------------------
-
-def test_crosses_find_what_a_linear_part_cannot():
-    binary = (RANDOM.uniform(size=(240, 4)) > 0.5).astype(float)
-    labels = ((binary[:, 0] != binary[:, 1])).astype(int)
-    options = {"deep_features": [3], "hidden_layer_sizes": (2,), "learning_rate": 0.05,
-               "epochs": 300, "random_state": 0}
-    frame = pd.DataFrame(binary, columns=list("abcd"))
-    without = gt.WideAndDeepClassifier(**options).fit(frame, labels)
-    named = gt.WideAndDeepClassifier(crosses=[("a", "b")], **options).fit(frame, labels)
-    numbered = gt.WideAndDeepClassifier(crosses=[(0, -3)], **options).fit(binary, labels)
-    assert without.score(frame, labels) < 0.8 and named.score(frame, labels) == 1.0
-    np.testing.assert_allclose(named.predict_proba(frame), numbered.predict_proba(binary))
-
-
-@pytest.mark.parametrize("parameters, text", [
-    ({"wide_features": [7]}, "wide_features names a column that is not there: 7"),
-    ({"deep_features": ["a"]}, "deep_features names a column that is not there: 'a'"),
-    ({"deep_features": []}, "deep_features is empty"),
-    ({"crosses": [1]}, "crosses holds tuples of at least two columns"),
-    ({"crosses": [(0,)]}, "crosses holds tuples of at least two columns"),
-    ({"crosses": [(0, 3)]}, "crosses names a column that is not there: 3")])
-def test_columns_that_are_not_there(parameters, text):
-    with pytest.raises(ParameterError, match=text):
-        gt.WideAndDeepRegressor(**parameters, **FEW).fit(X, Y)
-
-
-def test_wide_and_deep_in_files(tmp_path):
-    net = gt.WideAndDeepRegressor(crosses=[(0, 1), (1, 2, 0)], wide_features=[0], n_ensemble=2,
-                                  loss="gaussian", **FEW).fit(X, Y)
-    loaded = through_a_file(net, tmp_path)
-    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
-    assert loaded.crosses == [(0, 1), (1, 2, 0)]
