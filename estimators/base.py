@@ -295,9 +295,7 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
 
     def _new_network(self, X, weights) -> Sequential:
         """Standardisation and the net, not yet built."""
-        sample = X[0]
-        spec = Spec.of(sample.shape, "float32")
-        net = self._network(spec, self._n_outputs)
+        net = self._network(Spec.of(X[0].shape, "float32"), self._n_outputs)
         if not isinstance(net, Layer):
             raise ParameterError(f"the architecture returned {type(net).__name__}, not a Layer",
                                  fix="return a layers.Sequential or a Model")
@@ -417,8 +415,7 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
         """How many targets have a scale of their own."""
         return self._n_outputs
 
-    # How many nets there are, whether samples are drawn by class, and what is done with those held
-    # out: (X, targets, weights), or None.
+    # How many nets there are, and whether samples are drawn by class and held out to calibrate.
     _n_nets, _balances, _calibrates = 1, False, False
 
     def _calibrate(self, held) -> None:
