@@ -2,27 +2,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     _check_n_features, _check_sample_weight, check_is_fitted, validate_data)
 
-from ..backend import Spec, get_backend
+from ..backend import Spec
 from ..backend.context import surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
 from ..layers import Layer, Sequential
-from ..training import EarlyStopping, Health, Optimizer, Schedule, Trainer
+from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
-from ..training.schedules import schedule
 from ..training.split import split
+from .automatic import Automatic
 from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted, average, member_seeds
 from .importances import Importances
@@ -35,13 +33,10 @@ from .standardize import standardization, weighted_statistics
 from .transfer import RateFinder, freeze, start_from
 from .weightless import without_weightless
 
-FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
-AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
-AUTO_EPOCHS = 10           # and at least so many epochs
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixin, BaseEstimator):
+class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, CallbackSupportMixin,
+                BaseEstimator):
     """What all nets share; constructor parameters are dataclass fields, stored as they come."""
 
     epochs: Any = "auto"
@@ -339,44 +334,6 @@ class Estimator(Reported, Saveable, Importances, RateFinder, CallbackSupportMixi
                        precision=self._rounding if dtype == "float32" else None,
                        seed=seed, backend=self.backend, strategy=self.strategy,
                        accumulate=self.accumulate, ema=self.ema)
-
-    def _rate(self, full: bool) -> float:
-        """The learning rate at the start of a fit."""
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        if isinstance(self.optimizer, Optimizer):
-            return self.optimizer.learning_rate
-        return self._auto_full_batch_rate if full else self._auto_learning_rate
-
-    def _seed(self, again: bool) -> int:
-        if again:
-            return self._fitted.seed
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return seed if self.checkpoint is None or isinstance(self.random_state, Integral) else \
-            checkpoint(self.checkpoint).seed(seed)
-
-    def _full_batch(self, n: int) -> bool:
-        return self.solver == "full_batch" or self.solver == "auto" and n <= FULL_BATCH_ROWS
-
-    def _dtype(self, full: bool) -> str:
-        if self.precision == "auto":
-            return "float64" if full else "float32"
-        get_backend(self.backend).check_precision(self.precision)
-        return "float64" if self.precision == "float64" else "float32"
-
-    @property
-    def _rounding(self) -> str | None:
-        """What the factors of products are rounded to, if to anything."""
-        return "bfloat16" if self.precision == "bfloat16" else None
-
-    def _epochs(self, steps: int) -> int:
-        if self.epochs != "auto":
-            return self.epochs
-        return max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
-
-    def _schedule(self, one_pass: bool) -> Schedule:
-        named = self._auto_schedule if self.schedule == "auto" else self.schedule
-        return schedule("constant" if one_pass else named)
 
     def _weights(self, sample_weight, X, targets) -> np.ndarray | None:
         """Weights of samples, checked."""

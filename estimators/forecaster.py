@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..backend import Spec
 from ..backend.errors import ParameterError, ShapeError
 from ..layers import Concatenate, Cropping1D, Dense, Dropout, Flatten, Input, Layer, Model
-from .base import FULL_BATCH_ROWS
+from .automatic import FULL_BATCH_ROWS
 from .fitted import average
 from .parameters import layer_sizes
 from .regressor import Regressor

@@ -1,0 +1,57 @@
+"""What a fit decides for itself where parameters say "auto": batches, types, epochs, rates."""
+from __future__ import annotations
+
+from numbers import Integral
+
+from sklearn.utils import check_random_state
+
+from ..backend import get_backend
+from ..training import Optimizer, Schedule
+from ..training.checkpoint import checkpoint
+from ..training.schedules import schedule
+
+FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
+AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
+AUTO_EPOCHS = 10           # and at least so many epochs
+
+
+class Automatic:
+    """The part of an estimator that reads its parameters for a fit."""
+
+    def _rate(self, full: bool) -> float:
+        """The learning rate at the start of a fit."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer.learning_rate
+        return self._auto_full_batch_rate if full else self._auto_learning_rate
+
+    def _seed(self, again: bool) -> int:
+        if again:
+            return self._fitted.seed
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed if self.checkpoint is None or isinstance(self.random_state, Integral) else \
+            checkpoint(self.checkpoint).seed(seed)
+
+    def _full_batch(self, n: int) -> bool:
+        return self.solver == "full_batch" or self.solver == "auto" and n <= FULL_BATCH_ROWS
+
+    def _dtype(self, full: bool) -> str:
+        if self.precision == "auto":
+            return "float64" if full else "float32"
+        get_backend(self.backend).check_precision(self.precision)
+        return "float64" if self.precision == "float64" else "float32"
+
+    @property
+    def _rounding(self) -> str | None:
+        """What the factors of products are rounded to, if to anything."""
+        return "bfloat16" if self.precision == "bfloat16" else None
+
+    def _epochs(self, steps: int) -> int:
+        if self.epochs != "auto":
+            return self.epochs
+        return max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
+
+    def _schedule(self, one_pass: bool) -> Schedule:
+        named = self._auto_schedule if self.schedule == "auto" else self.schedule
+        return schedule("constant" if one_pass else named)
