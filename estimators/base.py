@@ -210,7 +210,7 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         full = self._full_batch(len(X))
         rate, dtype = self._rate(full), self._dtype(full)
         if full and self._balances:
-            weights = self._balanced(targets, weights)
+            weights = self._balanced(targets, weights, None if seen[1] is None else seen[1][rows])
         if not again:
             output = self._output_layer(targets, weights)
             self._fitted, *self._fitted.others = [

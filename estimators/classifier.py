@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, log_expit, logit
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,7 +19,7 @@ from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .calibration import best_temperature, tempered
 from .fitted import average
-from .multilabel import SubsetAccuracy, indicator, is_indicator, log_sigmoids, sigmoids
+from .multilabel import SubsetAccuracy, indicator, is_indicator, sigmoids
 from .report import naive_accuracy
 
 
@@ -35,6 +36,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 def as_float64(logits: Tensor) -> Tensor:
     """Scores in float64."""
     return OPS["cast"](logits, dtype="float64")
+
 
 def balancing(targets, weights, n_classes: int) -> np.ndarray:
     """Factors that give all classes that occur the same weight, and leave the sum as it is."""
@@ -136,7 +138,7 @@ class Classifier(ClassifierMixin, Estimator):
         """
         check_is_fitted(self)
         if self._multilabel:
-            return (self._apply(X, sigmoids) > 0.5).astype(np.int64)
+            return (self._scores(X) > 0).astype(np.int64)
         return self.classes_[self._scores(X).argmax(axis=1)]
 
     def predict_proba(self, X) -> np.ndarray:
@@ -153,7 +155,7 @@ class Classifier(ClassifierMixin, Estimator):
             Rows sum to one; after a fit on an indicator matrix, each is a probability of its own.
         """
         if self._multilabel:
-            return self._apply(X, sigmoids)
+            return expit(self._scores(X))
         if self._plain:
             return self._apply(X, probabilities)
         return np.exp(self._log_proba(self._usable(X), self.temperature_))
@@ -170,15 +172,14 @@ class Classifier(ClassifierMixin, Estimator):
         -------
         array (n, n_classes) of float64
         """
-        if not self._multilabel:
-            return self._log_proba(self._usable(X), self.temperature_)
-        if self._plain:
-            return self._apply(X, log_sigmoids)
-        with np.errstate(divide="ignore"):
-            return np.log(self._apply(X, sigmoids))
+        if self._multilabel:
+            return log_expit(self._scores(X))
+        return self._log_proba(self._usable(X), self.temperature_)
 
     def decision_function(self, X) -> np.ndarray:
         """Scores before the softmax: logits; of an ensemble, or calibrated, log-probabilities.
+
+        With several labels per sample they are the log-odds of each.
 
         Parameters
         ----------
@@ -190,10 +191,6 @@ class Classifier(ClassifierMixin, Estimator):
         array (n, n_classes), or (n,) for two classes
             For two classes, the second score less the first: the log-odds of ``classes_[1]``.
         """
-        if self._multilabel and not self._plain:
-            likely = self._apply(X, sigmoids)
-            with np.errstate(divide="ignore"):
-                return np.log(likely) - np.log1p(-likely)
         scores = self._scores(X)
         two = scores.shape[1] == 2 and not self._multilabel
         return scores[:, 1] - scores[:, 0] if two else scores
@@ -215,7 +212,15 @@ class Classifier(ClassifierMixin, Estimator):
         """One number per class, the highest for the most probable one."""
         if self._plain:
             return self._apply(X, as_float64)
-        return self._log_proba(self._usable(X), self.temperature_)
+        X = self._usable(X)
+        return self._log_odds(X) / self.temperature_ if self._multilabel else \
+            self._log_proba(X, self.temperature_)
+
+    def _log_odds(self, X) -> np.ndarray:
+        """Of each label, for checked samples."""
+        if not self._fitted.others:
+            return average(self._outputs(X, as_float64))
+        return logit(average(self._outputs(X, sigmoids)))
 
     def _log_proba(self, X, temperature: float) -> np.ndarray:
         """Logarithms of the probabilities for checked samples."""
@@ -228,16 +233,25 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _calibrate(self, held):
         self.temperature_ = 1.0
-        if held is not None:
-            X, labels, weights = held
-            self.temperature_ = best_temperature(self._log_proba(X, 1.0), labels, weights)
+        if held is None:
+            return
+        X, labels, weights = held
+        if self._multilabel:                     # every label is a choice of two
+            odds = self._log_odds(X).reshape(-1, 1)
+            scores = np.hstack([log_expit(-odds), log_expit(odds)])
+            weights = None if weights is None else weights.repeat(labels.shape[1])
+            labels = labels.astype(np.int64).ravel()
+        else:
+            scores = self._log_proba(X, 1.0)
+        self.temperature_ = best_temperature(scores, labels, weights)
 
     @property
     def _balances(self) -> bool:
         return self.sampling == "balanced"
 
-    def _balanced(self, targets, weights):
-        factors = balancing(targets, weights, len(self.classes_))[targets]
+    def _balanced(self, targets, weights, sample_weights):
+        """Weights with which classes count as if they were drawn equally often."""
+        factors = balancing(targets, sample_weights, len(self.classes_))[targets]
         return factors if weights is None else weights * factors
 
     @property
@@ -248,13 +262,13 @@ class Classifier(ClassifierMixin, Estimator):
     def _calibrates(self) -> bool:
         return self.calibration is not None
 
-    def _refuse_one_class_options(self) -> None:
-        """Options that ask for one class per sample do not go with several labels."""
-        for name, off in (("calibration", None), ("sampling", None), ("label_smoothing", 0.0)):
-            if getattr(self, name) != off:
-                raise ParameterError(f"{name} takes one class per sample, not several labels",
+    def _refuse_weights_of_classes(self) -> None:
+        """Several labels per sample have no class to be weighed or drawn by."""
+        for name in ("sampling", "class_weight"):
+            if getattr(self, name) is not None:
+                raise ParameterError(f"{name} cannot be used with several labels per sample",
                                      got=f"{name}={getattr(self, name)!r}",
-                                     fix=f"leave {name} at {off!r}, or pass one class per sample")
+                                     fix="leave it out, and pass sample_weight to fit")
 
     def _y_options(self) -> dict:
         return {"multi_output": True}
@@ -266,12 +280,13 @@ class Classifier(ClassifierMixin, Estimator):
         if not again:
             vars(self).pop("_multilabel", None)
             if np.ndim(y) > 1:
-                self._refuse_one_class_options()
                 self._multilabel, classes = True, np.arange(np.shape(y)[1])
             self.classes_ = np.unique(y if classes is None else column_or_1d(classes))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise DataError("`classes` is not the same as on the first call",
                             got=str(np.unique(classes)[:10]), fix="leave it out after that")
+        if self._multilabel:
+            self._refuse_weights_of_classes()
         return self._encoded_again(y)
 
     def _encoded_again(self, y):
@@ -289,9 +304,6 @@ class Classifier(ClassifierMixin, Estimator):
         weights = super()._weights(sample_weight, X, targets)
         if self.class_weight is None:
             return weights
-        if self._multilabel:
-            raise ParameterError("class_weight cannot be used with several labels per sample",
-                                 fix="pass sample_weight to fit")
         factors = self._class_factors(targets, weights)[targets]
         weights = factors if weights is None else weights * factors
         if not weights.any():
@@ -335,7 +347,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _loss(self):
         if self._multilabel and isinstance(self.loss, str) and self.loss == "auto":
-            return BinaryCrossentropy(from_logits=True)
+            return BinaryCrossentropy(True, self.label_smoothing)
         if isinstance(self.loss, str) and self.loss in ("auto", "sparse_categorical_crossentropy"):
             return SparseCategoricalCrossentropy(True, self.label_smoothing)
         if self.label_smoothing:

@@ -22,7 +22,6 @@ CONSTRAINTS = {
     "activation": [str, callable],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
-    **TABLE_CONSTRAINTS,
 }
 
 PARAMETERS = """hidden_layer_sizes : tuple of int
@@ -32,8 +31,7 @@ PARAMETERS = """hidden_layer_sizes : tuple of int
     dropout : float
         Share of hidden units left out at each step.
     batch_norm : bool
-        Whether hidden layers are normalised over the batch before their activation.
-    """ + TABLE_PARAMETERS
+        Whether hidden layers are normalised over the batch before their activation."""
 
 
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
@@ -83,8 +81,9 @@ class DNNClassifier(TableSamples, Classifier):
     batch_norm: bool = False
     categorical_features: Any = "from_dtype"
 
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
+    _own_parameters = f"{PARAMETERS}\n    {TABLE_PARAMETERS}"
+    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS,
+                              **TABLE_CONSTRAINTS}
 
     def _network(self, spec: Spec, n_outputs: int):
         return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
@@ -119,8 +118,9 @@ class DNNRegressor(TableSamples, Regressor):
     batch_norm: bool = False
     categorical_features: Any = "from_dtype"
 
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}
+    _own_parameters = f"{PARAMETERS}\n    {TABLE_PARAMETERS}"
+    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS,
+                              **TABLE_CONSTRAINTS}
 
     def _network(self, spec: Spec, n_outputs: int):
         return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,

@@ -31,11 +31,6 @@ def sigmoids(logits: Tensor) -> Tensor:
     return OPS["sigmoid"](OPS["cast"](logits, dtype="float64"))
 
 
-def log_sigmoids(logits: Tensor) -> Tensor:
-    """Their logarithms, exact where a probability is next to nothing."""
-    return -OPS["softplus"](-OPS["cast"](logits, dtype="float64"))
-
-
 class SubsetAccuracy(BinaryAccuracy):
     """Share of samples with all their labels right, as scikit-learn's ``accuracy_score``."""
     name = "accuracy"

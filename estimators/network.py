@@ -4,8 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from sklearn.utils.validation import check_array, check_X_y, validate_data
+from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
 
 from ..backend import Spec
 from ..backend.errors import ShapeError
@@ -14,7 +13,6 @@ from ..layers.copies import unbuilt
 from .classifier import Classifier
 from .dnn import dense_network
 from .regressor import Regressor
-from .standardize import weighted_statistics
 
 CONSTRAINTS = {"network": [None, callable]}       # a layer may be called, too
 
@@ -27,7 +25,7 @@ PARAMETERS = """network : Layer, callable ``(spec, n_outputs) -> Layer`` or None
 
 
 class AnySamples:
-    """How both read samples: arrays ``(n, ...)`` of any number of axes."""
+    """How both read samples: arrays ``(n, ...)`` of any number of axes, or sparse rows."""
 
     _fit_sets = ("_sample_shape",)
 
@@ -39,14 +37,19 @@ class AnySamples:
         return self.network(spec, n_outputs)
 
     def _validated(self, X, reset, **with_y):
-        options = {"dtype": "numeric", "allow_nd": True}
+        options = {"dtype": "numeric", "allow_nd": True, "accept_sparse": "csr"}
         if reset or getattr(X, "ndim", 2) == 2:
             return validate_data(self, X, reset=reset, **options, **with_y)
         if with_y:
             return check_X_y(X, estimator=self, **options, **with_y)
         return check_array(X, estimator=self, input_name="X", **options)
 
+    def _count_features(self, X, reset):
+        if reset or X.ndim == 2:
+            _check_n_features(self, X, reset=reset)
+
     def _shaped(self, X, reset):
+        X = super()._shaped(X, reset)
         if reset:
             self._sample_shape = list(X.shape[1:])
         elif self._sample_shape != list(X.shape[1:]):
@@ -57,12 +60,6 @@ class AnySamples:
 
     def _sample_tail(self):
         return tuple(self._sample_shape)
-
-    def _statistics(self, X, weights):
-        """One mean and variance per entry of the last axis."""
-        if weights is not None:
-            weights = np.repeat(weights, int(np.prod(X.shape[1:-1])))
-        return weighted_statistics(X.reshape(-1, X.shape[-1]), weights)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

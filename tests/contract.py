@@ -38,7 +38,7 @@ ESTIMATORS = [
     gt.CNNRegressor(epochs=20),
     gt.RNNClassifier(cell="rnn", units=8, bidirectional=False, epochs=60),
     gt.RNNRegressor(cell="rnn", units=16, bidirectional=False, epochs=80),
-    gt.NetworkClassifier(epochs=60, n_ensemble=2, sampling="balanced"),
+    gt.NetworkClassifier(epochs=60, n_ensemble=2),
     gt.NetworkRegressor(epochs=40, loss="huber", n_ensemble=2),
     gt.WideAndDeepClassifier(hidden_layer_sizes=(16,), epochs=200, label_smoothing=0.1),
     gt.WideAndDeepRegressor(hidden_layer_sizes=(16,), epochs=100),

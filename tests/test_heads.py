@@ -1,4 +1,4 @@
-"""Heads of regressors, intervals, calibration, ensembles, balanced sampling, nets of one's own."""
+"""Heads of regressors, intervals, calibration, ensembles, balanced sampling."""
 import copy
 import pickle
 from statistics import NormalDist
@@ -10,9 +10,9 @@ from sklearn.base import clone
 from sklearn.linear_model import QuantileRegressor, TweedieRegressor
 
 import gradatim as gt
-from gradatim import layers
 from gradatim.backend.errors import CorruptFileError, DataError, ParameterError, ShapeError
 from gradatim.backend.model_file import read_model, write_model
+from gradatim.datasets import OnDisk
 from gradatim.estimators.calibration import best_temperature, tempered
 from gradatim.layers.losses import GaussianLikelihood, Tweedie
 from gradatim.training.sources import Source, balanced_order
@@ -255,6 +255,31 @@ def test_label_smoothing_lowers_confidence():
         net.fit(X, LABELS)
 
 
+@pytest.mark.parametrize("n_ensemble", [1, 2])
+def test_several_labels_are_smoothed_and_calibrated(n_ensemble, tmp_path):
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(1250, 8))
+    answers = (rows[:, :3] + random.normal(size=(1250, 3)) > 0).astype(int)
+    options = {"hidden_layer_sizes": (64,), "epochs": 200, "random_state": 0,
+               "n_ensemble": n_ensemble}
+    net = gt.DNNClassifier(calibration="temperature", validation_fraction=0.4, **options)
+    tests, truth = rows[250:], answers[250:]
+    after = net.fit(rows[:250], answers[:250]).predict_proba(tests)
+    np.testing.assert_array_equal(through_a_file(net, tmp_path).predict_proba(tests), after)
+    np.testing.assert_allclose(np.exp(net.predict_log_proba(tests)), after)
+    np.testing.assert_allclose(net.decision_function(tests), np.log(after / (1 - after)))
+    np.testing.assert_array_equal(net.predict(tests), after > 0.5)
+
+    def loss(p):
+        return -np.mean(np.log(np.where(truth, p, 1 - p)))
+    assert net.temperature_ > 1.5
+    net.temperature_ = 1.0
+    assert loss(after) < loss(net.predict_proba(tests)) - 0.1
+    smooth, plain = (gt.DNNClassifier(label_smoothing=s, **options).fit(rows[:250], answers[:250])
+                     .predict_proba(tests) for s in (0.3, 0.0))
+    assert np.abs(smooth - 0.5).mean() < np.abs(plain - 0.5).mean() - 0.05
+
+
 # ---- ensembles ---------------------------------------------------------------------------------
 
 def test_an_ensemble_is_the_mean_of_nets_and_the_first_is_the_single_one():
@@ -351,6 +376,30 @@ def test_full_batches_weigh_the_classes_instead():
     np.testing.assert_array_equal(sampled.predict_proba(X), weighed.predict_proba(X))
 
 
+def test_weights_of_classes_beside_balanced_sampling():
+    weights = {0: 9.0, 1: 1.0}
+    even, uneven = (gt.DNNClassifier(sampling="balanced", class_weight=w, epochs=100,
+                                     hidden_layer_sizes=(), random_state=0).fit(X, LABELS)
+                    for w in (None, weights))
+    assert uneven.predict(X).sum() < even.predict(X).sum() - 10
+    counts = np.bincount(LABELS)
+    weighed = gt.DNNClassifier(class_weight={c: weights[c] / counts[c] for c in weights},
+                               epochs=100, hidden_layer_sizes=(), random_state=0).fit(X, LABELS)
+    np.testing.assert_allclose(uneven.predict_proba(X), weighed.predict_proba(X), atol=1e-6)
+    with pytest.raises(ParameterError, match="sampling cannot be used with several labels"):
+        gt.DNNClassifier(sampling="balanced").fit(X, np.stack([LABELS, 1 - LABELS], axis=1))
+
+
+def test_balanced_epochs_of_a_file_are_those_of_memory():
+    rows, labels = np.arange(300.0).reshape(100, 3), np.repeat([0, 1], [90, 10])
+    memory, disk = (list(Source(X, labels, batch_size=8, seed=5, balanced=True).epoch(2, start=3))
+                    for X in (rows, OnDisk(rows)))
+    assert len(memory) == len(disk) == 10
+    for one, other in zip(memory, disk):
+        np.testing.assert_array_equal(one.x, other.x)
+        np.testing.assert_array_equal(one.y, other.y)
+
+
 # ---- importances -------------------------------------------------------------------------------
 
 def test_importances_are_of_the_columns_that_matter():
@@ -361,62 +410,3 @@ def test_importances_are_of_the_columns_that_matter():
     cnn = gt.CNNRegressor(epochs=1).fit(images, Y[:10])
     with pytest.raises(ShapeError, match="only columns can be shuffled"):
         cnn.permutation_importances(images, Y[:10])
-
-
-# ---- nets of one's own -------------------------------------------------------------------------
-
-class Twice(layers.Layer):
-    """A layer gradatim does not know."""
-
-    def call(self, x):
-        return x * 2.0
-
-
-def functional():
-    """A model of wires."""
-    x = gt.Input((3,))
-    return gt.Model(x, layers.Dense(2)(layers.Concatenate()([x, layers.Dense(4, "relu")(x)])))
-
-
-OWN = {"sequential": lambda: gt.Sequential([layers.Dense(4, "relu"), layers.Dense(2)]),
-       "built": lambda: gt.Sequential([gt.Input((3,)), layers.Dense(4, "relu"), layers.Dense(2)]),
-       "model": functional,
-       "own layer": lambda: gt.Sequential([Twice(), layers.Dense(2)]),
-       "function": lambda: lambda spec, n: gt.Sequential([layers.Dense(4), layers.Dense(n)])}
-
-
-@pytest.mark.parametrize("kind", OWN)
-def test_nets_of_ones_own(kind, tmp_path):
-    network = OWN[kind]()
-    net = gt.NetworkClassifier(network=network, n_ensemble=2, epochs=5, random_state=0)
-    expected = net.fit(X, LABELS).predict_proba(X)
-    assert net.network is network
-    np.testing.assert_array_equal(net.fit(X, LABELS).predict_proba(X), expected)
-    np.testing.assert_array_equal(clone(net).fit(X, LABELS).predict_proba(X), expected)
-    if kind != "function":                                     # a lambda has no name for pickle
-        copied = pickle.loads(pickle.dumps(net))
-        np.testing.assert_array_equal(copied.predict_proba(X), expected)
-        np.testing.assert_array_equal(copied.fit(X, LABELS).predict_proba(X), expected)
-    net.save(tmp_path / "net.h5")
-    loaded = gt.load(tmp_path / "net.h5", {"Twice": Twice})
-    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
-    np.testing.assert_array_equal(loaded.fit(X, LABELS).predict_proba(X), expected)
-
-
-def test_copies_of_built_layers_have_their_weights():
-    model = functional()
-    gt.Trainer(model).fit(X, X[:, :2], epochs=1)
-    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        for one, other in zip(model.get_weights(), copied.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, other)
-    fresh = copy.deepcopy(OWN["built"]())
-    assert not any(v.drawn for v in fresh.variables().values())
-
-
-def test_nets_that_do_not_fit():
-    with pytest.raises(ShapeError, match="other outputs than are needed"):
-        gt.NetworkClassifier(network=gt.Sequential([layers.Dense(3)]), epochs=1).fit(X, LABELS)
-    flat = gt.Sequential([layers.Flatten(), layers.Dense(1)])
-    net = gt.NetworkRegressor(network=flat, epochs=1).fit(X.reshape(80, 3, 3), Y[:80])
-    with pytest.raises(ShapeError, match="NetworkRegressor was fitted on samples of another shape"):
-        net.predict(X.reshape(40, 6, 3))

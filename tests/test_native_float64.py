@@ -142,13 +142,18 @@ ESTIMATORS = {
     "DNNClassifier": (X, LABELS, {}), "DNNRegressor": (X, X[:, 0], {}),
     "CNNClassifier": (X, LABELS, {}), "CNNRegressor": (X, X[:, 0], {}),
     "RNNClassifier": (X, LABELS, {}), "RNNRegressor": (X, X[:, 0], {}),
+    "NetworkClassifier": (X, LABELS, {}), "NetworkRegressor": (X, X[:, 0], {}),
+    "WideAndDeepClassifier": (X, LABELS, {}), "WideAndDeepRegressor": (X, X[:, 0], {}),
 }
 OTHERS = [("CNNClassifier", (normal(40, 8, 8), LABELS[:40], {})),
           ("CNNClassifier", (normal(20, 16, 16), LABELS[:20], {})),
           ("CNNClassifier", (normal(20, 8, 8), LABELS[:20], {"architecture": "lenet"})),
           ("CNNClassifier", (normal(4, 8, 8), LABELS[:4], {"architecture": "resnet20"})),
           ("RNNClassifier", (SEQUENCES, LABELS, {"cell": "gru", "dropout": 0.2})),
-          ("RNNRegressor", (SEQUENCES, X[:, 0], {"cell": "rnn", "bidirectional": True}))]
+          ("RNNRegressor", (SEQUENCES, X[:, 0], {"cell": "rnn", "bidirectional": True})),
+          ("DNNClassifier", (X, LABELS, {"label_smoothing": 0.1, "sampling": "balanced"})),
+          *(("DNNRegressor", (X, np.abs(X[:, 0]), {"loss": loss}))
+            for loss in ("quantile", "poisson", "tweedie", "gaussian"))]
 
 
 @pytest.mark.parametrize("name, case", [*ESTIMATORS.items(), *OTHERS],

@@ -1,7 +1,6 @@
 """Sources: samples in memory, handed to the loop as batches of few different shapes."""
 from __future__ import annotations
 
-from functools import partial
 from typing import Iterator, NamedTuple
 
 import numpy as np
@@ -96,7 +95,6 @@ class Source:
         if balanced and (self.whole or not shuffle):
             raise ParameterError("a balanced epoch draws samples at random in batches",
                                  fix="pass batch_size and shuffle=True, or class weights")
-        self._drawn = partial(balanced_order, self.y, seed) if balanced else None
         self._whole: Batch | None = None
 
     @property
@@ -117,9 +115,7 @@ class Source:
     def full_batches(self, number: int) -> np.ndarray:
         """The rows of an epoch's batches that need no padding, ``(batches, rows)``."""
         full = self.n // self.batch_size * self.batch_size
-        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
-        order = self._drawn(number) if self._drawn else order
-        return order[:full].reshape(-1, self.batch_size)
+        return self._order(number)[:full].reshape(-1, self.batch_size)
 
     def rows(self, number: int, index: int) -> np.ndarray:
         """Which samples a batch of an epoch holds."""
@@ -127,8 +123,13 @@ class Source:
             return np.arange(self.n)
         if self.sequences:
             return self._buckets(number)[index][0]
-        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
-        return order[index * self.batch_size:(index + 1) * self.batch_size]
+        return self._order(number)[index * self.batch_size:(index + 1) * self.batch_size]
+
+    def _order(self, number: int) -> np.ndarray:
+        """The rows of an epoch, one batch after another."""
+        if self.balanced:
+            return balanced_order(self.y, self.seed, number)
+        return epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
 
     def first(self) -> Batch:
         """The first rows as a batch, to compile for."""
@@ -151,15 +152,14 @@ class Source:
             batches = Batches((self.X, self.y, self.weights), self.batch_size,
                               shuffle=self.shuffle, seed=self.seed, epoch=number,
                               prefetch=int(large), start=start)
-            if self._drawn:
-                batches.order = self._drawn(number)
+            if self.balanced:
+                batches.order = self._order(number)
             for (x, y, weights), valid in batches:
                 yield Batch(x, y, without_padding(weights, valid), None, valid)
 
     def _windows(self, number: int, start: int) -> Iterator[list[Batch]]:
         """Batches of a file, in the order they have in memory: rows of several are read at once."""
-        order = epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
-        size = self.batch_size
+        order, size = self._order(number), self.batch_size
         several = max(1, WINDOW_BYTES // (self.X.row_bytes * size))
         for first in range(start * size, self.n, several * size):
             rows = order[first:first + several * size]
@@ -186,7 +186,7 @@ class Source:
 
     def _buckets(self, epoch: int) -> list[tuple[np.ndarray, int]]:
         """Rows of similar length, and the padded time they share."""
-        rows = self._drawn(epoch) if self._drawn else np.arange(self.n)
+        rows = self._order(epoch) if self.balanced else np.arange(self.n)
         return [(rows[batch], time) for batch, time in length_buckets(
             self.lengths[rows], self.batch_size, seed=self.seed,
             epoch=epoch if self.shuffle else 0)]
