@@ -1,5 +1,6 @@
 """Layers, the networks made of them, their initializers and regularizers, and their files."""
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from .attention import Attention, MultiHeadAttention
 from .augmentation import (
     RandomCrop, RandomErasing, RandomFlip, RandomRotation, RandomTranslation)
 from .base import Flow, Layer
@@ -24,7 +25,8 @@ from .losses import (
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential
-from .normalization import GroupNormalization, LayerNormalization, Normalization
+from .normalization import (
+    GroupNormalization, LayerNormalization, Normalization, RMSNormalization)
 from .pooling import (
     AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalMaxPooling1D, GlobalMaxPooling2D, MaxPooling1D, MaxPooling2D)
@@ -36,3 +38,7 @@ from .shaping import (
     Cropping1D, Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
     ZeroPadding1D, ZeroPadding2D)
 from .time_distributed import TimeDistributed
+from .transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from .volumes import (
+    AveragePooling3D, Conv3D, Cropping3D, GlobalAveragePooling3D, GlobalMaxPooling3D, MaxPooling3D,
+    SpatialDropout3D, UpSampling3D, ZeroPadding3D)

@@ -10,6 +10,7 @@ from ..backend.ops.activations import elu, leaky_relu, relu
 from ..backend.ops.elementwise import clip, less, where
 from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.reductions import softmax
+from ..backend.ops.shape import transpose
 from .arguments import number, positive_int
 from .base import Flow, Layer
 from .initializers import initializer
@@ -169,10 +170,17 @@ class Softmax(Layer):
     def forward(self, flow: Flow, training: bool) -> Flow:
         x = flow.x
         if flow.lengths is None or x.ndim < 2 or self.axis % x.ndim != 1:
-            return flow.to(softmax(x, axis=self.axis))
+            return flow.to(self.shares(x))
         kept = sequence_mask(x, flow.lengths).reshape(-1, x.shape[1], *(1,) * (x.ndim - 2))
-        y = softmax(where(kept, x, float(np.finfo(x.dtype).min)), axis=self.axis)
+        y = self.shares(where(kept, x, float(np.finfo(x.dtype).min)))
         return flow.to(where(kept, y, 0.0))
+
+    def shares(self, x: Tensor) -> Tensor:
+        """The softmax, of rows that lie one after another: what backends are fast at."""
+        axes = list(range(x.ndim))
+        axes[self.axis], axes[-1] = axes[-1], axes[self.axis]
+        return softmax(x, axis=-1) if axes[-1] == x.ndim - 1 else \
+            transpose(softmax(transpose(x, axes=tuple(axes)), axis=-1), axes=tuple(axes))
 
 
 class PReLU(Layer):

@@ -11,8 +11,9 @@ from .base import Layer
 from .initializers import initializer
 from .regularizers import regularizer
 
-AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)"}
-PADDINGS = {1: ("valid", "same", "causal"), 2: ("valid", "same")}
+AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)",
+        3: "(batch, depth, height, width, channels)"}
+PADDINGS = {1: ("valid", "same", "causal"), 2: ("valid", "same"), 3: ("valid", "same")}
 
 
 class Convolution(Layer):
@@ -64,7 +65,7 @@ class Convolution(Layer):
         return convolution(x, kernel, groups=channels, **self.sliding)
 
 
-class _Full(Convolution):
+class FullConvolution(Convolution):
     """Convolution over all channels, or all channels of a group."""
 
     def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
@@ -96,7 +97,7 @@ class _Full(Convolution):
         return self.finished(convolution(x, self.kernel, groups=self.groups, **self.sliding))
 
 
-class Conv1D(_Full):
+class Conv1D(FullConvolution):
     """Convolution over time: every output sees ``kernel_size`` neighbouring steps.
 
     ``out[n, t, f] = activation(sum_{w,c} x[n, t * strides + w * dilation - low, c] kernel[w, c, f]
@@ -145,7 +146,7 @@ class Conv1D(_Full):
     rank = 1
 
 
-class Conv2D(_Full):
+class Conv2D(FullConvolution):
     """Convolution over images: every output sees a window of pixels.
 
     ``out[n, i, j, f] = activation(sum_{v,w,c} x[n, i + v, j + w, c] kernel[v, w, c, f] + bias[f])``

@@ -62,6 +62,40 @@ class LayerNormalization(Layer):
         return layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
 
 
+class RMSNormalization(Layer):
+    """``scale * x / sqrt(mean(x ** 2) + epsilon)``, over the last axis of each sample.
+
+    Zhang and Sennrich, "Root mean square layer normalization", 2019, equation 4.
+
+    Parameters
+    ----------
+    axis : int
+        The axis of the mean: the last, -1.
+    epsilon : float
+        Added to the mean square.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> gt.run(layers.RMSNormalization(epsilon=0.0)(gt.constant([[1.0, 7.0]])))
+    array([[0.2, 1.4]], dtype=float32)
+    """
+    keeps_time = any_rank = True
+
+    def __init__(self, axis: int = -1, epsilon: float = 1e-6, name: str | None = None):
+        super().__init__(name)
+        self.axis, self.epsilon = last_axis(axis), number("epsilon", epsilon, at_least=0.0)
+
+    def build(self, spec: Spec) -> None:
+        self.scale = self.add_weight("scale", spec.shape[-1:], "ones")
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * rsqrt(square(x).mean(axis=-1, keepdims=True) + self.epsilon) * self.scale
+
+
 class GroupNormalization(Layer):
     """Normalises each sample over its positions and one group of channels at a time.
 

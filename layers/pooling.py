@@ -25,7 +25,7 @@ class _Pooling(Layer):
                              fix="reshape the input; one channel is an axis of length 1")
 
 
-class _Windows(_Pooling):
+class WindowPooling(_Pooling):
     """Pooling over windows."""
 
     def __init__(self, pool_size=2, strides=None, padding: str = "valid",
@@ -38,7 +38,7 @@ class _Windows(_Pooling):
             window if strides is None else sizes("strides", strides, self.rank))}
 
 
-class MaxPooling1D(_Windows):
+class MaxPooling1D(WindowPooling):
     """The largest value of each channel in windows of steps.
 
     Input ``(batch, length, channels)``, output ``(batch, steps, channels)``. Padding is never the
@@ -73,7 +73,7 @@ class MaxPooling1D(_Windows):
         return max_pool(x, **self.sliding)[0]
 
 
-class MaxPooling2D(_Windows):
+class MaxPooling2D(WindowPooling):
     """The largest value of each channel in windows of pixels.
 
     Ranzato et al., "Unsupervised learning of invariant feature hierarchies", 2007. Input ``(batch,
@@ -108,7 +108,7 @@ class MaxPooling2D(_Windows):
         return max_pool(x, **self.sliding)[0]
 
 
-class AveragePooling1D(_Windows):
+class AveragePooling1D(WindowPooling):
     """The mean of each channel in windows of steps.
 
     Input ``(batch, length, channels)``, output ``(batch, steps, channels)``. Padding is not
@@ -143,7 +143,7 @@ class AveragePooling1D(_Windows):
         return average_pool(x, **self.sliding)
 
 
-class AveragePooling2D(_Windows):
+class AveragePooling2D(WindowPooling):
     """The mean of each channel in windows of pixels.
 
     LeCun et al., "Gradient-based learning applied to document recognition", 1998. Input ``(batch,
@@ -201,7 +201,7 @@ class _Global(_Pooling):
         raise NotImplementedError(f"{type(self).__name__} does not define valid")
 
 
-class _GlobalAverage(_Global):
+class GlobalMean(_Global):
     """The mean of all steps or pixels."""
 
     def all(self, x, settings):
@@ -212,7 +212,7 @@ class _GlobalAverage(_Global):
         return sum_(where(mask, x, 0.0), **settings) / count
 
 
-class _GlobalMax(_Global):
+class GlobalLargest(_Global):
     """The largest value of all steps or pixels."""
 
     def all(self, x, settings):
@@ -223,7 +223,7 @@ class _GlobalMax(_Global):
         return where(any_step, max_(where(mask, x, -math.inf), **settings), 0.0)
 
 
-class GlobalAveragePooling1D(_GlobalAverage):
+class GlobalAveragePooling1D(GlobalMean):
     """The mean of each channel over the valid steps; zero for a row without any.
 
     Input ``(batch, length, channels)``, output ``(batch, channels)``.
@@ -250,7 +250,7 @@ class GlobalAveragePooling1D(_GlobalAverage):
     rank = 1
 
 
-class GlobalAveragePooling2D(_GlobalAverage):
+class GlobalAveragePooling2D(GlobalMean):
     """The mean of each channel over all pixels.
 
     Lin, Chen and Yan, "Network in network", 2014, section 3.2. Input ``(batch, height, width,
@@ -277,7 +277,7 @@ class GlobalAveragePooling2D(_GlobalAverage):
     """
 
 
-class GlobalMaxPooling1D(_GlobalMax):
+class GlobalMaxPooling1D(GlobalLargest):
     """The largest value of each channel over the valid steps; zero for a row without any.
 
     Input ``(batch, length, channels)``, output ``(batch, channels)``.
@@ -304,7 +304,7 @@ class GlobalMaxPooling1D(_GlobalMax):
     rank = 1
 
 
-class GlobalMaxPooling2D(_GlobalMax):
+class GlobalMaxPooling2D(GlobalLargest):
     """The largest value of each channel over all pixels.
 
     Input ``(batch, height, width, channels)``, output ``(batch, channels)``.

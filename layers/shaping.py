@@ -133,7 +133,7 @@ class RepeatVector(Layer):
         return tile(expand_dims(x, axis=1), repeats=(1, self.n, 1))
 
 
-# ---- along one or two spatial axes -------------------------------------------------------------
+# ---- along spatial axes ------------ -------------------------------------------------------------
 
 class ZeroPadding1D(Layer):
     """Zeros before and after the steps of a sequence.
@@ -300,8 +300,12 @@ def need_axes(layer: Layer, x: Tensor, ndim: int) -> None:
     """Require a number of axes."""
     if x.ndim != ndim:
         axes = {2: "(batch, features)", 3: "(batch, time, features)",
-                4: "(batch, height, width, channels)"}[ndim]
+                4: "(batch, height, width, channels)",
+                5: "(batch, depth, height, width, channels)"}[ndim]
         raise ShapeError(f"{layer.label}: needs {axes}", got=str(x.spec))
+
+
+WRITTEN = {1: " or a pair", 2: ", a pair, or a pair of pairs", 3: ", three, or three pairs"}
 
 
 def margins(name: str, value, rank: int) -> tuple[tuple[int, int], ...]:
@@ -313,6 +317,6 @@ def margins(name: str, value, rank: int) -> tuple[tuple[int, int], ...]:
             len(pair) != 2 or any(not isinstance(n, (int, np.integer)) or isinstance(n, bool)
                                   or n < 0 for n in pair) for pair in pairs):
         raise ParameterError(f"{name} must be a whole number from 0 on"
-                             f"{', a pair, or a pair of pairs' if rank > 1 else ' or a pair'}, "
+                             f"{WRITTEN[rank]}, "
                              f"not {value!r}")
     return pairs

@@ -4,6 +4,8 @@ import pytest
 
 import gradatim as gt
 from gradatim import layers
+from gradatim.backend import available
+from gradatim.layers import Flow, from_config, to_config
 from gradatim.layers.registry import classes
 from gradatim.testing import check_layer
 
@@ -94,6 +96,29 @@ TABLE = [
     (layers.GlobalAveragePooling2D(), (3, 4, 2)),
     (layers.GlobalMaxPooling1D(), (5, 3)),
     (layers.GlobalMaxPooling2D(keepdims=True), (3, 4, 2)),
+    (layers.Conv3D(3, (2, 2, 1), padding="same", activation="relu"), (3, 4, 3, 2)),
+    (layers.Conv3D(4, 2, strides=2, groups=2, use_bias=False), (4, 4, 4, 2)),
+    (layers.Conv1DTranspose(3, 3, strides=2), (4, 2)),
+    (layers.Conv2DTranspose(3, (3, 2), strides=2, padding="same", activation="relu"), (3, 2, 2)),
+    (layers.Conv2DTranspose(2, 3, strides=2, output_padding=0, padding="same"), (3, 2, 2)),
+    (layers.Conv2DTranspose(2, 3, dilation_rate=2, use_bias=False), (3, 2, 2)),
+    (layers.Conv3DTranspose(2, 2, strides=2), (2, 3, 2, 2)),
+    (layers.MaxPooling3D(), (4, 4, 5, 2)),
+    (layers.MaxPooling3D((2, 3, 2), strides=1, padding="same"), (3, 4, 3, 2)),
+    (layers.AveragePooling3D(padding="same"), (3, 3, 5, 2)),
+    (layers.GlobalAveragePooling3D(), (2, 3, 2, 2)),
+    (layers.GlobalMaxPooling3D(keepdims=True), (2, 3, 2, 2)),
+    (layers.SpatialDropout3D(0.4), (2, 3, 2, 2)),
+    (layers.ZeroPadding3D((1, 0, (0, 2))), (2, 3, 2, 2)),
+    (layers.Cropping3D((0, 1, (0, 1))), (2, 3, 3, 2)),
+    (layers.UpSampling3D((1, 2, 3)), (2, 3, 2, 2)),
+    (layers.RMSNormalization(), (3, 4)),
+    (layers.Attention(), [(3, 4), (5, 4)]),
+    (layers.Attention(use_scale=True, score_mode="concat", dropout=0.4), [(3, 4), (3, 2), (3, 4)]),
+    (layers.Attention(use_causal_mask=True), [(3, 4), (3, 4)]),
+    (layers.MultiHeadAttention(2, 3, dropout=0.4), (3, 4)),
+    (layers.MultiHeadAttention(2, 3, 2, output_shape=5, use_causal_mask=True),
+     [(3, 4), (3, 2), (3, 5)]),
     (layers.SimpleRNN(3), (4, 2)),
     (layers.SimpleRNN(3, activation=None, use_bias=False, return_sequences=True), (4, 2)),
     (layers.LSTM(3, dropout=0.4), (4, 2)),
@@ -106,8 +131,11 @@ TABLE = [
     (two_branches(), (4,))]
 
 
-@pytest.mark.parametrize("layer, spec", TABLE,
-                         ids=[f"{type(row[0]).__name__}-{i}" for i, row in enumerate(TABLE)])
+EVERY = pytest.mark.parametrize("layer, spec", TABLE, ids=[
+    f"{type(row[0]).__name__}-{i}" for i, row in enumerate(TABLE)])
+
+
+@EVERY
 def test_every_layer_conforms(layer, spec):
     made = check_layer(layer, spec)
     timed = getattr(layer, "keeps_time", False) and not isinstance(spec, list) and \
@@ -115,6 +143,30 @@ def test_every_layer_conforms(layer, spec):
     assert set(made) | {"lengths"} == {"batch_size", "dtypes", "gradients", "lengths", "rows",
                                        "padding", "determinism", "updates", "files", "weights"}
     assert "lengths" in made or not timed
+
+
+@pytest.mark.skipif("native" not in available(), reason="the native backend is not built")
+@EVERY
+def test_the_native_backend_computes_every_layer_itself(layer, spec):
+    several = isinstance(spec, list)
+    specs = [s if isinstance(s, gt.Spec) else gt.Spec.of(s) for s in (spec if several else [spec])]
+    xs = [gt.placeholder((4, *s.shape), s.dtype.name) for s in specs]
+    seed, step = gt.placeholder((), "int64", batch=False), gt.placeholder((), "int64", batch=False)
+    layer = from_config(to_config(layer))
+    flows = [Flow(x, seed=seed, step=step) for x in xs]
+    out = layer.run(flows if several else flows[0], True)
+    layer.initialize(1)
+    wanted = [*layer.trainable_variables().values(), *(x for x in xs if x.spec.is_float)]
+    results = [out.x, *gt.gradients((out.x * out.x).sum(), wanted), *out.updates.values()]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(x.shape).astype(x.dtype) if x.spec.is_float else
+              rng.integers(0, 2, x.shape) for x in xs] + [np.int64(3), np.int64(5)]
+    native, reference = (gt.function([*xs, seed, step], results, backend=backend)
+                         for backend in ("native", "reference"))
+    for got, want in zip(native(*arrays), reference(*arrays), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * max(1, np.abs(want).max()))
+    left = [row for row in str(native.plan()).splitlines() if "left to the reference" in row]
+    assert not left, left
 
 
 def test_no_layer_is_left_out():

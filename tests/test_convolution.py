@@ -148,7 +148,8 @@ def test_flops_of_all_three():
     ((2, 4, 4, 3), (3, 3, 2), {}, ShapeError,
      "the kernel must have 4 dimensions, not 3"),
     ((2, 3), (3, 3), {}, ShapeError,
-     "the input must be (batch, length, channels) or (batch, height, width, channels), not 2-d"),
+     "the input must be (batch, length, channels), (batch, height, width, channels) or "
+     "(batch, depth, height, width, channels), not 2-d"),
     ((2, 4, 4, 3), (3, 3, 3, 2), {"strides": 0}, ParameterError,
      "strides must be a positive whole number or 2 of them"),
     ((2, 4, 4, 3), (3, 3, 3, 2), {"dilation": (1, 2, 3)}, ParameterError,

@@ -44,6 +44,13 @@ LAYERS = [
     layers.Embedding(9, 2, layers.RandomNormal(stddev=0.1), mask_zero=True),
     layers.EmbedColumns((0, 3, 2), (2, 1), "uniform"),
     layers.BatchNormalization(momentum=0.9, scale=False, gamma_regularizer="l2"),
+    layers.RMSNormalization(epsilon=0.1), layers.Attention(True, "concat", 0.1, True),
+    layers.MultiHeadAttention(2, 3, 4, 0.1, False, 5, use_causal_mask=True, name="heads"),
+    layers.Conv3D(2, (1, 2, 3), (1, 2, 1), "same"), layers.Conv1DTranspose(2, 3, 2),
+    layers.Conv2DTranspose(2, (3, 3), 2, "same", 1), layers.Conv3DTranspose(2, 2, dilation_rate=2),
+    layers.MaxPooling3D((1, 2, 2)), layers.AveragePooling3D(strides=1), layers.UpSampling3D(2),
+    layers.GlobalMaxPooling3D(True), layers.GlobalAveragePooling3D(), layers.Cropping3D(1),
+    layers.SpatialDropout3D(0.3), layers.ZeroPadding3D((1, (0, 2), 0)),
     layers.LayerNormalization(epsilon=0.1), layers.GroupNormalization(3, center=False),
     layers.Normalization(mean=np.array([1.0, 2.0]), variance=np.float32(2.0), invert=True),
     layers.Sequential([layers.Dense(3), layers.Sequential([layers.Dense(2)], name="inner")])]

@@ -112,7 +112,11 @@ FULL = [  # layer, input, settings of the loops
      {"dilation": (2, 1), "groups": 2}),
     (layers.Conv2D(6, [3, 3], padding="same", groups=3), (4, 4, 3),
      {"padding": "same", "groups": 3}),
-    (layers.Conv2D(2, 1), (1, 1, 1), {})]
+    (layers.Conv2D(2, 1), (1, 1, 1), {}),
+    (layers.Conv3D(3, (2, 1, 3), strides=(1, 2, 1), padding="same"), (3, 4, 4, 2),
+     {"strides": (1, 2, 1), "padding": "same"}),
+    (layers.Conv3D(4, 2, dilation_rate=(1, 1, 2), groups=2), (3, 2, 4, 4),
+     {"dilation": (1, 1, 2), "groups": 2})]
 DEPTHWISE = [
     (layers.DepthwiseConv1D(3, padding="causal", depth_multiplier=2), (6, 3),
      {"padding": "causal"}),
@@ -235,7 +239,12 @@ POOLING = [
      {"strides": 1, "padding": "same"}),
     (layers.AveragePooling2D(3, strides=1), MEAN, (5, 4, 3), (3, 3), {"strides": 1}),
     (layers.AveragePooling2D((3, 2), padding="same"), MEAN, (5, 5, 2), (3, 2),
-     {"strides": (3, 2), "padding": "same"})]
+     {"strides": (3, 2), "padding": "same"}),
+    (layers.MaxPooling3D((2, 3, 2), strides=1, padding="same"), MAX, (3, 4, 3, 2), (2, 3, 2),
+     {"strides": 1, "padding": "same"}),
+    (layers.MaxPooling3D(), MAX, (4, 5, 4, 2), (2, 2, 2), {"strides": 2}),
+    (layers.AveragePooling3D((2, 3, 2), strides=(2, 1, 3), padding="same"), MEAN, (3, 4, 5, 2),
+     (2, 3, 2), {"strides": (2, 1, 3), "padding": "same"})]
 
 
 @BOTH
@@ -253,7 +262,9 @@ def test_pooling(layer, formula, shape, window, settings, dtype):
 GLOBAL = [(layers.GlobalAveragePooling1D, np.mean, (5, 3)),
           (layers.GlobalAveragePooling2D, np.mean, (4, 5, 3)),
           (layers.GlobalMaxPooling1D, np.max, (5, 3)),
-          (layers.GlobalMaxPooling2D, np.max, (4, 5, 3))]
+          (layers.GlobalMaxPooling2D, np.max, (4, 5, 3)),
+          (layers.GlobalAveragePooling3D, np.mean, (2, 4, 3, 2)),
+          (layers.GlobalMaxPooling3D, np.max, (2, 4, 3, 2))]
 
 
 @BOTH
@@ -331,7 +342,8 @@ def test_unknown_names_are_told_when_given(make, text):
     assert str(caught.value).startswith(text)
 
 
-AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)"}
+AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)",
+        3: "(batch, depth, height, width, channels)"}
 
 
 @pytest.mark.parametrize("layer", [
@@ -339,7 +351,9 @@ AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)"}
     layers.SeparableConv1D(2, 3), layers.SeparableConv2D(2, 3), layers.MaxPooling1D(),
     layers.MaxPooling2D(), layers.AveragePooling1D(), layers.AveragePooling2D(),
     layers.GlobalAveragePooling1D(), layers.GlobalAveragePooling2D(), layers.GlobalMaxPooling1D(),
-    layers.GlobalMaxPooling2D()], ids=lambda layer: type(layer).__name__)
+    layers.GlobalMaxPooling2D(), layers.Conv3D(2, 3), layers.MaxPooling3D(),
+    layers.AveragePooling3D(), layers.GlobalAveragePooling3D(), layers.GlobalMaxPooling3D(),
+    layers.Conv1DTranspose(2, 3), layers.Conv2DTranspose(2, 3), layers.Conv3DTranspose(2, 3)], ids=lambda layer: type(layer).__name__)
 def test_axes_are_checked(layer):
     with pytest.raises(ShapeError) as caught:
         layer(gt.placeholder((2, 5)))

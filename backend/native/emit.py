@@ -5,7 +5,7 @@ import math
 
 from ..lowering.view import View, contiguous
 from ..ops.sliding import sliding
-from ..spec import axes_of
+from ..spec import Spec, axes_of
 from ..tensor import Node
 from .emit_moving import MOVING
 from .emit_normalization import NORMALIZATION
@@ -228,27 +228,32 @@ def _reduce(kind: str, mean: bool = False):
         x, out = node.inputs[0], node.outputs[0]
         if x.dtype.name not in FLOATS or out.dtype != x.dtype:
             return None
-        axes = axes_of(node.settings["axis"], x.ndim)
-        split = _split(x.shape, axes)
-        if split is None:
-            return None
-        scale = 1.0 / split[1] if mean else 1.0
-        program.core.reduce(kind, program.whole(x), program.out(out).value, *split, scale, -1)
+        runs = _runs(x.shape, axes_of(node.settings["axis"], x.ndim))
+        value, shape = program.whole(x), x.shape
+        for i, run in enumerate(runs, 1):       # axes that stand side by side at a time, last first
+            sizes = [math.prod(part) for part in (shape[:run.start], shape[run.start:run.stop],
+                                                  shape[run.stop:])]
+            shape = shape[:run.start] + shape[run.stop:]
+            target = program.out(out) if i == len(runs) else program.new(Spec(shape, x.dtype))
+            scale = out.spec.size / x.spec.size if mean and i == len(runs) else 1.0
+            program.core.reduce(kind, value, target.value, *sizes, scale, -1)
+            value = target.value
         return True
     return emit
 
 
-def _split(shape, axes) -> tuple[int, int, int] | None:
-    """(outer, n, inner) where the axes stand side by side, axes of length 1 aside."""
-    real = [a for a in range(len(shape)) if shape[a] != 1]
-    places = [i for i, a in enumerate(real) if a in axes]
-    if not places:
-        return math.prod(shape), 1, 1
-    if places != list(range(places[0], places[-1] + 1)):
-        return None
-    sizes = [shape[a] for a in real]
-    return (math.prod(sizes[:places[0]]), math.prod(sizes[places[0]:places[-1] + 1]),
-            math.prod(sizes[places[-1] + 1:]))
+def _runs(shape, axes) -> list[slice]:
+    """The axes in stretches that stand side by side, the last first; lengths of 1 go with any."""
+    runs: list[slice] = []
+    for axis in reversed(range(len(shape))):
+        if axis not in axes or shape[axis] == 1:
+            continue
+        last = runs[-1] if runs else None
+        if last and math.prod(shape[axis + 1:last.start]) == 1:
+            runs[-1] = slice(axis, last.stop)
+        else:
+            runs.append(slice(axis, axis + 1))
+    return runs or [slice(len(shape), len(shape))]
 
 
 def _rows(kind: str):

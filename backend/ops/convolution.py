@@ -1,4 +1,4 @@
-"""Convolution over one or two spatial dimensions, channels last, and its two gradients.
+"""Convolution over one to three spatial dimensions, channels last, and its two gradients.
 
 The three ops are bilinear and each one's gradients are the other two, so every order exists. With
 ``<,>`` the sum of products, all three are read off one trilinear form::
@@ -33,9 +33,10 @@ def _check(x_shape, kernel_shape, groups) -> None:
     if not isinstance(groups, int) or groups < 1:
         raise ParameterError(f"groups must be a positive whole number, not {groups!r}")
     rank = len(x_shape) - 2
-    if rank not in (1, 2):
-        raise ShapeError("the input must be (batch, length, channels) or "
-                         f"(batch, height, width, channels), not {len(x_shape)}-d")
+    if rank not in (1, 2, 3):
+        raise ShapeError("the input must be (batch, length, channels), (batch, height, width, "
+                         f"channels) or (batch, depth, height, width, channels), not "
+                         f"{len(x_shape)}-d")
     if len(kernel_shape) != len(x_shape):
         raise ShapeError(f"the kernel must have {rank + 2} dimensions, not {len(kernel_shape)}",
                          fix="its shape is (*window, channels // groups, filters)")
@@ -191,6 +192,17 @@ def _kernel_gradient(xp, x, g, *, window, strides=1, padding="valid", dilation=1
     return xp.ascontiguousarray(total.swapaxes(0, 1)).reshape(shape)
 
 
+def _emit_data_gradient(emit, g, kernel, *, size, groups, **sliding_settings):
+    """ConvTranspose between transposes, the kernel's filters first."""
+    ndim, axes = len(g.shape), sliding(size, kernel.shape[:-2], **sliding_settings)
+    turned = emit("Transpose", kernel, perm=(ndim - 1, ndim - 2, *range(ndim - 2)))
+    rest = [a.size + a.low + a.high - a.stride * (a.out - 1) - a.reach for a in axes]
+    y = emit("ConvTranspose", channels_first(emit, g), turned, group=groups,
+             strides=[a.stride for a in axes], dilations=[a.dilation for a in axes],
+             output_padding=rest, pads=[*(a.low for a in axes), *(a.high for a in axes)])
+    return channels_last(emit, y, ndim)
+
+
 def _emit_convolution(emit, x, kernel, *, groups, **sliding_settings):
     """Conv between transposes: ONNX has channels second, and filters first in the kernel."""
     ndim, axes = len(x.shape), sliding(x.shape[1:-1], kernel.shape[:-2], **sliding_settings)
@@ -217,7 +229,9 @@ _EXAMPLES = (  # x shape, kernel shape, settings
     ((1, 1, 1, 1), (1, 1, 1, 1), {}),
     ((0, 4, 4, 2), (3, 3, 2, 2), {}),
     ((2, 7, 3), (3, 3, 4), {"padding": "causal", "dilation": 2}),
-    ((2, 8, 2), (3, 2, 3), {"strides": 3}))
+    ((2, 8, 2), (3, 2, 3), {"strides": 3}),
+    ((2, 3, 4, 5, 2), (2, 3, 2, 2, 3), {"padding": "same", "strides": (1, 2, 1)}),
+    ((1, 3, 3, 4, 2), (2, 2, 2, 1, 4), {"groups": 2, "dilation": (1, 1, 2)}))
 
 
 def _samples(shapes, extra):
@@ -247,9 +261,11 @@ convolution = op(
         _convolution_spec(x, kernel, **settings), kernel.shape[:-2], kernel.shape[-2]),
     samples=_samples(lambda x, kernel, g: (x, kernel), lambda x, kernel: {}))
 
-# From g, shaped like the output, and the kernel: the gradient by x, of spatial ``size``.
+# From g, shaped like the output, and the kernel: the gradient by x, of spatial ``size``. Known as
+# transposed convolution where it is a layer's formula.
 convolution_data_gradient = op(
     "convolution_data_gradient", forward=_data_gradient, spec=_data_gradient_spec,
+    onnx=_emit_data_gradient,
     grad=lambda h, out, g, kernel, *, size, **settings: (
         convolution(h, kernel, **settings),
         convolution_kernel_gradient(h, g, window=kernel.shape[:-2], **settings)),

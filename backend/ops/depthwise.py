@@ -52,7 +52,7 @@ def kernel_gradient(xp, x, g, axes):
     """The gradient by the kernel."""
     channels, filters = x.shape[-1], g.shape[-1]
     result = xp.zeros((*(a.window for a in axes), 1, filters), x.dtype)
-    sums = "nhwc,nhwc->wc" if len(axes) == 2 else "nwc,nwc->wc"
+    sums = "{0}wc,{0}wc->wc".format("ndh"[:len(axes)])
     for block in blocks(len(x), g[0].nbytes, BLOCK):
         part = padded(xp, x[block], axes)
         if filters != channels:
