@@ -70,8 +70,8 @@ class Transposed(Convolution):
 class Conv1DTranspose(Transposed):
     """Transposed convolution over time: every step spreads a window over a longer sequence.
 
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4. Input
-    ``(batch, length, channels)``, output ``(batch, steps, filters)``. Lengths end here.
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+    Input ``(batch, length, channels)``, output ``(batch, steps, filters)``. Lengths end here.
 
     Parameters
     ----------
@@ -102,10 +102,10 @@ class Conv1DTranspose(Transposed):
 class Conv2DTranspose(Transposed):
     """Transposed convolution over images: every pixel spreads a window over a larger image.
 
-    The gradient of `Conv2D` by its input: ``out[n, i * s + v, j * s + w, f]`` collects ``x[n, i, j,
-    c] kernel[v, w, f, c]`` for strides ``s``. Dumoulin and Visin, "A guide to convolution arithmetic
-    for deep learning", 2016, chapter 4. Input ``(batch, height, width, channels)``, output ``(batch,
-    rows, columns, filters)``.
+    The gradient of `Conv2D` by its input: ``out[n, i * s + v, j * s + w, f]`` collects ``x[n, i,
+    j, c] kernel[v, w, f, c]`` for strides ``s``. Dumoulin and Visin, "A guide to convolution
+    arithmetic for deep learning", 2016, chapter 4. Input ``(batch, height, width, channels)``,
+    output ``(batch, rows, columns, filters)``.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ class Conv2DTranspose(Transposed):
 class Conv3DTranspose(Transposed):
     """Transposed convolution over volumes: every voxel spreads a window over a larger volume.
 
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4. Input
-    ``(batch, depth, height, width, channels)``, output likewise with ``filters`` channels.
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+    Input ``(batch, depth, height, width, channels)``, output likewise with ``filters`` channels.
 
     Parameters
     ----------
