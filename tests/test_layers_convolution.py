@@ -353,7 +353,8 @@ AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)",
     layers.GlobalAveragePooling1D(), layers.GlobalAveragePooling2D(), layers.GlobalMaxPooling1D(),
     layers.GlobalMaxPooling2D(), layers.Conv3D(2, 3), layers.MaxPooling3D(),
     layers.AveragePooling3D(), layers.GlobalAveragePooling3D(), layers.GlobalMaxPooling3D(),
-    layers.Conv1DTranspose(2, 3), layers.Conv2DTranspose(2, 3), layers.Conv3DTranspose(2, 3)], ids=lambda layer: type(layer).__name__)
+    layers.Conv1DTranspose(2, 3), layers.Conv2DTranspose(2, 3), layers.Conv3DTranspose(2, 3)],
+                         ids=lambda layer: type(layer).__name__)
 def test_axes_are_checked(layer):
     with pytest.raises(ShapeError) as caught:
         layer(gt.placeholder((2, 5)))

@@ -135,10 +135,12 @@ def test_dropped_weights_are_scaled_up():
 SHAPES = {"x": (2, 3, 4), "flat": (2, 4), "narrow": (2, 3, 2), "long": (2, 5, 4)}
 WRONG = [
     (lambda: layers.Attention(), ["x", "flat"],
-     'Attention "attention": needs a query, a value and perhaps a key, each (batch, time, features)\n'
+     'Attention "attention": needs a query, a value and perhaps a key, '
+     "each (batch, time, features)\n"
      "  got  [3, 4] and [4] (without batch)"),
     (lambda: layers.Attention(), ["x"],
-     'Attention "attention": needs a query, a value and perhaps a key, each (batch, time, features)\n'
+     'Attention "attention": needs a query, a value and perhaps a key, '
+     "each (batch, time, features)\n"
      "  got  [3, 4] (without batch)"),
     (lambda: layers.Attention(), ["x", "narrow"],
      'Attention "attention": the query has 4 features and the key 2'),
