@@ -6,13 +6,15 @@ from numbers import Integral
 from sklearn.utils import check_random_state
 
 from ..backend import get_backend
-from ..training import Optimizer, Schedule
+from ..training import LBFGS, Optimizer, Schedule
 from ..training.checkpoint import checkpoint
+from ..training.optimizers import optimizer
 from ..training.schedules import schedule
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
 AUTO_EPOCHS = 10           # and at least so many epochs
+AUTO_ITERATIONS = 500      # of L-BFGS, which ends by itself when slopes are small
 
 
 class Automatic:
@@ -34,7 +36,14 @@ class Automatic:
             checkpoint(self.checkpoint).seed(seed)
 
     def _full_batch(self, n: int) -> bool:
-        return self.solver == "full_batch" or self.solver == "auto" and n <= FULL_BATCH_ROWS
+        small = n <= FULL_BATCH_ROWS or self._optimizer.whole_batches
+        return self.solver in ("full_batch", "lbfgs") or self.solver == "auto" and small
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        """What the parameters solver and optimizer name."""
+        found = optimizer(self.optimizer)
+        return LBFGS() if self.solver == "lbfgs" and not found.whole_batches else found
 
     def _dtype(self, full: bool) -> str:
         if self.precision == "auto":
@@ -50,8 +59,13 @@ class Automatic:
     def _epochs(self, steps: int) -> int:
         if self.epochs != "auto":
             return self.epochs
+        if self._optimizer.whole_batches:
+            return AUTO_ITERATIONS
         return max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
 
     def _schedule(self, one_pass: bool) -> Schedule:
-        named = self._auto_schedule if self.schedule == "auto" else self.schedule
-        return schedule("constant" if one_pass else named)
+        if one_pass or self._optimizer.whole_batches:
+            return schedule("constant")
+        # What swa averages is worth it where the rate stays high.
+        automatic = self._auto_schedule if self.swa is None else "constant"
+        return schedule(automatic if self.schedule == "auto" else self.schedule)

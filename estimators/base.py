@@ -57,6 +57,7 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
     max_time: Any = None
     accumulate: int = 1
     ema: Any = None
+    swa: Any = None
     freeze: Any = None
     warm_start_from: Any = None
     health: bool = False
@@ -329,11 +330,11 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
                 raise ShapeError("the targets' scale is that of others", got=str(output.built))
 
     def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
-        return Trainer(network, self._loss(), self.optimizer, learning_rate=rate,
+        return Trainer(network, self._loss(), self._optimizer, learning_rate=rate,
                        metrics=self._metrics(), alpha=self.alpha, dtype=dtype,
                        precision=self._rounding if dtype == "float32" else None,
                        seed=seed, backend=self.backend, strategy=self.strategy,
-                       accumulate=self.accumulate, ema=self.ema)
+                       accumulate=self.accumulate, ema=self.ema, swa=self.swa)
 
     def _weights(self, sample_weight, X, targets) -> np.ndarray | None:
         """Weights of samples, checked."""

@@ -14,6 +14,7 @@ from ..backend.errors import ParameterError
 from ..layers import Layer
 from ..training import Checkpoint, Optimizer, Schedule
 from ..training.callbacks import Callback
+from ..training.optimizers import OPTIMIZERS
 
 SHARED_PARAMETERS = """epochs : int or "auto"
         Passes over the samples; auto: enough for about 3,000 steps, at least 10.
@@ -21,12 +22,15 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         Samples per step of the mini-batch solver.
     learning_rate : float or "auto"
         Step size before the schedule.
-    optimizer : {"adam", "adamw", "sgd", "rmsprop"} or Optimizer
+    optimizer : {"adam", "adamw", "sgd", "rmsprop", ...} or Optimizer
         How steps are made from gradients.
     schedule : {"auto", "constant", "exponential", "cosine", "one_cycle"} or Schedule
         How the learning rate changes over the fit.
-    solver : {"auto", "full_batch", "mini_batch"}
-        auto: every step sees all rows, in float64, up to 256 rows; mini-batches above.
+    solver : {"auto", "full_batch", "mini_batch", "lbfgs"}
+        auto: every step sees all rows, in float64, up to 256 rows; mini-batches above. lbfgs: all
+        rows, by `gradatim.training.LBFGS`, which takes the place of optimizer, learning rate and
+        schedule, makes one iteration an epoch (500 at most by default), and ends when no slope is
+        above 1e-5; not for nets with dropout.
     loss : str, Loss or "auto"
         What is made small.
     alpha : float
@@ -54,6 +58,10 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         Each step sees so many times the batch size, in parts whose gradients are added up.
     ema : float or None
         Decay of a moving average of the weights, such as 0.999, that takes their place in the end.
+    swa : float or None
+        Share of the epochs, such as 0.75, after which the weights at the ends of epochs are
+        averaged, batch statistics for these averages counted anew, and taken in the end;
+        ``schedule="auto"`` is then constant.
     freeze : str, list of str or None
         Layers that do not learn, by name or path in ``network_``; ``"conv2d*"`` names several.
     warm_start_from : estimator, str, path-like or None
@@ -99,10 +107,10 @@ CONSTRAINTS = {
     "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-    "optimizer": [StrOptions({"adam", "adamw", "sgd", "rmsprop"}), Optimizer],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
     "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
                  Schedule],
-    "solver": [StrOptions({"auto", "full_batch", "mini_batch"})],
+    "solver": [StrOptions({"auto", "full_batch", "mini_batch", "lbfgs"})],
     "loss": [str, callable],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "standardize": ["boolean"],
@@ -115,6 +123,7 @@ CONSTRAINTS = {
     "max_time": [None, str, Interval(Real, 0, None, closed="neither")],
     "accumulate": [Interval(Integral, 1, None, closed="left")],
     "ema": [None, Interval(Real, 0, 1, closed="left")],
+    "swa": [None, Interval(Real, 0, 1, closed="left")],
     "freeze": [None, str, list, tuple],
     "warm_start_from": [None, str, PathLike, BaseEstimator, Layer],
     "health": ["boolean"],

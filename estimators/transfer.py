@@ -100,7 +100,7 @@ class RateFinder:
         Raises
         ------
         ParameterError
-            If the rates or the number of steps are out of range.
+            If the rates or the number of steps are out of range, or with L-BFGS.
 
         Examples
         --------
@@ -116,6 +116,9 @@ class RateFinder:
                                  got=f"low={low!r}, high={high!r}")
         if not isinstance(steps, (int, np.integer)) or steps < 3:
             raise ParameterError(f"steps must be a whole number from 3 on, not {steps!r}")
+        if self._optimizer.whole_batches:
+            raise ParameterError("L-BFGS has no learning rate to look for",
+                                 fix='use solver="auto", or just fit')
         recorder = Recorder(int(steps))
         probe = clone(self).set_params(
             learning_rate=float(low), schedule=Sweep(float(high / low), int(steps)),

@@ -115,7 +115,7 @@ def test_averages_are_those_of_the_formula():
     assert any(np.abs(means[k] - seen[-1][k]).max() > 1e-4 for k in means)
 
 
-@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"ema": 0.9, "accumulate": 2},
+@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"ema": 0.9, "accumulate": 2}, {"swa": 0.5},
                                       {"precision": "bfloat16"}], ids=str)
 def test_a_checkpoint_keeps_averages_too(tmp_path, settings):
     def fit(path=None, stop=10 ** 6):
@@ -141,6 +141,45 @@ def test_early_stopping_keeps_averages():
     assert model.score(data.data, data.target) > 0.8
     again = pickle.loads(pickle.dumps(model))
     assert (again.predict(data.data) == model.predict(data.data)).all()
+
+
+def normalised():
+    return gt.Sequential([layers.Dense(7, "tanh"), layers.BatchNormalization(momentum=0.9),
+                          layers.Dropout(0.2), layers.Dense(1)])
+
+
+@pytest.mark.parametrize("settings", [{}, {"strategy": DataParallel(2)}, {"accumulate": 2}], ids=str)
+def test_averages_over_epochs(settings):
+    seen = []
+    note = FunctionCallback(lambda run: seen.append(weights_of(trainer)))
+    trainer = gt.Trainer(normalised(), dtype="float64", swa=0.5, learning_rate=0.02, **settings)
+    run = trainer.fit(X, Y, epochs=6, batch_size=16, callbacks=note, X_val=X, y_val=Y)
+    ends = seen[3:]
+    found = weights_of(trainer)
+    for path in found:
+        if "moving" not in path:
+            np.testing.assert_allclose(found[path], np.mean([e[path] for e in ends], axis=0),
+                                       rtol=0, atol=1e-13, err_msg=path)
+    hidden = np.tanh(X @ found["dense/kernel"] + found["dense/bias"])
+    np.testing.assert_allclose(found["batch_normalization/moving_mean"], hidden.mean(0), atol=1e-10)
+    assert trainer.evaluate(X, Y)["loss"] == pytest.approx(run.history[-1]["val_loss"], abs=1e-12)
+    assert abs(ends[-1]["dense/kernel"] - found["dense/kernel"]).max() > 1e-4
+    trainer.fit(X, Y, epochs=2, batch_size=16)                    # averages begin again
+    assert trainer.slots["swa"][""].numpy() == 1
+
+
+def test_estimators_average_over_epochs(tmp_path):
+    data = load_digits()
+    model = gt.DNNClassifier(batch_norm=True, epochs=8, swa=0.5, early_stopping=True,
+                             random_state=0).fit(data.data, data.target)
+    assert model.score(data.data, data.target) > 0.92
+    assert len({logs["learning_rate"] for logs in model.history_}) == 1
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.predict(data.data) == model.predict(data.data)).all()
+    with pytest.raises(ParameterError) as caught:
+        clone(model).set_params(ema=0.9).fit(data.data, data.target)
+    assert str(caught.value) == ("ema and swa are two averages, and a fit ends with one\n"
+                                 "  fix  leave out ema= or swa=")
 
 
 # ---- frozen layers and weights of other models ---------------------------------------------------

@@ -4,8 +4,10 @@ from .callbacks import (Callback, CSVLogger, EarlyStopping, FunctionCallback, Re
                         TerminateOnNaN)
 from .checkpoint import Checkpoint
 from .health import Health
+from .lbfgs import LBFGS
+from .metric import Metric
 from .metrics import (F1, R2, Accuracy, BinaryAccuracy, MeanAbsoluteError, MeanSquaredError,
-                      Metric, Precision, Recall, RootMeanSquaredError, TopKAccuracy)
+                      Precision, Recall, RootMeanSquaredError, TopKAccuracy)
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .ranking import AUC
 from .schedules import Constant, Cosine, Exponential, OneCycle, PiecewiseConstant, Schedule

@@ -15,15 +15,15 @@ SHIFT = 2 ** 40
 
 
 class Accumulated:
-    """A training step like a compiled one, in ``parts`` equal parts of its batch.
+    """A training step like a compiled one, in equal parts of its batch.
 
     The slopes of the sum of losses are added up, divided by the sum of weights, and make one step
     of the optimizer: in exact arithmetic that of the whole batch. Random layers know each row's
     place in the whole batch; batch statistics are those of a part.
     """
 
-    def __init__(self, trainer, shapes: Shapes, parts: int):
-        self.parts = parts
+    def __init__(self, trainer, shapes: Shapes):
+        self.parts = trainer.accumulate
         parameters = trainer.model.trainable_variables()
         sums = {path: variable(p.shape, p.dtype, f"accumulated/{path}", trainable=False)
                 for path, p in parameters.items()}

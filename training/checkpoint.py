@@ -165,6 +165,7 @@ def facts_of(run) -> dict:
         "strategy": plain(trainer.strategy), "epochs": run.epochs,
         "first_epoch": run.first_epoch, "batch_size": source.batch_size,
         "precision": trainer.precision, "accumulate": trainer.accumulate, "ema": trainer.ema,
+        "swa": trainer.swa,
         "shuffle": bool(source.shuffle), "balanced": bool(source.balanced),
         "samples": digest_of(source),
         "validation samples": "" if check is None else digest_of(check),

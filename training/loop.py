@@ -9,7 +9,7 @@ from typing import Iterator
 import numpy as np
 
 from ..backend.function import Function
-from .averaging import averaged, averages
+from .averaging import average_epoch, averaged, averages
 from .progress import Progress
 
 CALL_SECONDS = 0.05     # of steps in one call
@@ -36,6 +36,8 @@ class Run:
         The epoch whose weights early stopping keeps.
     interrupted : bool
         Whether Ctrl-C ended training.
+    converged : bool
+        Whether training ended because the optimizer found nothing left to be gained.
     timed_out : bool
         Whether training ended because ``max_time`` was over.
     resumed : bool
@@ -50,7 +52,7 @@ class Run:
     def __init__(self, trainer, epochs: int):
         self.trainer, self.epochs = trainer, epochs
         self.epoch, self.logs, self.history = 0, {}, []
-        self.stop = self.interrupted = False
+        self.stop = self.interrupted = self.converged = False
         self.best_epoch: int | None = None
         self.timed_out = self.resumed = self.halt = False
         self.batch = self.next_epoch = self.first_epoch = 0
@@ -68,7 +70,7 @@ class Run:
         return self._memories.setdefault(id(callback), (callback, SimpleNamespace()))[1]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the model's weights by path; moving averages where there are any."""
+        """Copies of the model's weights by path; averages where there are any."""
         weights = {path: v.numpy() for path, v in self.trainer.model.variables().items()}
         return weights | averages(self.trainer)
 
@@ -116,6 +118,8 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     trainer, keys, steps = run.trainer, run.trainer.keys, source.steps_per_epoch
     keys.start.assign(keys.step.numpy())
     keys.total.assign(np.float64(max(run.epochs * steps, 1)))
+    if trainer.swa is not None:
+        trainer.slots["swa"][""].assign(np.int64(0))
     run.source, run.validation = source, validation
     run.callbacks, run.first_epoch = callbacks, first_epoch
     for callback in callbacks:
@@ -126,11 +130,14 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
             if run.check_finite:
                 run.set_mark()
             logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
+            average_epoch(run)
             if validation is not None:
                 with averaged(trainer):
                     logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
             run.logs = logs
             run.history.append(logs)
+            if trainer.optimizer.converged(trainer.slots):
+                run.converged = run.stop = True
             for callback in callbacks:
                 callback.on_epoch_end(run)
             run.batch, run.totals = 0, []
@@ -140,7 +147,7 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
         run.interrupted = True
     finally:
         progress.close(run.epoch, run.logs)
-    run.set_weights(run.weights() if trainer.ema is not None else {})
+    run.set_weights(averages(trainer))
     for callback in callbacks:
         callback.on_fit_end(run)
 

@@ -1,101 +1,16 @@
-"""Metrics counted exactly: sums over samples in the graph, the quotient on the host at the end."""
+"""Metrics by name: accuracies, errors, R2, and those read off counts per class."""
 from __future__ import annotations
 
 import math
 
 import numpy as np
 
-from ..backend import OPS, Tensor
+from ..backend import OPS
 from ..backend.errors import ParameterError, ShapeError, unknown_name
-from ..layers.value import Value
+from .metric import (Mean, Metric, aligned, guessed_labels, over_steps, true_labels)
 
 batch_sum, cast, expand_dims = OPS["batch_sum"], OPS["cast"], OPS["expand_dims"]
-one_hot, square, squeeze = OPS["one_hot"], OPS["square"], OPS["squeeze"]
-
-
-class Metric(Value):
-    """Base: ``sums`` builds graph, ``result`` turns the added-up sums into a number.
-
-    Nothing is a mean of batch means: an uneven last batch counts as many samples as it has.
-
-    Attributes
-    ----------
-    name : str
-        Its key in the logs.
-    greater_is_better : bool
-        What callbacks take for an improvement.
-    takes_logits : bool
-        Whether it reads labels off the output; it is then given what stands before the last
-        sigmoid or softmax, so that a single output means label 1 above 0.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.training import Metric
-    >>> class Bias(Metric):
-    ...     '''Mean of predictions minus mean of targets.'''
-    ...     name = "bias"
-    ...     def sums(self, y_true, y_pred, weights):
-    ...         return {"difference": gt.batch_sum(y_pred - y_true, weights),
-    ...                 "weight": gt.batch_sum(weights)}
-    ...     def result(self, sums):
-    ...         return float(sums["difference"].mean() / sums["weight"])
-    >>> trainer = gt.Trainer(gt.Sequential([gt.layers.Dense(1)]), metrics=[Bias()])
-    >>> sorted(trainer.evaluate([[1.0], [2.0]], [[0.0], [1.0]]))
-    ['bias', 'loss']
-    """
-    name = ""
-    greater_is_better = False
-    takes_logits = False
-
-    def sums(self, y_true: Tensor, y_pred: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Sums over the batch.
-
-        ``y_pred`` is what the net returns and ``weights`` is ``(batch,)``. If steps beyond a
-        row's length are padding, the keyword ``lengths``, ``(batch,)``, is given, too.
-        """
-        raise NotImplementedError
-
-    def result(self, sums: dict[str, np.ndarray]) -> float:
-        """The metric from the sums over all samples, which are float64."""
-        raise NotImplementedError
-
-
-class Mean(Metric):
-    """Base of weighted means: subclasses define `values`, one number per output.
-
-    A row that has lengths weighs as much as it has steps.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.training.metrics import Mean
-    >>> class Within(Mean):
-    ...     '''Share of predictions at most 1 off.'''
-    ...     name, greater_is_better = "within", True
-    ...     def values(self, y_true, y_pred):
-    ...         return abs(y_pred - y_true) <= 1.0
-    >>> gt.Trainer(gt.Sequential([gt.layers.Dense(1)]), metrics=[Within()]).metrics
-    [Within()]
-    """
-
-    def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """``(batch, ...)``, numbers or truth values."""
-        raise NotImplementedError
-
-    def sums(self, y_true, y_pred, weights, lengths=None):
-        values = cast(self.values(y_true, y_pred), dtype=weights.dtype.name)
-        timed = lengths is not None and values.ndim > 1
-        axes = tuple(range(1 + timed, values.ndim))
-        values = values.mean(axis=axes) if axes else values             # (batch,) or (batch, time)
-        if timed:
-            values = (values * _mask(values, lengths)).sum(axis=1)
-            lengths = cast(lengths, dtype=weights.dtype.name)
-        return {"sum": batch_sum(values, weights),
-                "weight": batch_sum(lengths, weights) if timed else batch_sum(weights)}
-
-    def result(self, sums):
-        return float(sums["sum"] / sums["weight"]) if sums["weight"] else math.nan
+one_hot, square = OPS["one_hot"], OPS["square"]
 
 
 class Accuracy(Mean):
@@ -115,7 +30,7 @@ class Accuracy(Mean):
     greater_is_better = takes_logits = True
 
     def values(self, y_true, y_pred):
-        return OPS["equal"](_guess(y_pred), _labels(y_true, y_pred))
+        return OPS["equal"](guessed_labels(y_pred), true_labels(y_true, y_pred))
 
 
 class BinaryAccuracy(Mean):
@@ -131,7 +46,7 @@ class BinaryAccuracy(Mean):
     greater_is_better = takes_logits = True
 
     def values(self, y_true, y_pred):
-        return OPS["equal"](y_pred > 0.0, _aligned(y_true, y_pred) > 0.5)
+        return OPS["equal"](y_pred > 0.0, aligned(y_true, y_pred) > 0.5)
 
 
 class TopKAccuracy(Mean):
@@ -170,7 +85,7 @@ class TopKAccuracy(Mean):
             raise ShapeError(f"{type(self).__name__} needs a logit per class, not a single one",
                              fix='use metrics=["accuracy"]')
         _, best = OPS["top_k"](y_pred, k=min(self.k, y_pred.shape[-1]))
-        hits = OPS["equal"](best, expand_dims(_labels(y_true, y_pred), axis=-1))
+        hits = OPS["equal"](best, expand_dims(true_labels(y_true, y_pred), axis=-1))
         return OPS["max"](cast(hits, dtype=y_pred.dtype.name), axis=-1)
 
 
@@ -186,7 +101,7 @@ class MeanSquaredError(Mean):
     name = "mean_squared_error"
 
     def values(self, y_true, y_pred):
-        return square(_aligned(y_true, y_pred) - y_pred)
+        return square(aligned(y_true, y_pred) - y_pred)
 
 
 class RootMeanSquaredError(MeanSquaredError):
@@ -217,7 +132,7 @@ class MeanAbsoluteError(Mean):
     name = "mean_absolute_error"
 
     def values(self, y_true, y_pred):
-        return OPS["abs"](_aligned(y_true, y_pred) - y_pred)
+        return OPS["abs"](aligned(y_true, y_pred) - y_pred)
 
 
 class R2(Metric):
@@ -238,13 +153,13 @@ class R2(Metric):
     greater_is_better = True
 
     def sums(self, y_true, y_pred, weights, lengths=None):
-        y_true = cast(_aligned(y_true, y_pred), dtype="float64")
+        y_true = cast(aligned(y_true, y_pred), dtype="float64")
         rest, weights = y_true - cast(y_pred, dtype="float64"), cast(weights, dtype="float64")
         parts = {"y": y_true, "yy": square(y_true), "residual": square(rest)}
         if lengths is None or y_true.ndim < 2:
             return {name: batch_sum(part, weights) for name, part in parts.items()} | {
                 "weight": batch_sum(weights)}
-        steps = {name: _over_steps(part, lengths) for name, part in parts.items()}
+        steps = {name: over_steps(part, lengths) for name, part in parts.items()}
         return {name: batch_sum(part, weights) for name, part in steps.items()} | {
             "weight": batch_sum(cast(lengths, dtype="float64"), weights)}
 
@@ -276,11 +191,11 @@ class PerClass(Metric):
 
     def sums(self, y_true, y_pred, weights, lengths=None):
         classes, dtype = max(y_pred.shape[-1], 2), weights.dtype.name
-        true = one_hot(_labels(y_true, y_pred), depth=classes, dtype=dtype)
-        guess = one_hot(_guess(y_pred), depth=classes, dtype=dtype)     # (batch, ..., classes)
+        true = one_hot(true_labels(y_true, y_pred), depth=classes, dtype=dtype)
+        guess = one_hot(guessed_labels(y_pred), depth=classes, dtype=dtype)   # (batch, ..., classes)
         parts = {"hits": true * guess, "actual": true, "predicted": guess}
         if lengths is not None and true.ndim > 2:
-            parts = {name: _over_steps(part, lengths) for name, part in parts.items()}
+            parts = {name: over_steps(part, lengths) for name, part in parts.items()}
         axes = tuple(range(true.ndim - 1)) if lengths is None else (0,)
         return {name: batch_sum(part, weights, axes=axes) for name, part in parts.items()}
 
@@ -310,7 +225,7 @@ class Precision(PerClass):
     name = "precision"
 
     def ratio(self, hits, actual, predicted):
-        return _quotient(hits, predicted)
+        return quotient(hits, predicted)
 
 
 class Recall(PerClass):
@@ -327,7 +242,7 @@ class Recall(PerClass):
     name = "recall"
 
     def ratio(self, hits, actual, predicted):
-        return _quotient(hits, actual)
+        return quotient(hits, actual)
 
 
 class F1(PerClass):
@@ -344,7 +259,7 @@ class F1(PerClass):
     name = "f1"
 
     def ratio(self, hits, actual, predicted):
-        return _quotient(2.0 * hits, actual + predicted)
+        return quotient(2.0 * hits, actual + predicted)
 
 
 METRICS = {m.name: m for m in (Accuracy, BinaryAccuracy, MeanSquaredError, RootMeanSquaredError,
@@ -364,50 +279,6 @@ def metric(name) -> Metric:
     raise ParameterError(f"a metric is a name or a Metric, not {name!r}")
 
 
-def _guess(y_pred: Tensor) -> Tensor:
-    """Predicted class numbers ``(batch, ...)``."""
-    if y_pred.shape[-1] == 1:
-        return cast(squeeze(y_pred, axis=-1) > 0.0, dtype="int64")
-    return OPS["argmax"](y_pred, axis=-1)
-
-
-def _labels(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """True class numbers ``(batch, ...)``, from numbers or from a column per class."""
-    if y_true.shape == y_pred.shape:
-        y_true = squeeze(y_true, axis=-1) if y_true.shape[-1] == 1 else \
-            OPS["argmax"](y_true, axis=-1)
-    elif y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
-        y_true = squeeze(y_true, axis=-1)
-    if y_true.shape != y_pred.shape[:-1]:
-        raise ShapeError("the metric's labels and predictions do not fit",
-                         got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
-                         fix="pass one label per row of logits")
-    return cast(y_true, dtype="int64")
-
-
-def _aligned(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """``(n,)`` targets beside ``(n, 1)`` predictions become ``(n, 1)``: never a broadcast."""
-    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-        y_true = expand_dims(y_true, axis=-1)
-    if y_true.shape != y_pred.shape:
-        raise ShapeError("the metric's targets and predictions differ in shape",
-                         got=f"{list(y_true.shape)} and {list(y_pred.shape)}",
-                         fix="the last layer needs one unit per target")
-    return cast(y_true, dtype=y_pred.dtype.name)
-
-
-def _mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """``(batch, time)`` ones for valid steps, zeros for padding."""
-    return cast(OPS["sequence_mask"](x, lengths), dtype=x.dtype.name)
-
-
-def _over_steps(x: Tensor, lengths: Tensor) -> Tensor:
-    """The sum over valid steps, ``(batch, ...)`` from ``(batch, time, ...)``."""
-    mask = _mask(x, lengths)
-    further = tuple(range(2, x.ndim))
-    return (x * (expand_dims(mask, axis=further) if further else mask)).sum(axis=1)
-
-
-def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``a / b``, and 0 where b is 0."""
     return a / np.where(b == 0, 1.0, b)

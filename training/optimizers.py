@@ -39,6 +39,7 @@ class Optimizer(Value):
     Adam(learning_rate=0.01)
     """
     slots: tuple[str, ...] = ()
+    whole_batches = False        # whether every step must see all samples
 
     def __init__(self, learning_rate: float, weight_decay: float = 0.0,
                  global_clipnorm: float | None = None):
@@ -106,6 +107,14 @@ class Optimizer(Value):
     def change(self, g: Tensor, slots: dict, scale: Tensor) -> tuple[Tensor, dict]:
         """What is subtracted from a parameter, and the new slots."""
         raise NotImplementedError
+
+    def stepper(self, trainer, shapes):
+        """What makes steps in the place of a compiled graph; None: a graph does."""
+        return None
+
+    def converged(self, state) -> bool:
+        """Whether nothing is left to be gained."""
+        return False
 
     def clip(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         """Gradients scaled so that their common norm is at most ``global_clipnorm``."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..backend import OPS
 from ..backend.errors import ParameterError, ShapeError
-from .metrics import METRICS, Metric, _labels, _over_steps
+from .metric import Metric, over_steps, true_labels
+from .metrics import METRICS
 
 batch_sum, cast, expand_dims = OPS["batch_sum"], OPS["cast"], OPS["expand_dims"]
 
@@ -51,7 +52,7 @@ class AUC(Metric):
         if y_pred.shape[-1] > 2:
             raise ShapeError("auc needs one output, or two for a pair of classes",
                              got=str(y_pred.shape[-1]), fix='use metrics=["accuracy"]')
-        labels = expand_dims(cast(_labels(y_true, y_pred), dtype=weights.dtype.name), axis=-1)
+        labels = expand_dims(cast(true_labels(y_true, y_pred), dtype=weights.dtype.name), axis=-1)
         if y_pred.shape[-1] == 2:
             no, yes = OPS["split"](y_pred, sections=2, axis=-1)
             y_pred = yes - no
@@ -61,7 +62,7 @@ class AUC(Metric):
         above = cast(above, dtype=weights.dtype.name)               # (batch, ..., thresholds)
         parts = {"hits": above * labels, "alarms": above * (1.0 - labels)}
         if lengths is not None and above.ndim > 2:
-            parts = {name: _over_steps(part, lengths) for name, part in parts.items()}
+            parts = {name: over_steps(part, lengths) for name, part in parts.items()}
         axes = tuple(range(parts["hits"].ndim - 1))
         return {name: batch_sum(part, weights, axes=axes) for name, part in parts.items()}
 

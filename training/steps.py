@@ -72,6 +72,13 @@ def logits_of(loss, y_pred: Tensor) -> Tensor:
 
 def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:
     """Inputs, counted sums (with the rate), and updates of one optimizer step."""
+    feeds, _, sums, slopes, moving = objective_and_slopes(trainer, shapes)
+    rate, updates = optimizer_step(trainer, trainer.model.trainable_variables(), slopes)
+    return feeds, {**sums, ("learning_rate", ""): rate}, {**moving, **updates}
+
+
+def objective_and_slopes(trainer, shapes: Shapes) -> tuple:
+    """Inputs, loss with penalties, counted sums, slopes by path, updates of moving statistics."""
     keys: Keys = trainer.keys
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
     flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
@@ -81,8 +88,7 @@ def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], d
     for penalty in penalties(trainer, parameters):
         objective = objective + penalty
     slopes = dict(zip(parameters, gradients(objective, list(parameters.values()))))
-    rate, updates = optimizer_step(trainer, parameters, slopes)
-    return feeds, {**sums, ("learning_rate", ""): rate}, {**out.updates, **updates}
+    return feeds, objective, sums, slopes, out.updates
 
 
 def penalties(trainer, parameters: dict[str, Variable]) -> list[Tensor]:

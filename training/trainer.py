@@ -15,17 +15,17 @@ from ..datasets import OnDisk, prefetched
 from ..layers.arguments import fraction, number, one_of
 from ..layers.base import Flow, Layer
 from ..layers.losses import loss as find_loss
-from .averaging import average_slots
+from .averaging import ema_slots, swa_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
-from .metrics import Metric
-from .metrics import metric as find_metric
 from .optimizers import optimizer as find_optimizer
 from .schedules import schedule as find_schedule
+from .settings import check_settings, metrics_of
 from .sources import Batch, Source, as_samples, chunks
 from .split import split
 from .steps import Keys, Shapes, evaluation_step, prediction_step, training_step
+from .targets import targets_for
 
 LARGEST_CHUNK = 512     # rows per prediction program
 
@@ -69,6 +69,11 @@ class Trainer:
         Decay of an exponential moving average of the trained weights, in [0, 1), at most
         ``t / (t + 10)`` in step ``t`` of a fit (Polyak and Juditsky 1992). Validation sees the
         averages, and a fit ends with them.
+    swa : float, optional
+        Stochastic weight averaging (Izmailov et al. 2018): after so large a share of the epochs,
+        in [0, 1), such as 0.75, the weights at the ends of epochs are averaged. Validation sees
+        the averages, and a fit ends with them; statistics of `BatchNormalization` are counted
+        anew for them. It suits a rate that stays high, as with ``schedule="constant"``.
 
     Attributes
     ----------
@@ -103,31 +108,20 @@ class Trainer:
     def __init__(self, model: Layer, loss="mse", optimizer="adam", *, learning_rate=None,
                  schedule="constant", metrics=(), alpha: float = 0.0, dtype: str = "float32",
                  precision: str | None = None, seed: int = 0, backend="auto", strategy="auto",
-                 accumulate: int = 1, ema: float | None = None):
-        if not isinstance(model, Layer):
-            raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
-                                 fix="pass a Sequential or a Model")
-        if model.takes_several:
-            raise ParameterError("a Trainer feeds one input, and this model has several",
-                                 fix="join the inputs in one array and slice it in the model")
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 63:
-            raise ParameterError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
+                 accumulate: int = 1, ema: float | None = None, swa: float | None = None):
         self.model, self.loss = model, find_loss(loss)
         self.optimizer, self.schedule = find_optimizer(optimizer), schedule
         self.metrics = metrics_of(metrics)
-        if not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
-            raise ParameterError("accumulate must be a whole number from 1 on, "
-                                 f"not {accumulate!r}")
-        self.accumulate, self.ema = int(accumulate), None if ema is None else fraction("ema", ema)
-        self.alpha, self.seed = number("alpha", alpha, at_least=0.0), int(seed)
+        self.seed, self.accumulate = seed, accumulate
+        self.ema = None if ema is None else fraction("ema", ema)
+        self.swa = None if swa is None else fraction("swa", swa)
+        self.alpha = number("alpha", alpha, at_least=0.0)
         self.dtype = one_of("dtype", dtype, ("float32", "float64"))
         self.backend, self.strategy = get_backend(backend), find_strategy(strategy)
         self.backend.check_precision(precision)
-        if precision not in {"float32": (None, "float32", "bfloat16"),
-                             "float64": (None, "float64")}[self.dtype]:
-            raise ParameterError(f'precision="{precision}" does not fit dtype="{dtype}"',
-                                 fix='leave precision out, or use "bfloat16" with dtype="float32"')
         self.precision = precision
+        check_settings(self)
+        self.seed, self.accumulate = int(seed), int(accumulate)
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
         self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
@@ -206,6 +200,9 @@ class Trainer:
                 X, y, sample_weight, validation_fraction, self.seed, y if stratify else None)
         if X_val is not None and y_val is None:
             raise DataError("X_val needs y_val beside it")
+        if self.optimizer.whole_batches and batch_size is not None:
+            raise ParameterError("L-BFGS takes all samples in every step",
+                                 got=f"batch_size={batch_size}", fix="pass batch_size=None")
         self.prepare(X)
         whole = None if batch_size is None else batch_size * self.accumulate
         source = self._source(X, y, sample_weight, whole, shuffle, self.accumulate,
@@ -314,13 +311,18 @@ class Trainer:
         trained = self.model.trainable_variables()
         self.slots = self.optimizer.state_for(trained)
         if self.ema is not None:
-            self.slots["ema"] = average_slots(trained)
+            self.slots["ema"] = ema_slots(trained)
+        if self.swa is not None:
+            self.slots["swa"] = swa_slots(self.model)
         self._sample, self._outputs = sample, out.shape[-1]
 
     def training_function(self, batch: Batch):
         """The compiled step for a batch's shape, and the names of what it returns."""
         if self.accumulate > 1:
-            return self._accumulated(batch)
+            from .accumulation import Accumulated
+            return self._made(batch, Accumulated)
+        if self.optimizer.whole_batches:
+            return self._made(batch, self.optimizer.stepper)
         return self._compiled("train", training_step, batch)
 
     def count(self, source: Source) -> dict[str, float]:
@@ -342,25 +344,7 @@ class Trainer:
 
     def targets(self, y) -> np.ndarray:
         """Targets in the element type the loss takes: class numbers stay whole."""
-        y = np.asarray(y)
-        if y.dtype == object and all(isinstance(part, np.ndarray) for part in y):
-            found = np.empty(len(y), object)                       # a target per step
-            found[:] = [self.targets(part) for part in y]
-            return found
-        if y.dtype.kind not in "biuf":
-            raise DataError("y must hold numbers", got=f"dtype {y.dtype}",
-                            fix="number the labels: np.unique(y, return_inverse=True)")
-        if not getattr(self.loss, "integer_labels", False):
-            return y.astype(self.dtype, copy=False)
-        numbers = y.astype(np.int64)
-        if not np.array_equal(numbers, y):
-            raise DataError("y must hold class numbers, and there are fractions among them",
-                            fix='use loss="categorical_crossentropy" for probabilities')
-        if numbers.size and numbers.max() >= self._outputs:
-            raise DataError("y holds a class number the model has no output for",
-                            got=f"class {numbers.max()}, {self._outputs} outputs",
-                            fix=f"give the last layer {numbers.max() + 1} units")
-        return numbers
+        return targets_for(self.loss, y, self.dtype, self._outputs)
 
     def variables(self) -> dict:
         """Everything training changes, by name: weights, optimizer slots, step and rate."""
@@ -378,12 +362,12 @@ class Trainer:
             self._functions[key] = compute, list(outputs)
         return self._functions[key]
 
-    def _accumulated(self, batch: Batch):
+    def _made(self, batch: Batch, make: Callable):
+        """A step that is more than a compiled graph, and the names of what it returns."""
         key = ("train", batch.x.shape, batch.y.shape, batch.y.dtype, batch.lengths is not None,
                self._schedule_text)
         if key not in self._functions:
-            from .accumulation import Accumulated
-            compute = Accumulated(self, self._shapes(batch, self.accumulate), self.accumulate)
+            compute = make(self, self._shapes(batch, self.accumulate))
             self._functions[key] = compute, compute.names
         return self._functions[key]
 
@@ -415,15 +399,3 @@ class Trainer:
         X = self._samples(X)
         return self._source(X, y, sample_weight, LARGEST_CHUNK if len(X) > LARGEST_CHUNK else None,
                             shuffle=False)
-
-
-def metrics_of(metrics) -> list[Metric]:
-    """A list of metrics from names and objects, each name once."""
-    given = [metrics] if isinstance(metrics, (str, Metric)) else metrics
-    found = [find_metric(m) for m in given]
-    names = ["loss", "learning_rate", *(m.name for m in found)]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ParameterError(f'two numbers would be called "{twice[0]}" in the logs',
-                             fix="pass each metric once, or give one another name")
-    return found

@@ -1,0 +1,55 @@
+"""What a Trainer is told, checked: each setting alone, and those that do not go together."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend.errors import ParameterError
+from ..layers.base import Layer
+from .metric import Metric
+from .metrics import metric
+
+PRECISIONS = {"float32": (None, "float32", "bfloat16"), "float64": (None, "float64")}
+
+
+def check_settings(trainer) -> None:
+    """Refuse what a trainer cannot do.
+
+    Raises
+    ------
+    ParameterError
+        That says which setting it is.
+    """
+    model, seed, parts = trainer.model, trainer.seed, trainer.accumulate
+    if not isinstance(model, Layer):
+        raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
+                             fix="pass a Sequential or a Model")
+    if model.takes_several:
+        raise ParameterError("a Trainer feeds one input, and this model has several",
+                             fix="join the inputs in one array and slice it in the model")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 63:
+        raise ParameterError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
+    if not isinstance(parts, (int, np.integer)) or parts < 1:
+        raise ParameterError(f"accumulate must be a whole number from 1 on, not {parts!r}")
+    if trainer.precision not in PRECISIONS[trainer.dtype]:
+        raise ParameterError(
+            f'precision="{trainer.precision}" does not fit dtype="{trainer.dtype}"',
+            fix='leave precision out, or use "bfloat16" with dtype="float32"')
+    averages = [name for name in ("ema", "swa") if getattr(trainer, name) is not None]
+    if len(averages) > 1:
+        raise ParameterError("ema and swa are two averages, and a fit ends with one",
+                             fix="leave out ema= or swa=")
+    if trainer.optimizer.whole_batches and (parts > 1 or averages):
+        raise ParameterError("L-BFGS makes no steps that accumulate=, ema= or swa= could change",
+                             fix="leave them out, or use another optimizer")
+
+
+def metrics_of(metrics) -> list[Metric]:
+    """A list of metrics from names and objects, each name once."""
+    given = [metrics] if isinstance(metrics, (str, Metric)) else metrics
+    found = [metric(m) for m in given]
+    names = ["loss", "learning_rate", *(m.name for m in found)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ParameterError(f'two numbers would be called "{twice[0]}" in the logs',
+                             fix="pass each metric once, or give one another name")
+    return found
