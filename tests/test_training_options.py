@@ -148,7 +148,8 @@ def normalised():
                           layers.Dropout(0.2), layers.Dense(1)])
 
 
-@pytest.mark.parametrize("settings", [{}, {"strategy": DataParallel(2)}, {"accumulate": 2}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"strategy": DataParallel(2)}, {"accumulate": 2}],
+                         ids=["", "replicas", "accumulate"])
 def test_averages_over_epochs(settings):
     seen = []
     note = FunctionCallback(lambda run: seen.append(weights_of(trainer)))

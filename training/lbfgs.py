@@ -47,7 +47,7 @@ class LBFGS(Optimizer):
     >>> X = np.linspace(-1, 1, 20)[:, None]
     >>> trainer = gt.Trainer(gt.Sequential([layers.Dense(1)]), "mse", LBFGS(), dtype="float64")
     >>> run = trainer.fit(X, 3 * X + 1, epochs=50, batch_size=None)
-    >>> run.converged, len(run.history) < 10, [w.round(6).tolist() for w in run.weights().values()]
+    >>> run.converged, len(run.history) < 10, [w.round(4).tolist() for w in run.weights().values()]
     (True, True, [[[3.0]], [1.0]])
     """
     whole_batches = True

@@ -192,7 +192,7 @@ class PerClass(Metric):
     def sums(self, y_true, y_pred, weights, lengths=None):
         classes, dtype = max(y_pred.shape[-1], 2), weights.dtype.name
         true = one_hot(true_labels(y_true, y_pred), depth=classes, dtype=dtype)
-        guess = one_hot(guessed_labels(y_pred), depth=classes, dtype=dtype)   # (batch, ..., classes)
+        guess = one_hot(guessed_labels(y_pred), depth=classes, dtype=dtype)
         parts = {"hits": true * guess, "actual": true, "predicted": guess}
         if lengths is not None and true.ndim > 2:
             parts = {name: over_steps(part, lengths) for name, part in parts.items()}
