@@ -49,8 +49,8 @@ def strong_wolfe(along: Callable[[float], tuple[float, float]], value: float, sl
     Examples
     --------
     >>> from gradatim.training.line_search import strong_wolfe
-    >>> round(strong_wolfe(lambda a: ((a - 3.0) ** 2, 2 * (a - 3.0)), 9.0, -6.0), 6)
-    4.0
+    >>> round(strong_wolfe(lambda a: ((a - 3.0) ** 2, 2 * (a - 3.0)), 9.0, -6.0, first=9.0), 6)
+    3.0
     """
     best, end, at = Point(0.0, value, slope), None, first
     for _ in range(tries):
