@@ -12,6 +12,7 @@ from .emit_normalization import NORMALIZATION
 from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
 from .emit_tables import TABLES
+from .words import is_table_gradient, left_out
 
 FLOATS = ("float32", "float64")
 
@@ -296,6 +297,8 @@ def _cross_entropy_gradient(program, node: Node):
 
 
 def _gather(program, node: Node):
+    if left_out(program, node):
+        return True
     x, indices = node.inputs
     if indices.dtype != "int64" or node.settings["axis"] != 0:
         return None
@@ -306,6 +309,8 @@ def _gather(program, node: Node):
 
 
 def _scatter_add(program, node: Node):
+    if is_table_gradient(program, node):
+        return True
     indices, values, _ = node.inputs
     out = node.outputs[0]
     if indices.dtype != "int64" or out.dtype.name not in FLOATS or node.settings["axis"] != 0:

@@ -3,21 +3,22 @@ from __future__ import annotations
 
 from ..lowering.view import View, contiguous
 from ..tensor import Node
+from .words import SEQUENCE, Words, table_gradient, usual, words
 
-FLOATS = ("float32", "float64")
 
-
-def _prepared(program, node: Node, count: int):
+def _prepared(program, node: Node):
     """Inputs from ``x`` on with None for what is left out, and the core's Sequences; or None."""
-    inputs = [*node.inputs, None, None, None]
-    x, lengths = inputs[count], inputs[count + 4]
-    if x.dtype.name not in FLOATS or lengths is not None and lengths.dtype != "int64":
+    if not usual(program, node):
         return None
-    batch, steps, _ = x.shape
-    units = inputs[count + 2].shape[0]
-    data = program.backend.core.Sequences(batch, steps, units, node.settings["reverse"],
+    inputs, count = [*node.inputs, None, None, None], SEQUENCE[node.op.name]
+    return inputs, _sequences(program, inputs[count], inputs[count + 2], inputs[count + 4],
+                              node.settings["reverse"])
+
+
+def _sequences(program, x, recurrent, lengths=None, reverse: bool = False):
+    """The core's description; with None for lengths all steps count."""
+    return program.backend.core.Sequences(*x.shape[:2], recurrent.shape[0], reverse,
                                           _whole(program, lengths))
-    return inputs, data
 
 
 def _whole(program, t) -> int:
@@ -45,8 +46,26 @@ def _product(program, x: View, y: View, out: View, bias: int = -1) -> None:
              "")
 
 
+def _projected_words(program, found: Words, kernel, bias: int) -> int:
+    """``table @ kernel + bias``, once for a set of weights where they stay."""
+    core, table = program.core, program.whole(found.table)
+    out = _fresh(program, kernel, found.table.shape[0], kernel.shape[1])
+    before = core.once(all(map(core.fixed, (table, program.whole(kernel), bias))))
+    _product(program, _matrix(table, *found.table.shape),
+             _matrix(program.whole(kernel), *kernel.shape),
+             _matrix(out, found.table.shape[0], kernel.shape[1]), bias)
+    core.once(before)
+    return out
+
+
 def _project(program, x, kernel, bias: int, out: int) -> None:
     """``x @ kernel + bias`` of all steps."""
+    found = words(program, x)
+    if found:
+        program.core.gather(_projected_words(program, found, kernel, bias),
+                            program.whole(found.tokens), out, found.tokens.size,
+                            found.table.shape[0], kernel.shape[1])
+        return
     rows = x.shape[0] * x.shape[1]
     _product(program, _matrix(program.whole(x), rows, x.shape[2]),
              _matrix(program.whole(kernel), *kernel.shape), _matrix(out, rows, kernel.shape[1]),
@@ -66,19 +85,24 @@ def _results(program, node: Node) -> list[int]:
 
 
 def _lstm(program, node: Node):
-    found = _prepared(program, node, 0)
+    found = _prepared(program, node)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, c0, *_), data = found
     outputs, h, c, gates, cells = _results(program, node)
-    _project(program, x, kernel, program.whole(bias), gates)
-    program.core.lstm(data, gates, program.whole(recurrent), program.whole(bias),
-                      _whole(program, h0), _whole(program, c0), outputs, h, c, cells)
+    table, read = -1, words(program, x)
+    if read:
+        table = _projected_words(program, read, kernel, program.whole(bias))
+    else:
+        _project(program, x, kernel, program.whole(bias), gates)
+    program.core.lstm(data, table, program.whole(read.tokens) if read else -1, gates,
+                      program.whole(recurrent), program.whole(bias), _whole(program, h0),
+                      _whole(program, c0), outputs, h, c, cells)
     return True
 
 
 def _gru(program, node: Node):
-    found = _prepared(program, node, 0)
+    found = _prepared(program, node)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, *_), data = found
@@ -92,7 +116,7 @@ def _gru(program, node: Node):
 
 
 def _simple_rnn(program, node: Node):
-    found = _prepared(program, node, 0)
+    found = _prepared(program, node)
     if found is None:
         return None
     (x, kernel, recurrent, bias, _, h0, *_), data = found
@@ -109,17 +133,44 @@ def _close(program, node: Node, data, x, kernel, lengths, dz: int) -> None:
     """Cotangents of x and the kernel from those of ``x W + b`` at all steps."""
     dx, dkernel = node.outputs[:2]
     rows, features, width = x.shape[0] * x.shape[1], *kernel.shape
-    value = program.whole(x)
-    if lengths is not None:                # padding may hold anything, NaN too
-        masked = _fresh(program, x, *x.shape)
-        program.core.mask_steps(data, value, masked, features)
-        value = masked
-    _product(program, _matrix(value, rows, features, turned=True), _matrix(dz, rows, width),
-             _matrix(program.out(dkernel).value, features, width))
-    if program.is_read(dx):
-        _product(program, _matrix(dz, rows, width),
-                 _matrix(program.whole(kernel), features, width, turned=True),
-                 _matrix(program.out(dx).value, rows, features))
+    if not _close_words(program, node, _sequences(program, x, kernel), x, kernel, dz):
+        value = program.whole(x)
+        if lengths is not None:                # padding may hold anything, NaN too
+            masked = _fresh(program, x, *x.shape)
+            program.core.mask_steps(data, value, masked, features)
+            value = masked
+        _product(program, _matrix(value, rows, features, turned=True), _matrix(dz, rows, width),
+                 _matrix(program.out(dkernel).value, features, width))
+    if program.is_read(dx) and not table_gradient(program, node):
+        _back(program, dz, kernel, rows, program.out(dx).value)
+
+
+def _close_words(program, node: Node, data, x, kernel, dz: int) -> int | None:
+    """Cotangents of the kernel, and of the table where that is all that is wanted of x.
+
+    Returns those of ``x W + b`` added up by word; None where x is not of words.
+    """
+    found, (features, width) = words(program, x), kernel.shape
+    if found is None:
+        return None
+    many = found.table.shape[0]
+    sums = _fresh(program, kernel, many, width)
+    program.core.sum_live(data, program.whole(found.tokens), dz, sums, many, width)
+    _product(program, _matrix(program.whole(found.table), many, features, turned=True),
+             _matrix(sums, many, width),
+             _matrix(program.out(node.outputs[1]).value, features, width))
+    target = table_gradient(program, node)
+    if target:
+        _back(program, sums, kernel, many, program.out(target.outputs[0]).value)
+    return sums
+
+
+def _back(program, dz: int, kernel, rows: int, out: int) -> None:
+    """What reaches the inputs of ``x W``."""
+    features, width = kernel.shape
+    _product(program, _matrix(dz, rows, width),
+             _matrix(program.whole(kernel), features, width, turned=True),
+             _matrix(out, rows, features))
 
 
 def _sum_of_rows(program, dz: int, outer: int, rows: int, width: int, out) -> None:
@@ -128,27 +179,57 @@ def _sum_of_rows(program, dz: int, outer: int, rows: int, width: int, out) -> No
 
 
 def _lstm_gradient(program, node: Node):
-    found = _prepared(program, node, 6)
+    found = _prepared(program, node)
     if found is None:
         return None
     (dy, dh, dc, outputs, gates, cells, x, kernel, recurrent, _, lengths, h0, c0, *_), data = found
-    (batch, steps, _), (units, width) = x.shape, recurrent.shape
-    dz, before = _fresh(program, x, batch, steps, width), _fresh(program, x, batch, steps, units)
-    _, _, drecurrent, dbias, dh0, dc0 = node.outputs
-    program.core.lstm_gradient(
+    (batch, steps, features), (units, width), core = x.shape, recurrent.shape, program.core
+    rows = batch * steps
+    block = program.backend.core.LIVE_ROWS
+    room = rows if lengths is None else -(-rows // block) * block
+    dz, before = _fresh(program, x, room, width), _fresh(program, x, room, units)
+    dx, dkernel, drecurrent, dbias, dh0, dc0 = node.outputs
+    core.lstm_gradient(
         data, *map(program.whole, (dy, dh, dc, outputs, gates, cells, recurrent)),
         _whole(program, h0), _whole(program, c0), dz, before, program.out(dh0).value,
         program.out(dc0).value)
-    _close(program, node, data, x, kernel, lengths, dz)
-    rows = batch * steps
-    _product(program, _matrix(before, rows, units, turned=True), _matrix(dz, rows, width),
-             _matrix(program.out(drecurrent).value, units, width))
-    _sum_of_rows(program, dz, 1, rows, width, dbias)
+    _live_product(program, data, lengths, before, dz, rows, drecurrent)
+    sums = _close_words(program, node, data, x, kernel, dz)
+    if sums is None:
+        value = program.whole(x)
+        if lengths is not None:
+            value = _fresh(program, x, room, features)
+            core.take_live(data, program.whole(x), value, features)
+        _live_product(program, data, lengths, value, dz, rows, dkernel)
+    if program.is_read(dx) and not table_gradient(program, node):
+        to = program.out(dx).value
+        live = to if lengths is None else _fresh(program, x, rows, features)
+        _back(program, dz, kernel, rows, live)
+        if lengths is not None:
+            core.put_live(data, live, to, features)
+    if sums is not None:
+        _sum_of_rows(program, sums, 1, core.size(sums) // width, width, dbias)
+    elif lengths is None:
+        _sum_of_rows(program, dz, 1, rows, width, dbias)
+    else:
+        core.sum_live(data, -1, dz, program.out(dbias).value, 1, width)
     return True
 
 
+def _live_product(program, data, lengths, x: int, y: int, rows: int, out) -> None:
+    """``x.T @ y`` over live steps, which stand together at the beginning."""
+    (m, n), core, to = out.shape, program.core, program.out(out).value
+    if lengths is not None and out.dtype == "float32":
+        core.live_product(data, x, y, to, m, n)
+        return
+    if lengths is not None:
+        core.clear_live(data, x, m)
+        core.clear_live(data, y, n)
+    _product(program, _matrix(x, rows, m, turned=True), _matrix(y, rows, n), _matrix(to, m, n))
+
+
 def _gru_gradient(program, node: Node):
-    found = _prepared(program, node, 5)
+    found = _prepared(program, node)
     if found is None:
         return None
     (dy, dh, outputs, gates, inner, x, kernel, recurrent, _, lengths, h0, *_), data = found
@@ -176,7 +257,7 @@ def _gru_gradient(program, node: Node):
 
 
 def _simple_rnn_gradient(program, node: Node):
-    found = _prepared(program, node, 3)
+    found = _prepared(program, node)
     if found is None:
         return None
     (dy, dh, outputs, x, kernel, recurrent, _, lengths, h0, *_), data = found

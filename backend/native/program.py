@@ -18,6 +18,7 @@ from .emit import EMIT
 from .fusions import PATTERNS
 from .halves import halves
 from .prepared import Prepared
+from .words import words
 
 SMALL = 16384    # elements up to which updates wait for each other, to be one step
 
@@ -34,14 +35,14 @@ class NativeProgram(Program):
         self.views: dict[Tensor, View] = {}
         self._fall_backs: dict[str, None] = {}
         self._python: list[tuple[int, Node, list[int], list[int]]] = []
-        self._users: dict[Tensor, list[Node]] = {}
+        self.users: dict[Tensor, list[Node]] = {}
         for node in graph.steps:
             for t in node.inputs:
-                self._users.setdefault(t, []).append(node)
-        self._kept = {*graph.outputs, *graph.updates.values()}
+                self.users.setdefault(t, []).append(node)
+        self.kept = {*graph.outputs, *graph.updates.values()}
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
-        self._halves = halves(graph, self._users, self._kept) if backend.bfloat16 else set()
+        self._halves = halves(graph, self.users, self.kept) if backend.bfloat16 else set()
         if not backend.bfloat16 and any(n.op.name == "round_to_bfloat16" for n in graph.steps):
             self.notes = ("products of bfloat16 numbers are computed in float32: this processor "
                           "has no instructions for them",)
@@ -181,7 +182,7 @@ class NativeProgram(Program):
 
     def is_read(self, t: Tensor) -> bool:
         """Whether anything reads a node's result."""
-        return t in self._users or t in self._kept
+        return t in self.users or t in self.kept
 
     def core_size(self, value: int) -> int:
         """How many elements a value has."""
@@ -236,7 +237,7 @@ class NativeProgram(Program):
             inside = {n.outputs[0] for n in cluster.nodes}
             cluster.small_update = cluster.kind == "chain" and not cluster.sums and \
                 cluster.nodes[0].specs[0].size <= SMALL and \
-                not any(n.outputs[0] not in inside for t in inside for n in self._users.get(t, ()))
+                not any(n.outputs[0] not in inside for t in inside for n in self.users.get(t, ()))
         return sorted(order, key=lambda c: c.small_update)
 
     def _independent(self, chains: list[Cluster]) -> Iterator[list[Cluster]]:
@@ -258,7 +259,8 @@ class NativeProgram(Program):
 
     def _bases(self, t: Tensor) -> list[Variable]:
         """The variable a tensor is, or is a view of."""
-        while t.node.op.name in VIEWS and t not in self.graph.inputs:
+        while t not in self.graph.inputs and (
+                t.node.op.name in VIEWS or words(self, t)):          # read again by gradients
             t = t.node.inputs[0]
         return [t] if isinstance(t, Variable) else []
 

@@ -83,7 +83,7 @@ void add_gru(Program& program, Sequences s, bool reset_after, int gates, int rec
     Grid<T> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
         part{use(inner), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       std::vector<const T*> state(count);
       std::vector<T*> row(count), term(count);
@@ -158,7 +158,7 @@ void add_gru_gradient(Program& program, Sequences s, bool reset_after, int dy, i
         y{use(outputs), s.steps, n}, part{use(inner), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       std::vector<T*> d_inner(count);
       for (int64_t i = 0; i < count; i++) {

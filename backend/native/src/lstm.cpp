@@ -37,21 +37,24 @@ LOOPS(double)
 
 }  // namespace
 
-void add_lstm(Program& program, Sequences s, int gates, int recurrent, int bias, int h0, int c0,
-              int outputs, int h, int c, int cells) {
-  int64_t n = s.units, wide = 4 * n;
+void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, int recurrent,
+              int bias, int h0, int c0, int outputs, int h, int c, int cells) {
+  int64_t n = s.units, wide = 4 * n, words = table < 0 ? 0 : program.at(table).size / wide;
   int packed = packed_scratch(program, gates, n, wide), zeros = scratch(program, gates, n);
   typed_step(program, "lstm", gates,
-             {gates, recurrent, bias, h0, c0, s.lengths, outputs, h, c, cells, packed, zeros},
+             {gates, recurrent, bias, h0, c0, s.lengths, outputs, h, c, cells, packed, zeros,
+              table, tokens},
              [=](auto use) {
     using T = typename decltype(use)::Type;
+    const int64_t* token = use.numbers(tokens);
+    if (token) check_rows(token, s.batch * s.steps, words);
     Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), n, wide, wide, 1);
     std::memset(use(zeros), 0, n * sizeof(T));
     Grid<T> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
         cell{use(cells), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       std::vector<const T*> state(count), memory(count);
       for (int64_t i = 0; i < count; i++) {
@@ -64,9 +67,10 @@ void add_lstm(Program& program, Sequences s, int gates, int recurrent, int bias,
         while (active && time.turns(rows.length[active - 1]) <= turn) active--;
         if (!active) break;
         for (int64_t i = 0; i < active; i++) {
-          T* row = z.at(rows.row[i], time.step(turn, rows.length[i]));
-          if (time.dead(turn, rows.length[i])) copy(row, use(bias), wide);
-          rows.add[i] = rows.out[i] = row;
+          int64_t b = rows.row[i], t = time.step(turn, rows.length[i]);
+          rows.out[i] = z.at(b, t);
+          rows.add[i] = time.dead(turn, rows.length[i]) ? use(bias)
+              : token ? use(table) + row_of(token[b * s.steps + t], words) * wide : rows.out[i];
         }
         matrix.multiply(active, state.data(), rows.add.data(), rows.out.data());
         for (int64_t i = 0; i < active; i++) {
@@ -104,18 +108,17 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
     Packed<T> matrix;
     matrix.pack(use(packed), use(recurrent), wide, n, 1, wide);
     std::memset(use(zeros), 0, n * sizeof(T));
-    Grid<T> z{use(gates), s.steps, wide}, d{use(dz), s.steps, wide},
+    std::vector<int64_t> first = first_live(s, use.numbers(s.lengths));
+    Grid<T> z{use(gates), s.steps, wide}, d{use(dz), s.steps, wide, first.data()},
         y{use(outputs), s.steps, n}, cell{use(cells), s.steps, n}, g{use(dy), s.steps, n},
-        start{use(before), s.steps, n};
+        start{use(before), s.steps, n, first.data()};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++) {
         int64_t b = rows.row[i];
         copy(use(dh0) + b * n, use(dh) + b * n, n);
         copy(use(dc0) + b * n, use(dc) + b * n, n);
-        clear_padding(d, b, rows.length[i]);
-        clear_padding(start, b, rows.length[i]);
       }
       for (int64_t turn = 0, active = count;; turn++) {
         while (active && rows.length[active - 1] <= turn) active--;

@@ -9,6 +9,7 @@
 
 #include "threads.hpp"
 #include "few_channels.hpp"
+#include "recurrent.hpp"
 #include "winograd.hpp"
 
 namespace gradatim {
@@ -37,10 +38,12 @@ class Call {
   std::vector<int> roles;
   std::vector<int64_t> offsets;
 
-  void run(char* const* at) {
+  // `moved`: bytes by which each memory lies further on in this run.
+  void run(char* const* at, const int64_t* moved = nullptr) {
     auto set = take();
     for (size_t i = 0; i < roles.size(); i++)
-      dnnl_memory_set_data_handle(set->memories[i].get(), at[values[i].first] + offsets[i]);
+      dnnl_memory_set_data_handle(set->memories[i].get(),
+                                  at[values[i].first] + offsets[i] + (moved ? moved[i] : 0));
     Team team(alone ? 1 : max_threads());
     dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive.get(), stream().get(),
                                                    static_cast<int>(set->arguments.size()),
@@ -104,13 +107,17 @@ struct Builder {
     uses.push_back(value);
   }
 
-  void finish(const std::string& name, const dnnl::primitive& primitive,
-              const memory::desc& scratch, double flops, bool once = false) {
+  void take(const dnnl::primitive& primitive, const memory::desc& scratch) {
     if (scratch.get_size()) {
       int number = program.value({static_cast<int64_t>(scratch.get_size())}, "uint8", Home::Arena);
       bind(DNNL_ARG_SCRATCHPAD, number, scratch);
     }
     call->primitive = primitive;
+  }
+
+  void finish(const std::string& name, const dnnl::primitive& primitive,
+              const memory::desc& scratch, double flops, bool once = false) {
+    take(primitive, scratch);
     Run run = [call = call](char* const* at) { call->run(at); };
     if (once) program.step_once(name, uses, run);
     else program.step(name, uses, run, flops);
@@ -181,6 +188,42 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   builder.bind(DNNL_ARG_DST, out.value, od, out.offset);
   builder.call->alone = alone;
   builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
+}
+
+void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n) {
+  memory::desc xd = plain({m, LIVE_ROWS}, {1, m}), yd = plain({LIVE_ROWS, n}, {n, 1}),
+               od = plain({m, n}, {n, 1});
+  std::vector<int> uses{s.lengths};
+  bool alone = 2.0 * LIVE_ROWS * m * n <= ALONE;
+  Team team(alone ? 1 : max_threads());
+  auto made = [&](bool further) {           // out = or out += a block's product
+    auto attr = attributes("");
+    dnnl::post_ops post;
+    if (further) post.append_sum(1.0f);
+    attr.set_post_ops(post);
+    dnnl::matmul::primitive_desc pd(engine(), xd, yd, od, attr);
+    Builder builder(program);
+    builder.bind(DNNL_ARG_SRC, x, xd);
+    builder.bind(DNNL_ARG_WEIGHTS, y, yd);
+    builder.bind(DNNL_ARG_DST, out, od);
+    builder.take(dnnl::matmul(pd), pd.scratchpad_desc());
+    builder.call->alone = alone;
+    uses.insert(uses.end(), builder.uses.begin(), builder.uses.end());
+    return builder.call;
+  };
+  auto start = made(false), more = made(true);
+  program.step("matmul", uses, [=](char* const* at) {
+    auto* lengths = reinterpret_cast<const int64_t*>(at[s.lengths]);
+    int64_t live = first_live(s, lengths).back(), last = live % LIVE_ROWS;
+    int64_t blocks = std::max<int64_t>(1, (live + LIVE_ROWS - 1) / LIVE_ROWS);
+    if (last || !live)                      // the rest of the last block
+      for (auto [value, width] : {std::pair(x, m), std::pair(y, n)})
+        std::memset(at[value] + live * width * 4, 0, (blocks * LIVE_ROWS - live) * width * 4);
+    for (int64_t i = 0; i < blocks; i++) {
+      int64_t moved[] = {i * LIVE_ROWS * m * 4, i * LIVE_ROWS * n * 4, 0, 0};
+      (i ? more : start)->run(at, moved);
+    }
+  }, 2.0 * s.batch * s.steps * m * n);
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // Recurrent nets over whole sequences: every thread runs its own rows through all time steps.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "program.hpp"
 
@@ -15,9 +16,11 @@ struct Sequences {
 };
 
 // On entry gates (B, T, 4U) hold x W + b, afterwards the activated gates. bias serves padded steps.
-void add_lstm(Program& program, Sequences s, int gates, int recurrent, int bias, int h0, int c0,
-              int outputs, int h, int c, int cells);
-// dz (B, T, 4U): cotangents of x W + b; before (B, T, U): the state each step started from.
+// With tokens (B, T) int64 the rows of a table (words, 4U) take the place of x W + b.
+void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, int recurrent,
+              int bias, int h0, int c0, int outputs, int h, int c, int cells);
+// dz (B, T, 4U): cotangents of x W + b; before (B, T, U): the state each step started from. Both
+// hold live steps only, one sequence after another; beyond them they are not written.
 void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, int outputs,
                        int gates, int cells, int recurrent, int h0, int c0, int dz, int before,
                        int dh0, int dc0);
@@ -35,5 +38,23 @@ void add_simple_rnn_gradient(Program& program, Sequences s, const std::string& a
                              int dh0);
 // x (B, T, width) with zeros beyond the lengths.
 void add_mask_steps(Program& program, Sequences s, int x, int out, int64_t width);
+
+// ---- live steps, those within the lengths, one sequence after another ---------------------------
+
+// Where each sequence's live steps begin among all of them, and how many there are after the last.
+std::vector<int64_t> first_live(const Sequences& s, const int64_t* lengths);
+// The live steps of x (B, T, width).
+void add_take_live(Program& program, Sequences s, int x, int out, int64_t width);
+// Live steps put in their places (B, T, width), zeros beside them.
+void add_put_live(Program& program, Sequences s, int x, int out, int64_t width);
+// Zeros from the last live step on.
+void add_clear_live(Program& program, Sequences s, int x, int64_t width);
+// out (m, n) = x^T y over live steps, float32, in blocks of so many; what follows the last live step
+// of x (B T, m) and y (B T, n) up to a whole block is set to zero, and must be memory of theirs.
+constexpr int64_t LIVE_ROWS = 256;
+void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n);
+// out (words, width): live steps added up by the word at each; by none with tokens -1 and one word.
+void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int64_t words,
+                  int64_t width);
 
 }  // namespace gradatim

@@ -78,11 +78,13 @@ struct Time {
   }
 };
 
-// Rows of an array (batch, steps, width).
+// Rows of an array (batch, steps, width), or of one whose live rows stand together: `first` says
+// where those of a sequence begin.
 template <class T> struct Grid {
   T* data;
   int64_t steps, width;
-  T* at(int64_t b, int64_t t) const { return data + (b * steps + t) * width; }
+  const int64_t* first = nullptr;
+  T* at(int64_t b, int64_t t) const { return data + ((first ? first[b] : b * steps) + t) * width; }
 };
 
 template <class T> void copy(T* to, const T* from, int64_t n) {
@@ -102,6 +104,12 @@ void spread_padding(const Grid<T>& grid, int64_t b, int64_t length, const T* val
     if (grid.at(b, t) != value) copy(grid.at(b, t), value, grid.width);
 }
 
+// ---- rows of a table by number -----------------------------------------------------------------
+
+// Numbers count from 0, negative ones from the end; others are out of range.
+void check_rows(const int64_t* rows, int64_t n, int64_t many);
+inline int64_t row_of(int64_t number, int64_t many) { return number < 0 ? number + many : number; }
+
 // ---- what every step of the program needs ------------------------------------------------------
 
 template <class T> struct Use {    // values by number; -1 for none
@@ -110,7 +118,7 @@ template <class T> struct Use {    // values by number; -1 for none
   T* operator()(int value) const {
     return value < 0 ? nullptr : reinterpret_cast<T*>(at[value]);
   }
-  const int64_t* lengths(int value) const {
+  const int64_t* numbers(int value) const {
     return value < 0 ? nullptr : reinterpret_cast<const int64_t*>(at[value]);
   }
 };

@@ -50,7 +50,7 @@ void add_simple_rnn(Program& program, Sequences s, const std::string& activation
     std::memset(use(zeros), 0, n * sizeof(T));
     Grid<T> y{use(outputs), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++)
         rows.x[i] = use(h0) ? use(h0) + rows.row[i] * n : use(zeros);
@@ -88,7 +88,7 @@ void add_simple_rnn_gradient(Program& program, Sequences s, const std::string& a
     Grid<T> d{use(dz), s.steps, n}, y{use(outputs), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n};
     Time time{s.steps, s.reverse};
-    each_block<T>(s, use.lengths(s.lengths), [&](Rows<T>& rows) {
+    each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++) {
         copy(use(dh0) + rows.row[i] * n, use(dh) + rows.row[i] * n, n);
@@ -114,7 +114,7 @@ void add_simple_rnn_gradient(Program& program, Sequences s, const std::string& a
 void add_mask_steps(Program& program, Sequences s, int x, int out, int64_t width) {
   typed_step(program, "mask_steps", x, {x, s.lengths, out}, [=](auto use) {
     using T = typename decltype(use)::Type;
-    const int64_t* lengths = use.lengths(s.lengths);
+    const int64_t* lengths = use.numbers(s.lengths);
     Grid<T> from{use(x), s.steps, width}, to{use(out), s.steps, width};
     for (int64_t b = 0; b < s.batch; b++) {
       int64_t length = std::min(std::max<int64_t>(lengths[b], 0), s.steps);
