@@ -28,6 +28,8 @@ class Backend:
         See ``backend/array_module.py``.
     in_place : bool
         Whether ``run`` takes ``out=`` for ops whose forward is a `ufunc`.
+    automatic : bool
+        Whether ``backend="auto"`` may take it.
     kinds : tuple of str
         Kinds of devices of which it takes any number.
     precisions : tuple of str
@@ -48,6 +50,7 @@ class Backend:
     api = API
     xp: Any
     in_place = False
+    automatic = True
     kinds = ("cpu",)
     precisions = ("float32", "float64", "bfloat16")
 
@@ -163,8 +166,8 @@ class Program:
         env: list = [None] * self._size
         for slot, value in self._constants:
             env[slot] = value
-        for slot, value in zip(self._variables, state):
-            env[slot] = value
+        for slot, value in zip(self._variables, state):      # another backend may have kept it
+            env[slot] = self.backend.asarray(value)
         for slot, value in zip(self._inputs, feeds):
             env[slot] = value
         with np.errstate(all="ignore"):      # infinities and NaN are values; eager finds them

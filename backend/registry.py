@@ -8,8 +8,9 @@ from .base import Backend, check_api
 from .errors import BackendError, ParameterError
 
 GROUP = "gradatim.backends"
-BUILT_IN = {"reference": ".reference", "native": ".native"}    # name: module, best last
+BUILT_IN = {"reference": ".reference", "native": ".native", "cuda": ".cuda"}    # best last
 _loaded: dict[str, Backend] = {}
+_missing: dict[str, BackendError | str] = {}       # built-in ones that were tried, and why not
 
 
 def register_backend(backend: Backend) -> Backend:
@@ -73,7 +74,8 @@ def get_backend(name="auto") -> Backend:
     if isinstance(name, Backend):
         return check_api(name)
     if name == "auto":
-        return next(b for b in map(_try, reversed(BUILT_IN)) if isinstance(b, Backend))
+        return next(b for b in map(_try, reversed(BUILT_IN))
+                    if isinstance(b, Backend) and b.automatic)
     if not isinstance(name, str):
         raise ParameterError(f"a backend is a name or a Backend, not {type(name).__name__}",
                              fix='use backend="auto"')
@@ -110,13 +112,15 @@ def _try(name: str) -> Backend | BackendError | str:
     if name in _loaded:
         return _loaded[name]
     if name in BUILT_IN:
-        try:
-            _loaded[name] = import_module(BUILT_IN[name], __package__).backend
-        except BackendError as error:
-            return error
-        except (ImportError, OSError) as error:
-            return str(error)
-        return _loaded[name]
+        if name not in _missing:
+            try:
+                _loaded[name] = import_module(BUILT_IN[name], __package__).backend
+                return _loaded[name]
+            except BackendError as error:
+                _missing[name] = error
+            except (ImportError, OSError) as error:
+                _missing[name] = str(error)
+        return _missing[name]
     for entry in entry_points(group=GROUP, name=name):
         try:
             loaded = entry.load()

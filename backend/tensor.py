@@ -189,7 +189,9 @@ class Variable(Tensor):
     def storage(self):
         """The value as the backend that wrote it keeps it; an array may be read, not written."""
         value = self.memory()
-        if type(value) is np.ndarray and value.flags.writeable:
+        if type(value) is not np.ndarray:
+            return value.freeze()
+        if value.flags.writeable:
             value = value.view()
             value.flags.writeable = False
         return value
@@ -210,7 +212,9 @@ class Variable(Tensor):
         An update after this is written to a copy, so a snapshot never changes.
         """
         value = self.memory()
-        if type(value) is np.ndarray and value.flags.writeable:
+        if type(value) is not np.ndarray:
+            return value.freeze()
+        if value.flags.writeable:
             value.flags.writeable = False
         return value
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..base import Program, collective
 from ..graph import Graph
 from ..lowering.clusters import Cluster, clusters
+from ..lowering.in_place import bases, in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
 from ..passes.open_batch_norm import open_batch_norm
@@ -95,7 +96,7 @@ class NativeProgram(Program):
         fixed = self._fixed_nodes()
         found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
-        self._in_place = self._targets(order)
+        self._in_place = {} if self.communicator is not None else in_place(self.graph, order, self._is_view)
         for cluster in order:
             if cluster.small_update:
                 continue
@@ -203,34 +204,6 @@ class NativeProgram(Program):
         self.core.copy(self.whole(t), value)
         return value
 
-    def _targets(self, order: list[Cluster]) -> dict[Tensor, Variable]:
-        """Updates that are written straight into their variable's memory.
-
-        An elementwise chain may do so when nothing after it reads the old value; the loop over
-        blocks reads an element before it writes it.
-        """
-        if self.communicator is not None:
-            return {}
-        place = {n: i for i, c in enumerate(order) for n in c.nodes}
-        last: dict[Variable, int] = {}
-        odd = set(self.graph.outputs)
-        for i, cluster in enumerate(order):
-            for node in cluster.nodes:
-                for t in node.inputs:
-                    for v in self._bases(t):
-                        last[v] = i
-                        if cluster.kind == "chain" and t is not v:
-                            odd.add((v, i))      # read through a view by a chain
-        found: dict[Tensor, Variable] = {}
-        results = list(self.graph.updates.values())
-        for v, t in self.graph.updates.items():
-            at = place.get(t.node, -1)
-            if at >= 0 and order[at].kind == "chain" and last.get(v, -1) <= at and \
-                    (v, at) not in odd and v not in odd and t not in self.graph.outputs and \
-                    v not in results and results.count(t) == 1 and t.spec == v.spec:
-                found[t] = v
-        return found
-
     def _small_updates_last(self, order: list[Cluster]) -> list[Cluster]:
         """The order with small chains that end in updates and outputs together at its end."""
         for cluster in order:
@@ -246,7 +219,7 @@ class NativeProgram(Program):
         read: set[Variable] = set()
         written: set[Variable] = set()
         for cluster in chains:
-            reads = {v for n in cluster.nodes for t in n.inputs for v in self._bases(t)}
+            reads = {v for n in cluster.nodes for t in n.inputs for v in bases(self.graph, t, self._is_view)}
             writes = {self._in_place[n.outputs[0]] for n in cluster.nodes
                       if n.outputs[0] in self._in_place}
             if writes & read or reads & written:
@@ -257,12 +230,9 @@ class NativeProgram(Program):
         if group:
             yield group
 
-    def _bases(self, t: Tensor) -> list[Variable]:
-        """The variable a tensor is, or is a view of."""
-        while t not in self.graph.inputs and (
-                t.node.op.name in VIEWS or words(self, t)):          # read again by gradients
-            t = t.node.inputs[0]
-        return [t] if isinstance(t, Variable) else []
+    def _is_view(self, t: Tensor) -> bool:
+        """Whether a tensor is read where its node's first input lies."""
+        return t.node.op.name in VIEWS or words(self, t)      # words: read again by gradients
 
     # ---- kinds of clusters ---------------------------------------------------------------------
 

@@ -1,0 +1,63 @@
+"""The CUDA backend: the whole step as one list of launches, replayed as one graph on a GPU."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ..base import Backend
+from ..errors import BackendError
+from .device import Device
+
+
+class CudaBackend(Backend):
+    """Runs graphs on a GPU by kernels of its own, cuBLASLt and cuDNN.
+
+    What it has no kernel for is left to functions of CuPy, op by op, inside the program; ``plan()``
+    lists such ops. With the environment variable ``GRADATIM_CUDA=stand-in`` the CPU plays the part
+    of the GPU, which is slow and meant for tests.
+
+    Parameters
+    ----------
+    device : Device, optional
+        By default the GPU, or its stand-in if the environment asks for one.
+    """
+    name = "cuda"
+
+    def __init__(self, device: Device | None = None):
+        self.device = open_device() if device is None else device
+        self.xp = self.device.xp
+        self.automatic = not self.device.stand_in
+
+    def run(self, op, *arrays, **settings):
+        """One op at once, by the array module."""
+        made = op.forward(self.xp, *map(self.xp.asarray, arrays), **settings)
+        return tuple(map(self.device.to_host, made)) if isinstance(made, tuple) else \
+            self.device.to_host(made)
+
+    def devices(self) -> list[str]:
+        return [self.device.name]
+
+    def compile(self, graph, device: str = "", communicator=None):
+        """A program of launches for this device."""
+        from .program import CudaProgram
+        return CudaProgram(self, graph, communicator)
+
+    def asarray(self, value):
+        """The array on the host, where feeds come from."""
+        return np.asarray(value)
+
+
+def open_device() -> Device:
+    """The GPU, or what the environment names in its place."""
+    wanted = os.environ.get("GRADATIM_CUDA", "")
+    if wanted == "stand-in":
+        from .cpu_device import CpuDevice
+        return CpuDevice()
+    if wanted:
+        raise BackendError(f"GRADATIM_CUDA is {wanted!r}", fix="unset it, or set it to stand-in")
+    from .cuda_device import CudaDevice
+    return CudaDevice()
+
+
+backend = CudaBackend()

@@ -1,0 +1,106 @@
+"""Device: what runs a launch list. A GPU through CuPy, or the CPU that stands in for one."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..array_module import ArrayModule
+
+
+class Pointer(NamedTuple):
+    """An argument that is the address of a program's value, some bytes on; ``written`` or read."""
+    value: int
+    offset: int = 0
+    written: bool = False
+
+
+class Launch(NamedTuple):
+    """One kernel with its grid and arguments: Pointers, and NumPy scalars passed as they are."""
+    name: str
+    function: Any
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    arguments: tuple
+
+
+class Call(NamedTuple):
+    """One call of a library that a device binds; ``settings`` are what it is made for."""
+    name: str
+    arguments: tuple
+    settings: dict
+
+
+class Source(NamedTuple):
+    """CUDA C++ to be compiled: text, and the macros it is compiled with."""
+    name: str
+    text: str
+    macros: tuple[tuple[str, str], ...] = ()
+
+
+class Device:
+    """A place with memory of its own that runs kernels and library calls in the order given.
+
+    Attributes
+    ----------
+    name : str
+        ``"cuda:0"``.
+    xp : ArrayModule
+        For ops without a kernel: functions on `array` views of its memory.
+    stand_in : bool
+        Whether the CPU plays its part.
+    architecture : str
+        What kernels are compiled for.
+    """
+    name: str
+    xp: ArrayModule
+    stand_in = False
+    architecture: str
+
+    def allocate(self, nbytes: int):
+        """Memory that is freed with the object; its ``address`` is a multiple of 256."""
+        raise NotImplementedError
+
+    def free_bytes(self) -> int | None:
+        """Bytes that can still be had, or None if unknown."""
+        raise NotImplementedError
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        """Copy a contiguous array from the host to an address."""
+        raise NotImplementedError
+
+    def download(self, array: np.ndarray, address: int) -> None:
+        """Fill a contiguous array of the host from an address, when all before is done."""
+        raise NotImplementedError
+
+    def copy(self, to: int, source: int, nbytes: int) -> None:
+        """Copy inside the device."""
+        raise NotImplementedError
+
+    def array(self, address: int, shape, dtype, strides=None):
+        """An array of ``xp`` that is this memory; strides in bytes."""
+        raise NotImplementedError
+
+    def to_host(self, array) -> np.ndarray:
+        """An array of ``xp`` as one of NumPy."""
+        return array
+
+    def function(self, source: Source, name: str):
+        """A kernel, compiled if the cache has it not."""
+        raise NotImplementedError
+
+    def prepare(self, step: Launch | Call, addresses: list[int]):
+        """A function without arguments that queues the step with its values at these addresses."""
+        raise NotImplementedError
+
+    def has(self, call: str) -> bool:
+        """Whether there is a library for calls of that name."""
+        raise NotImplementedError
+
+    def record(self, run):
+        """What ``run()`` queues, to be replayed as one by calling the result; None if it cannot."""
+        return None
+
+    def synchronize(self) -> None:
+        """Wait until all that was queued is done."""

@@ -1,0 +1,121 @@
+// What every kernel starts from, on a GPU by NVRTC and on the CPU by the shim.
+#pragma once
+#ifndef CUDA_CPU
+#define EXPORT(name)
+#define EXPORT_FLAT(name)
+#define DYNAMIC_SHARED(T, name)                     \
+  extern __shared__ __align__(16) unsigned char name##_bytes[]; \
+  T* name = reinterpret_cast<T*>(name##_bytes)
+#endif
+
+typedef long long int64;
+typedef unsigned char uint8;
+typedef unsigned int uint32;
+typedef unsigned long long uint64;
+
+__device__ __forceinline__ float nan_of(float) { return __int_as_float(0x7fc00000); }
+__device__ __forceinline__ double nan_of(double) { return __longlong_as_double(0x7ff8000000000000LL); }
+__device__ __forceinline__ float infinity_of(float) { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ double infinity_of(double) { return __longlong_as_double(0x7ff0000000000000LL); }
+
+// ---- bfloat16: stored in 16 bits, computed with in float --------------------------------------------
+
+struct bfloat16 { unsigned short bits; };
+
+__device__ __forceinline__ float widen(bfloat16 x) { return __int_as_float(int(unsigned(x.bits) << 16)); }
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ double widen(double x) { return x; }
+
+// The nearest number of eight bits, ties to even; NaN stays NaN.
+__device__ __forceinline__ float round_to_bfloat16(float x) {
+  unsigned u = unsigned(__float_as_int(x));
+  if ((u & 0x7fffffffu) > 0x7f800000u) return x;
+  return __int_as_float(int((u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u));
+}
+__device__ __forceinline__ double round_to_bfloat16(double x) { return round_to_bfloat16(float(x)); }
+
+__device__ __forceinline__ void store(float* p, float x) { *p = x; }
+__device__ __forceinline__ void store(double* p, double x) { *p = x; }
+__device__ __forceinline__ void store(bfloat16* p, float x) {
+  unsigned u = unsigned(__float_as_int(x));
+  p->bits = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0 : (unsigned short)(unsigned(__float_as_int(round_to_bfloat16(x))) >> 16);
+}
+
+// ---- sums and maxima of a block, in an order that only the block's size decides ---------------------
+
+// As NumPy has it: NaN wins.
+template <class T> __device__ __forceinline__ T larger(T a, T b) { return a > b || a != a ? a : b; }
+
+struct Sum {
+  template <class T> __device__ static T join(T a, T b) { return a + b; }
+  template <class T> __device__ static T empty(T) { return T(0); }
+};
+struct Max {
+  template <class T> __device__ static T join(T a, T b) { return larger(a, b); }
+  template <class T> __device__ static T empty(T x) { return -infinity_of(x); }
+};
+
+template <class How, class T> __device__ __forceinline__ T warp_reduce(T x) {
+  for (int offset = 16; offset; offset >>= 1) x = How::join(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  return x;
+}
+
+// The same result in every thread; `parts` is shared memory for 32 numbers. Blocks are whole warps.
+template <class How, class T> __device__ T block_reduce(T x, T* parts) {
+  unsigned thread = threadIdx.x + blockDim.x * threadIdx.y, warps = (blockDim.x * blockDim.y + 31) / 32;
+  x = warp_reduce<How>(x);
+  __syncthreads();                                       // whoever used `parts` before has read it
+  if (thread % 32 == 0) parts[thread / 32] = x;
+  __syncthreads();
+  return warp_reduce<How>(thread % 32 < warps ? parts[thread % 32] : How::empty(x));
+}
+
+// ---- random numbers ---------------------------------------------------------------------------------
+
+// Ten rounds of Philox4x32 (Salmon, Moraes, Dror and Shaw, 2011).
+__device__ __forceinline__ void philox(uint32 (&c)[4], uint32 k0, uint32 k1) {
+  for (int round = 0; round < 10; ++round) {
+    uint32 high0 = __umulhi(0xD2511F53u, c[0]), low0 = 0xD2511F53u * c[0];
+    uint32 high1 = __umulhi(0xCD9E8D57u, c[2]), low1 = 0xCD9E8D57u * c[2];
+    c[0] = high1 ^ c[1] ^ k0; c[1] = low1;
+    c[2] = high0 ^ c[3] ^ k1; c[3] = low0;
+    k0 += 0x9E3779B9u; k1 += 0xBB67AE85u;
+  }
+}
+
+// The word of element i of a draw whose rows have `row` elements, and the word of its pair.
+__device__ __forceinline__ uint32 random_word(int64 seed, int64 step, int64 offset, uint32 stream, int64 i,
+                                              int64 row, uint32* pair = nullptr) {
+  uint64 number = uint64(offset) * uint64(row) + uint64(i), block = number / 4;
+  uint32 c[4] = {uint32(block), uint32(block >> 32), uint32(uint64(step)), stream};
+  philox(c, uint32(uint64(seed)), uint32(uint64(seed) >> 32));
+  unsigned lane = unsigned(number % 4);
+  uint32 even = lane < 2 ? c[0] : c[2], odd = lane < 2 ? c[1] : c[3];
+  if (pair) *pair = lane % 2 ? even : odd;
+  return lane % 2 ? odd : even;
+}
+
+__device__ __forceinline__ float unit_of(uint32 word, float) { return float(word >> 8) * 5.9604644775390625e-8f; }
+__device__ __forceinline__ double unit_of(uint32 word, double) { return double(word) * 2.3283064365386963e-10; }
+
+// Numbers in [low, high): what rounding lifts to `high` becomes `low`.
+template <class T> __device__ T random_uniform(uint32 word, T low, T width, T high) {
+  T x = unit_of(word, T(0)) * width + low;
+  return low == T(0) && high == T(1) ? unit_of(word, T(0)) : x < high ? x : low;
+}
+
+// Box and Muller, "A note on the generation of random normal deviates", 1958.
+template <class T> __device__ T random_normal(uint32 word, uint32 pair, bool odd, T mean, T deviation) {
+  T first = T(odd ? pair : word), second = T(odd ? word : pair);
+  T radius = sqrt(T(-2) * log((first + T(1)) * T(2.3283064365386963e-10)));
+  T angle = second * T(2.0 * 3.14159265358979323846 * 2.3283064365386963e-10);
+  return radius * (odd ? sin(angle) : cos(angle)) * deviation + mean;
+}
+
+// Element i of a draw of normal numbers; see random_word.
+template <class T> __device__ T normal_element(int64 seed, int64 step, int64 offset, uint32 stream, int64 i,
+                                               int64 row, T mean, T deviation) {
+  uint32 pair, word = random_word(seed, step, offset, stream, i, row, &pair);
+  bool odd = (uint64(offset) * uint64(row) + uint64(i)) % 2;
+  return random_normal<T>(word, pair, odd, mean, deviation);
+}

@@ -1,0 +1,123 @@
+"""Lease: one run's memory, with every step bound to its addresses."""
+from __future__ import annotations
+
+from typing import Sequence
+from weakref import ref
+
+import numpy as np
+
+from .state import DeviceArray, moving
+
+
+class Lease:
+    """Memory of one program for one run at a time; between runs the weights stay in it."""
+
+    def __init__(self, program):
+        from .program import ArrayStep
+        self.program, self.device = program, program.device
+        self.memory = self.device.allocate(max(program.bytes, 1))
+        self.addresses = [self.memory.address + program.offsets.get(value, 0)
+                          for value in range(len(program.values))]
+        for value, array in program.constants:
+            self.device.upload(self.addresses[value], array)
+        self._calls = [self._array_step(s) if isinstance(s, ArrayStep) else
+                       self.device.prepare(s, self.addresses) for s in program.steps]
+        self._content: list = [None] * len(program.bound)     # what is in each variable's place
+        self._replayable = not any(isinstance(s, ArrayStep) for s in program.steps)
+        self._runs, self._recorded = 0, None
+
+    # ---- what goes in --------------------------------------------------------------------------
+
+    def load(self, state: list) -> None:
+        """Bring the variables' values to their places, unless they are there."""
+        for i, (value, array) in enumerate(zip(self.program.bound, state)):
+            content = self._content[i]
+            if content is not None and content() is array:
+                continue
+            self._leave(i)
+            address = self.addresses[value]
+            if isinstance(array, DeviceArray) and array.device is self.device:
+                with moving:
+                    self.device.copy(address, array.address, array.nbytes)
+                self._content[i] = ref(array)
+            else:
+                array = np.ascontiguousarray(array)
+                self.device.upload(address, array)
+                # Only what cannot change is known again.
+                fixed = array.flags.owndata and not array.flags.writeable
+                self._content[i] = ref(array) if fixed else None
+
+    def _leave(self, i: int) -> None:
+        """Whoever holds the array that was made in this place keeps its value."""
+        content = self._content[i] and self._content[i]()
+        if isinstance(content, DeviceArray) and content.memory is self.memory:
+            content.move()
+        self._content[i] = None
+
+    def feed(self, feeds: Sequence) -> None:
+        """Bring what is fed to its place."""
+        for value, array in zip(self.program.fed, feeds):
+            self.device.upload(self.addresses[value], np.ascontiguousarray(array))
+
+    # ---- running -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All steps: the first two times one by one, then as one recorded graph if that can be."""
+        for i in self.program.updated:
+            content = self._content[i] and self._content[i]()
+            if isinstance(content, DeviceArray) and content.frozen:
+                self._leave(i)
+        if self._recorded is not None:
+            self._recorded()
+            return
+        if self._runs == 2 and self._replayable:
+            self._recorded = self.device.record(self._queue)
+            self._runs += 1
+            if self._recorded is not None:
+                self._recorded()
+                return
+        self._runs += 1
+        self._queue()
+
+    def _queue(self) -> None:
+        for call in self._calls:
+            call()
+
+    def _array_step(self, step):
+        """A function that computes a node by the array module."""
+        program, device = self.program, self.device
+        inputs = [(self.addresses[v], t.shape, t.dtype) for v, t in
+                  zip(step.inputs, step.node.inputs)]
+        outputs = [(self.addresses[v], t.shape, t.dtype) for v, t in
+                   zip(step.outputs, step.node.outputs)]
+
+        def compute() -> None:
+            arrays = [device.array(*place) for place in inputs]
+            with np.errstate(all="ignore"):
+                made = step.joint(*arrays) if step.joint else \
+                    step.node.op.forward(device.xp, *arrays, **step.node.settings)
+            for place, array in zip(outputs, made if len(outputs) > 1 else (made,)):
+                device.array(*place)[...] = array
+
+        del program
+        return compute
+
+    # ---- what comes out ------------------------------------------------------------------------
+
+    def results(self) -> list[np.ndarray]:
+        """The outputs, on the host."""
+        found = []
+        for value, spec in self.program.results:
+            array = np.empty(spec.shape, spec.dtype)
+            self.device.download(array, self.addresses[value])
+            found.append(array)
+        return found
+
+    def hand_over(self, state: list) -> None:
+        """Replace the updated entries of the state by arrays that stay where they are."""
+        for i in self.program.updated:
+            value = self.program.bound[i]
+            spec = self.program.variables[i].spec
+            array = DeviceArray(self.device, self.memory, self.addresses[value], spec.shape,
+                                spec.dtype)
+            state[i], self._content[i] = array, ref(array)

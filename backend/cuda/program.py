@@ -1,0 +1,265 @@
+"""CudaProgram: a graph as a list of launches over one arena."""
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from ..base import Program, collective
+from ..graph import Graph
+from ..lowering.clusters import clusters
+from ..lowering.in_place import in_place
+from ..lowering.view import View
+from ..lowering.views import VIEWS
+from ..passes.open_batch_norm import open_batch_norm
+from ..tensor import Node, Tensor, constant_op
+from . import arena
+from .cache import KERNELS
+from .chain import emit_chain, emit_copy, fits_chain
+from .device import Call, Launch, Pointer, Source
+from .emit import EMIT, PATTERNS
+from .lease import Lease
+
+
+class Value(NamedTuple):
+    """Memory of a program: ``home`` is arena, or fixed for what must stay from call to call."""
+    shape: tuple[int, ...]
+    dtype: str
+    home: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+class ArrayStep(NamedTuple):
+    """A node that is left to functions of the array module, or to a communicator."""
+    name: str
+    node: Node
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    joint: object = None                 # a collective's method
+
+
+class CudaProgram(Program):
+    """Immutable; every run leases memory of its own, so threads may run it at once."""
+
+    def __init__(self, backend, graph: Graph, communicator=None):
+        self.variables = graph.variables                      # in the order of the state
+        graph = open_batch_norm(graph)
+        self.backend, self.graph, self.communicator = backend, graph, communicator
+        self.device = backend.device
+        self.values: list[Value] = []
+        self.views: dict[Tensor, View] = {}
+        self.steps: list[Launch | Call | ArrayStep] = []
+        self.constants: list[tuple[int, np.ndarray]] = []
+        self._fall_backs: dict[str, None] = {}
+        self._users: dict[Tensor, list[Node]] = {}
+        for node in graph.steps:
+            for t in node.inputs:
+                self._users.setdefault(t, []).append(node)
+        self._kept = {*graph.outputs, *graph.updates.values()}
+        self._bind_leaves()
+        self._compile()
+        self._place()
+        self.fall_backs = tuple(self._fall_backs)
+        self._leases: deque[Lease] = deque()
+        self._lock = Lock()
+
+    # ---- compiling -----------------------------------------------------------------------------
+
+    def _bind_leaves(self) -> None:
+        graph = self.graph
+        for t in (*graph.inputs, *self.variables):
+            if t not in self.views:
+                self.views[t] = self.new(t.spec, "fixed")
+        self.fed = [self.views[t].value for t in graph.inputs]
+        self.bound = [self.views[v].value for v in self.variables]
+        for node in graph.nodes:
+            if node.op is constant_op and node.outputs[0] not in self.views:
+                self.views[node.outputs[0]] = self.constant(node.settings["value"])
+
+    def _compile(self) -> None:
+        graph = self.graph
+        order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS)
+        self._in_place = {} if self.communicator is not None else in_place(
+            graph, order, lambda t: t.node.op.name in VIEWS)
+        for cluster in order:
+            if cluster.kind == "chain":
+                emit_chain(self, cluster)
+            elif cluster.kind == "single" or \
+                    EMIT[cluster.nodes[0].op.name](self, *cluster.nodes) is None:
+                for node in cluster.nodes:
+                    self._single(node)
+        changed = {*graph.updates}
+        self.results = [(self._result(t, changed), t.spec) for t in graph.outputs]
+        where = {v: i for i, v in enumerate(self.variables)}
+        self.updated = [where[v] for v in graph.updates]
+        pending = [(self._fresh(t), v) for v, t in graph.updates.items()
+                   if self._in_place.get(t) is not v]
+        for value, v in pending:                     # all at once, when everything is computed
+            self.call("copy", [Pointer(self.views[v].value, 0, True), Pointer(value)],
+                      nbytes=v.spec.nbytes)
+
+    def _result(self, t: Tensor, changed: set) -> int:
+        """A value that holds an output to the end, as it was before the updates."""
+        view = self.views[t]
+        if any(view.value == self.views[v].value for v in changed):
+            return self._fresh(t)
+        return self.whole(t)
+
+    def _fresh(self, t: Tensor) -> int:
+        """A value of its own with a tensor's elements."""
+        view = self.views[t]
+        home = self.values[view.value].home
+        if home == "arena" and view.is_whole(self._size(view.value)) and \
+                list(self.graph.updates.values()).count(t) == 1 and t not in self.graph.outputs:
+            return view.value
+        fresh = self.new(t.spec)
+        if t.spec.size:
+            emit_copy(self, view, fresh, t.dtype.name)
+        return fresh.value
+
+    def _single(self, node: Node) -> None:
+        made = None
+        if collective(node, self.communicator) is None and \
+                not any(t in self.graph.inputs for t in node.outputs) and all(
+                    s.size for s in (*node.specs, *(t.spec for t in node.inputs))):
+            name = node.op.name
+            made = VIEWS[name](self, node) if name in VIEWS else \
+                EMIT[name](self, node) if name in EMIT else None
+        if made is None:
+            self._reference(node)
+
+    def _reference(self, node: Node) -> None:
+        """Leave a node to the array module, between launches."""
+        joint = collective(node, self.communicator)
+        if joint is None:
+            self._fall_backs[node.op.name] = None
+        inputs = tuple(self.whole(t) for t in node.inputs)
+        outputs = tuple((self.new(t.spec) if t in self.graph.inputs else self.out(t)).value
+                        for t in node.outputs)
+        self.steps.append(ArrayStep(node.op.name, node, inputs, outputs, joint))
+
+    def _place(self) -> None:
+        """Offsets of all values in the memory of a lease."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for at, step in enumerate(self.steps):
+            for value in touched(step):
+                first.setdefault(value, at)
+                last[value] = at
+        for value, _ in self.results:
+            first.setdefault(value, 0)
+            last[value] = len(self.steps)
+        fixed = [i for i, v in enumerate(self.values) if v.home == "fixed"]
+        self.offsets, total = {}, 0
+        for value in fixed:
+            self.offsets[value] = total
+            total += arena.aligned(self.values[value].nbytes)
+        planned, more = arena.plan({v: self.values[v].nbytes for v in first
+                                    if self.values[v].home == "arena"}, first, last)
+        self.offsets.update((value, total + offset) for value, offset in planned.items())
+        self.bytes = total + more
+        state = sum(arena.aligned(v.spec.nbytes) for v in self.variables)
+        self.peak_bytes = self.bytes - state
+
+    # ---- what emitters use ---------------------------------------------------------------------
+
+    def new(self, spec, home: str = "arena") -> View:
+        """Memory for a tensor."""
+        self.values.append(Value(tuple(spec.shape), spec.dtype.name, home))
+        return View.whole(len(self.values) - 1, spec.shape)
+
+    def scratch(self, shape, dtype: str) -> int:
+        """Memory for what only the next steps need."""
+        self.values.append(Value(tuple(shape), dtype, "arena"))
+        return len(self.values) - 1
+
+    def constant(self, array) -> View:
+        """Memory that holds an array from the start."""
+        array = np.asarray(array)
+        self.values.append(Value(array.shape, array.dtype.name, "fixed"))
+        self.constants.append((len(self.values) - 1, np.ascontiguousarray(array)))
+        return View.whole(len(self.values) - 1, array.shape)
+
+    def out(self, t: Tensor) -> View:
+        """Where a node's result goes."""
+        if t not in self.views:
+            variable = self._in_place.get(t)
+            self.views[t] = self.new(t.spec) if variable is None else self.views[variable]
+        return self.views[t]
+
+    def whole(self, t: Tensor) -> int:
+        """The number of a value that holds a tensor contiguously; a view is copied first."""
+        view = self.views[t]
+        if not view.is_whole(self._size(view.value)):
+            fresh = self.new(t.spec)
+            if t.spec.size:
+                emit_copy(self, view, fresh, t.dtype.name)
+            self.views[t] = view = fresh
+        return view.value
+
+    def read(self, t: Tensor) -> Pointer:
+        """An argument: a tensor's elements, contiguous."""
+        return Pointer(self.whole(t))
+
+    def write(self, t: Tensor) -> Pointer:
+        """An argument: where a node's result goes."""
+        return Pointer(self.out(t).value, 0, True)
+
+    def is_read(self, t: Tensor) -> bool:
+        """Whether anything reads a node's result."""
+        return t in self._users or t in self._kept
+
+    def kernel(self, file: str, name: str, grid, block, arguments, shared: int = 0,
+               **macros) -> None:
+        """Queue a kernel of ``kernels/``."""
+        text = (KERNELS / file).read_text()
+        source = Source(Path(file).stem, text, tuple(sorted((k, str(v)) for k, v in macros.items())))
+        self.launch(source, name, grid, block, arguments, shared)
+
+    def launch(self, source: Source, name: str, grid, block, arguments, shared: int = 0) -> None:
+        """Queue a kernel."""
+        function = self.device.function(source, name)
+        self.steps.append(Launch(name, function, tuple(grid), tuple(block), shared,
+                                 tuple(arguments)))
+
+    def call(self, name: str, arguments, **settings) -> None:
+        """Queue a library's call."""
+        self.steps.append(Call(name, tuple(arguments), settings))
+
+    def _size(self, value: int) -> int:
+        return int(np.prod(self.values[value].shape, dtype=np.int64))
+
+    # ---- running -------------------------------------------------------------------------------
+
+    def run(self, state: list, feeds: Sequence) -> list:
+        lease = self._take()
+        try:
+            lease.load(state)
+            lease.feed(feeds)
+            lease.run()
+            results = lease.results()
+            lease.hand_over(state)
+        finally:
+            self._leases.append(lease)
+        return results
+
+    def _take(self) -> Lease:
+        """The memory that was used last, where the weights may be still; or new memory."""
+        with self._lock:
+            if self._leases:
+                return self._leases.pop()
+        return Lease(self)
+
+
+def touched(step) -> list[int]:
+    """Values that a step reads or writes."""
+    if isinstance(step, ArrayStep):
+        return [*step.inputs, *step.outputs]
+    return [a.value for a in step.arguments if isinstance(a, Pointer)]
