@@ -8,7 +8,7 @@ from .base import Backend, check_api
 from .errors import BackendError, ParameterError
 
 GROUP = "gradatim.backends"
-BUILT_IN = {"reference": ".reference", "native": ".native", "cuda": ".cuda"}    # best last
+BUILT_IN = {"reference": ".reference", "native": ".native", "cuda": ".cuda.here"}    # best last
 _loaded: dict[str, Backend] = {}
 _missing: dict[str, BackendError | str] = {}       # built-in ones that were tried, and why not
 

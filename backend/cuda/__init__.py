@@ -1,12 +1,9 @@
 """The CUDA backend: the whole step as one list of launches, replayed as one graph on a GPU."""
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from ..base import Backend
-from ..errors import BackendError
 from .device import Device
 
 
@@ -19,13 +16,13 @@ class CudaBackend(Backend):
 
     Parameters
     ----------
-    device : Device, optional
-        By default the GPU, or its stand-in if the environment asks for one.
+    device : Device
+        The GPU, or its stand-in.
     """
     name = "cuda"
 
-    def __init__(self, device: Device | None = None):
-        self.device = open_device() if device is None else device
+    def __init__(self, device: Device):
+        self.device = device
         self.xp = self.device.xp
         self.automatic = not self.device.stand_in
 
@@ -46,18 +43,3 @@ class CudaBackend(Backend):
     def asarray(self, value):
         """The array on the host, where feeds come from."""
         return np.asarray(value)
-
-
-def open_device() -> Device:
-    """The GPU, or what the environment names in its place."""
-    wanted = os.environ.get("GRADATIM_CUDA", "")
-    if wanted == "stand-in":
-        from .cpu_device import CpuDevice
-        return CpuDevice()
-    if wanted:
-        raise BackendError(f"GRADATIM_CUDA is {wanted!r}", fix="unset it, or set it to stand-in")
-    from .cuda_device import CudaDevice
-    return CudaDevice()
-
-
-backend = CudaBackend()

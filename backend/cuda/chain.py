@@ -21,7 +21,8 @@ SUMMING_BLOCKS = 264
 
 _PLAIN = """#include "common.cuh"
 extern "C" __global__ void {name}({parameters}) {{
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64(gridDim.x) * blockDim.x) {{
+  int64 threads = int64(gridDim.x) * blockDim.x;
+  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) {{
 {body}
   }}
 }}
@@ -142,11 +143,12 @@ def emit_chain(program, cluster: Cluster) -> None:
 
 def emit_copy(program, view: View, to: View, dtype: str) -> None:
     """Queue a copy between two views of one shape."""
-    launch(program, "chain_copy", to.shape, [Operand("in0", view, dtype), Operand("out1", to, dtype, True)],
-           ["    @out1@ = @in0@;"], [])
+    operands = [Operand("in0", view, dtype), Operand("out1", to, dtype, True)]
+    launch(program, "chain_copy", to.shape, operands, ["    @out1@ = @in0@;"], [])
 
 
-def launch(program, name: str, shape, operands: list[Operand], lines: list[str], sums) -> None:
+def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
+           sums: list[tuple[Node, str]]) -> None:
     """Queue a generated kernel; ``@name@`` in its lines stands for an operand's element."""
     count = math.prod(shape)
     dims, strides = collapsed(shape, [o.view.strides for o in operands])
