@@ -138,7 +138,8 @@ def emit_chain(program, cluster: Cluster) -> None:
         writer.operands.append(Operand(name, view, t.dtype.name, True))
         writer.lines.append(f"    @{name}@ = {writer.names[t]};")
     ops = "_".join(dict.fromkeys(n.op.name for n in cluster.nodes))[:56]
-    launch(program, "chain_" + re.sub(r"\W", "_", ops), cluster.shape, writer.operands, writer.lines, sums)
+    name = "chain_" + re.sub(r"\W", "_", ops)
+    launch(program, name, cluster.shape, writer.operands, writer.lines, sums)
 
 
 def emit_copy(program, view: View, to: View, dtype: str) -> None:

@@ -220,8 +220,8 @@ class CudaProgram(Program):
                **macros) -> None:
         """Queue a kernel of ``kernels/``."""
         text = (KERNELS / file).read_text()
-        source = Source(Path(file).stem, text, tuple(sorted((k, str(v)) for k, v in macros.items())))
-        self.launch(source, name, grid, block, arguments, shared)
+        given = tuple(sorted((k, str(v)) for k, v in macros.items()))
+        self.launch(Source(Path(file).stem, text, given), name, grid, block, arguments, shared)
 
     def launch(self, source: Source, name: str, grid, block, arguments, shared: int = 0) -> None:
         """Queue a kernel."""

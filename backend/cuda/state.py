@@ -1,4 +1,4 @@
-"""DeviceArray: a variable's value in a device's memory, brought to the host only when it is read."""
+"""DeviceArray: a variable's value in a device's memory, brought to the host only when read."""
 from __future__ import annotations
 
 from threading import RLock
