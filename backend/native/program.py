@@ -96,7 +96,8 @@ class NativeProgram(Program):
         fixed = self._fixed_nodes()
         found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
-        self._in_place = {} if self.communicator is not None else in_place(self.graph, order, self._is_view)
+        self._in_place = {} if self.communicator is not None else \
+            in_place(self.graph, order, self._is_view)
         for cluster in order:
             if cluster.small_update:
                 continue
@@ -219,7 +220,8 @@ class NativeProgram(Program):
         read: set[Variable] = set()
         written: set[Variable] = set()
         for cluster in chains:
-            reads = {v for n in cluster.nodes for t in n.inputs for v in bases(self.graph, t, self._is_view)}
+            reads = {v for n in cluster.nodes for t in n.inputs
+                     for v in bases(self.graph, t, self._is_view)}
             writes = {self._in_place[n.outputs[0]] for n in cluster.nodes
                       if n.outputs[0] in self._in_place}
             if writes & read or reads & written:
