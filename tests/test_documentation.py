@@ -20,9 +20,11 @@ ROOMS = ("backend", "layers", "training", "estimators", "datasets", "testing")
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 FOUND = pkgutil.walk_packages(gradatim.__path__, "gradatim.", onerror=lambda name: None)
+MISSING = {"gradatim.backend.native": "native", "gradatim.backend.cuda.here": "cuda"}
+ABSENT = {*MISSING.values()} - {*available()}      # what cannot be imported here
 MODULES = ["gradatim"] + [m.name for m in FOUND if m.name.split(".")[1] not in OUTSIDE
                           and not m.name.endswith("._core")
-                          and (m.name != "gradatim.backend.native" or "native" in available())]
+                          and MISSING.get(m.name) not in ABSENT]
 
 
 # ---- examples run ------------------------------------------------------------------------------
