@@ -190,7 +190,7 @@ class Variable(Tensor):
         """The value as the backend that wrote it keeps it; an array may be read, not written."""
         value = self.memory()
         if type(value) is not np.ndarray:
-            return value.freeze()
+            return value.freeze() if hasattr(value, "freeze") else value
         if value.flags.writeable:
             value = value.view()
             value.flags.writeable = False
@@ -213,7 +213,7 @@ class Variable(Tensor):
         """
         value = self.memory()
         if type(value) is not np.ndarray:
-            return value.freeze()
+            return value.freeze() if hasattr(value, "freeze") else value
         if value.flags.writeable:
             value.flags.writeable = False
         return value
