@@ -10,7 +10,7 @@ from .errors import BackendError, ParameterError
 GROUP = "gradatim.backends"
 BUILT_IN = {"reference": ".reference", "native": ".native", "cuda": ".cuda.here"}    # best last
 _loaded: dict[str, Backend] = {}
-_missing: dict[str, BackendError | str] = {}       # built-in ones that were tried, and why not
+_missing: dict[str, BackendError | str] = {}       # built-in ones; "auto" tries them once
 
 
 def register_backend(backend: Backend) -> Backend:
@@ -74,8 +74,8 @@ def get_backend(name="auto") -> Backend:
     if isinstance(name, Backend):
         return check_api(name)
     if name == "auto":
-        return next(b for b in map(_try, reversed(BUILT_IN))
-                    if isinstance(b, Backend) and b.automatic)
+        tried = (_try(n) for n in reversed(BUILT_IN) if n not in _missing)
+        return next(b for b in tried if isinstance(b, Backend) and b.automatic)
     if not isinstance(name, str):
         raise ParameterError(f"a backend is a name or a Backend, not {type(name).__name__}",
                              fix='use backend="auto"')
@@ -112,14 +112,13 @@ def _try(name: str) -> Backend | BackendError | str:
     if name in _loaded:
         return _loaded[name]
     if name in BUILT_IN:
-        if name not in _missing:
-            try:
-                _loaded[name] = import_module(BUILT_IN[name], __package__).backend
-                return _loaded[name]
-            except BackendError as error:
-                _missing[name] = error
-            except (ImportError, OSError) as error:
-                _missing[name] = str(error)
+        try:
+            _loaded[name] = import_module(BUILT_IN[name], __package__).backend
+            return _loaded[name]
+        except BackendError as error:
+            _missing[name] = error
+        except (ImportError, OSError) as error:
+            _missing[name] = str(error)
         return _missing[name]
     for entry in entry_points(group=GROUP, name=name):
         try:

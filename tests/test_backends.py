@@ -31,6 +31,7 @@ class Wrong(Plain):
 @pytest.fixture(autouse=True)
 def fresh_registry(monkeypatch):
     monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_missing", {})
 
 
 @pytest.fixture

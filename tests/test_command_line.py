@@ -64,6 +64,7 @@ def test_info():
 def without_core(monkeypatch):
     """This process as it is where the native backend was not compiled."""
     monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_missing", {})
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.delitem(sys.modules, "gradatim.backend.native", raising=False)
