@@ -32,7 +32,7 @@ if size % 2 == 0:
     try:                                               # ranks that have lost each other
         me.all_reduce(np.zeros(2 + rank % 2))
     except DistributedError as error:
-        assert str(error).startswith("the ranks have come to different exchanges\n"
+        assert str(error).startswith("the ranks have come to different exchanges at step 0\n"
                                      "  got  rank 0: all_reduce sum of float64[2]; "
                                      "rank 1: all_reduce sum of float64[3]")
     else:

@@ -2,21 +2,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 from functools import cache
 from multiprocessing import current_process
-from time import sleep
 from zlib import crc32
 
 import numpy as np
 
 from ..errors import DistributedError
 from .communicator import Communicator
+from .deadline import TIMEOUT, Deadline
 
 # What launchers tell a process: how many there are. MPICH and Slurm's PMI, Open MPI, Slurm.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
-SPINS = 2000        # looks at a request before the processor is left to others
-NAP = 50e-6         # seconds between looks after that
 
 
 def launched() -> int:
@@ -57,6 +56,11 @@ def world() -> MPICommunicator:
             f"the launcher started {launched()} processes, and MPI knows only this one",
             got=MPI.Get_library_version().splitlines()[0].strip("\0 "),
             fix="start them with the mpiexec of that library, which is in the folder of python")
+    if found.size > 1:
+        from .board import Board
+        from .guard import guard
+        found.board = Board(MPI.COMM_WORLD)
+        guard(found)
     return found
 
 
@@ -64,12 +68,20 @@ class MPICommunicator(Communicator):
     """A rank among processes.
 
     Before every exchange the ranks agree on what it is, its name, shape and element type, so that
-    ranks which have lost each other stop with an error before any number is mixed up.
+    ranks which have lost each other stop with an error before any number is mixed up. A rank that
+    waits longer than ``timeout`` stops with an error that names those it waits for.
 
     Parameters
     ----------
     handle : mpi4py.MPI.Comm
         An intracommunicator that nobody else uses.
+
+    Attributes
+    ----------
+    step : int
+        The step of training, for messages.
+    timeout : float
+        How many seconds a rank waits for the others.
     """
     shares_memory = False
 
@@ -78,16 +90,19 @@ class MPICommunicator(Communicator):
         self._mpi, self._handle = MPI, handle
         self.rank, self.size = handle.Get_rank(), handle.Get_size()
         self.operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
-        self._codes: dict[tuple, int] = {}
+        self._codes: dict[tuple, tuple[int, str, bytes]] = {}
         self._mine, self._all = np.empty(2, np.int64), np.empty(2, np.int64)
+        self._deadline = Deadline(self, handle)
+        self.step, self.timeout, self.last, self.board = 0, TIMEOUT, "none", None
+        self.lost = False                      # whether the ranks have lost each other for good
 
     def all_reduce(self, x, operation: str = "sum"):
         x = np.array(x, order="C")
         if self.size == 1:
             return x
         self.meet(f"all_reduce {operation}", x)
-        self._handle.Allreduce(self._mpi.IN_PLACE, x,
-                               self.operations["sum" if operation == "mean" else operation])
+        self._wait(self._handle.Iallreduce(
+            self._mpi.IN_PLACE, x, self.operations["sum" if operation == "mean" else operation]))
         return x / np.asarray(self.size, x.dtype) if operation == "mean" else x
 
     def all_gather(self, x, axis: int = 0):
@@ -96,68 +111,82 @@ class MPICommunicator(Communicator):
             return x.copy()
         self.meet("all_gather", x)
         found = np.empty((self.size, *x.shape), x.dtype)
-        self._handle.Allgather(x, found)
+        self._wait(self._handle.Iallgather(x, found))
         return found.reshape(-1, *x.shape[1:]) if axis == 0 else np.concatenate(found, axis=axis)
 
     def broadcast_from(self, x, root: int = 0):
         x = np.array(x, order="C")
         if self.size > 1:
             self.meet(f"broadcast_from {root}", x)
-            self._handle.Bcast(x, root)
+            self._wait(self._handle.Ibcast(x, root))
         return x
 
     def swap(self, x, other: int):
         x = np.array(x, order="C")
         self.meet("swap", x)
         found = np.empty_like(x)
-        self._handle.Sendrecv(x, other, recvbuf=found, source=other)
+        arrives, leaves = self._handle.Irecv(found, other), self._handle.Isend(x, other)
+        self._wait(arrives)
+        self._wait(leaves)
         return found
 
     def share(self, thing=None, root: int = 0):
         self.meet(f"share {root}")
-        return self._handle.bcast(thing, root)
+        text = pickle.dumps(thing) if self.rank == root else b""
+        size = np.array([len(text)])
+        self._wait(self._handle.Ibcast(size, root))
+        found = np.frombuffer(text, np.uint8) if self.rank == root else np.empty(size[0], np.uint8)
+        self._wait(self._handle.Ibcast(found, root))
+        return thing if self.rank == root else pickle.loads(found)
 
     def gather(self, thing) -> list:
         self.meet("gather")
-        return self._handle.allgather(thing)
+        return self._gathered(thing)
+
+    def _gathered(self, thing) -> list:
+        text = np.frombuffer(pickle.dumps(thing), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self._wait(self._handle.Iallgather(np.array([text.size]), sizes))
+        found = np.empty(sizes.sum(), np.uint8)
+        self._wait(self._handle.Iallgatherv(text, [found, sizes]))
+        return [pickle.loads(part) for part in np.split(found, np.cumsum(sizes)[:-1])]
 
     def barrier(self) -> None:
         self.meet("barrier")
 
-    def abort(self) -> None:
-        self._handle.Abort(1)
+    def abort(self, code: int = 1) -> None:
+        self._handle.Abort(code)
 
     def reset(self) -> None:
         """Nothing: an abort has ended all ranks."""
 
     # ---- meeting -------------------------------------------------------------------------------
 
-    def meet(self, name: str, x=None) -> None:
-        """Wait until every rank has come to the same exchange.
+    def meet(self, name: str, x=None, patient: bool = False) -> None:
+        """Wait until every rank has come to the same exchange; for ever if patient.
 
         Raises
         ------
         DistributedError
-            If another rank has come to another one.
+            If another rank has come to another one, or has not come in time.
         """
         key = (name,) if x is None else (name, x.shape, x.dtype.str)
-        code = self._codes.get(key)
-        if code is None:
-            code = self._codes[key] = crc32(repr(key).encode())
+        known = self._codes.get(key)
+        if known is None:
+            text = name if x is None else f"{name} of {x.dtype.name}{list(x.shape)}"
+            known = self._codes[key] = crc32(repr(key).encode()), text, text.encode()[:48]
+        code, self.last, note = known
+        if self.board is not None:
+            self.board.note(self.step, note)
         self._mine[:] = code, -code
-        self.wait(self._handle.Iallreduce(self._mine, self._all, self._mpi.MAX), name)
+        self._wait(self._handle.Iallreduce(self._mine, self._all, self._mpi.MAX), patient)
         if self._all[0] != -self._all[1]:
-            what = name if x is None else f"{name} of {x.dtype.name}{list(x.shape)}"
-            found = self._handle.allgather(what)
+            found = self._gathered(self.last)
             raise DistributedError(
-                "the ranks have come to different exchanges",
+                f"the ranks have come to different exchanges at step {self.step}",
                 got="; ".join(f"rank {rank}: {what}" for rank, what in enumerate(found)),
                 fix="every rank must make the same calls on the same data, in the same order")
 
-    def wait(self, request, name: str) -> None:
-        """Wait for a request; Ctrl-C is heard meanwhile."""
-        for _ in range(SPINS):
-            if request.Test():
-                return
-        while not request.Test():
-            sleep(NAP)
+    def _wait(self, request, patient: bool = False) -> None:
+        """Wait for a request, but not longer than the deadline."""
+        self._deadline.wait(request, None if patient else self.timeout)

@@ -1,0 +1,81 @@
+"""Faults of one rank: the job ends soon, says which rank at which step, and leaves nothing."""
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+needs_mpi = pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None or not MPIEXEC.exists(),
+    reason='needs mpi4py and mpiexec: pip install "gradatim[mpi]"')
+TIMEOUT = 2.0          # the deadline of an exchange in these tests
+START = 15.0           # of processes, on a machine that is busy with other tests
+
+LAST = r"last exchange: all_reduce sum of float32\[1000\]; all ranks end"
+DIFFERENT = r"the ranks have come to different exchanges at step 12\n.*got  rank 0: all_reduce sum "
+LATE = (r"DistributedError: all_reduce sum of float32\[1000\] at step 12 waited 2 s; ranks not "
+        r"arrived: \[1\]\n.*got  rank 1 last seen at step 11, all_reduce sum of float32\[1000\]; ")
+KILLED = (rf"^gradatim: rank 1 of 2 \(process \d+\) was killed, or ended without a word, "
+          rf"at step 11, {LAST}$")
+SAID = {
+    "kill": KILLED,
+    "_exit": KILLED,
+    "stop": LATE + r"process \d+ is stopped",
+    "sleep": LATE + r"process \d+ sleeps",
+    "raise": r"^\[rank 1\] ZeroDivisionError on rank 1 of 2 at step 12, " + LAST,
+    "exit": r"^\[rank 1\] sys.exit\(3\) on rank 1 of 2 at step 12, " + LAST,
+    "system_exit": DIFFERENT + r"of float32\[1000\]; rank 1: exit$",
+    "counts": DIFFERENT + r"of float32\[1000\]; rank 1: all_reduce sum of float32\[500\]$",
+    "order": DIFFERENT + r"of float32\[1000\]; rank 1: broadcast_from 0 of float32\[1000\]$",
+    "swallow": r"^\[rank 0\] the ranks have lost each other on rank 0 of 2 at step 12",
+}
+
+
+def leftovers(mark, memory):
+    """Processes that carry the mark, and shared memory that was not there before."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in entry.read_bytes():
+                found.append((entry.parent / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            pass                           # it has just ended
+    return found + sorted(set(os.listdir("/dev/shm")) - memory)
+
+
+def run_ranks(size, *command, seconds=TIMEOUT + 2, **environment):
+    """Start a script on ranks; it must end in time and leave nothing behind."""
+    mark, memory = uuid.uuid4().hex, set(os.listdir("/dev/shm"))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+                                "MARK": mark} | environment
+    begin = time.monotonic()
+    done = subprocess.run([MPIEXEC, "-n", str(size), sys.executable, *command], env=environment,
+                          capture_output=True, text=True, timeout=seconds + START)
+    end = time.monotonic()
+    while left := leftovers(mark, memory):     # of tests beside this one, memory goes away
+        assert time.monotonic() < end + 5, left
+        time.sleep(0.02)
+    return done, end - begin
+
+
+@needs_mpi
+@pytest.mark.parametrize("fault", SAID)
+def test_a_fault_of_one_rank(fault):
+    done, _ = run_ranks(2, HERE / "ranks_faults.py", fault, str(TIMEOUT))
+    assert re.search(SAID[fault], done.stderr, re.MULTILINE), done.stderr
+    assert done.returncode == {"exit": 3, "kill": 9}.get(fault, done.returncode) != 0
+
+
+@needs_mpi
+@pytest.mark.parametrize("size", [2, 3])
+def test_no_fault(size):
+    done, _ = run_ranks(size, HERE / "ranks_faults.py", "none", str(TIMEOUT))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == [f"rank {r} is through" for r in range(size)]
