@@ -53,7 +53,7 @@ class Board:
         node.Free()
 
     def _watched(self, node, descriptor: int, size: int) -> socket.socket:
-        """The connection to the process that watches the ranks of this machine, which is started."""
+        """The connection to the process that watches this machine's ranks, which is started."""
         name = node.bcast(f"\0gradatim-watch-{secrets.token_hex(8)}")    # \0: it is no file
         if node.Get_rank() == 0:
             door = socket.socket(socket.AF_UNIX)
