@@ -1,4 +1,4 @@
-"""What each rank runs for the tests of faults: steps of training, and rank 1 does something wrong."""
+"""What each rank runs for the tests of faults: steps, at one of which rank 1 does wrong."""
 import os
 import signal
 import sys
