@@ -128,7 +128,7 @@ class Batches:
         for first in range(self.start * self.batch_size, self.n_rows, self.batch_size):
             rows = slice(first, min(first + self.batch_size, self.n_rows))
             n_valid = rows.stop - first
-            batch = tuple(_take(a, rows if self.order is None else self.order[rows])
+            batch = tuple(take(a, rows if self.order is None else self.order[rows])
                           for a in self.arrays)
             if self.pad and n_valid < self.batch_size:
                 filled = np.arange(self.batch_size)
@@ -193,7 +193,7 @@ def pad_sequences(sequences: Sequence, length: int | None = None, dtype="float32
     return padded, lengths
 
 
-def _take(array, rows):
+def take(array, rows):
     """Some rows of an array; disks and HDF5 want their row numbers in rising order."""
     if isinstance(rows, slice):
         return array[rows]

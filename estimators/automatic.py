@@ -6,9 +6,11 @@ from numbers import Integral
 from sklearn.utils import check_random_state
 
 from ..backend import get_backend
+from ..backend.distribute import strategy
 from ..training import LBFGS, Optimizer, Schedule
 from ..training.checkpoint import checkpoint
 from ..training.optimizers import optimizer
+from ..training.ranks import once
 from ..training.schedules import schedule
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
@@ -32,8 +34,10 @@ class Automatic:
         if again:
             return self._fitted.seed
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return seed if self.checkpoint is None or isinstance(self.random_state, Integral) else \
-            checkpoint(self.checkpoint).seed(seed)
+        if isinstance(self.random_state, Integral):
+            return seed
+        return once(strategy(self.strategy).team(), lambda: seed if self.checkpoint is None else
+                    checkpoint(self.checkpoint).seed(seed))
 
     def _full_batch(self, n: int) -> bool:
         small = n <= FULL_BATCH_ROWS or self._optimizer.whole_batches

@@ -249,7 +249,7 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
         self._calibrate(held)
-        if self.verbose and run.history:
+        if self.verbose and run.history and run.rank == 0:
             self._tell(self.history_[self.best_epoch_], *judged)
         for task in tasks:
             task.end()

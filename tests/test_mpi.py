@@ -1,15 +1,20 @@
 """Ranks that ``mpiexec`` started: each test runs a script on 1, 2 or 4 of them."""
+import functools
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradatim.backend.distribute import launched
 
 HERE = Path(__file__).parent
+TRAINING = runpy.run_path(str(HERE / "ranks_training.py"))
+alone = functools.cache(functools.partial(TRAINING["trained"], strategy="single"))
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mpi4py") is None or not MPIEXEC.exists(),
@@ -28,6 +33,23 @@ def on_ranks(size, script, *arguments, seconds=60):
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_ranks_exchange_arrays(size):
     assert on_ranks(size, "ranks_communicator.py", str(size)) == "all is well\n"
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def learned(request, tmp_path_factory):
+    """A folder with what all cases taught the ranks, which were the same to the last bit."""
+    folder = tmp_path_factory.mktemp("ranks")
+    on_ranks(request.param, "ranks_training.py", str(folder), seconds=240)
+    return folder
+
+
+@pytest.mark.parametrize("case", TRAINING["CASES"])
+def test_ranks_learn_what_one_process_learns(learned, case):
+    want = alone(case)
+    with np.load(learned / f"{case}.npz") as found:
+        assert set(found) == set(want) and len(want) > 5
+        for name, value in want.items():
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_a_process_that_nobody_launched_is_alone(monkeypatch):

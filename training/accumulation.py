@@ -23,7 +23,7 @@ class Accumulated:
     """
 
     def __init__(self, trainer, shapes: Shapes):
-        self.parts = trainer.accumulate
+        self.parts, self.strategy = trainer.accumulate, trainer.strategy
         parameters = trainer.model.trainable_variables()
         sums = {path: variable(p.shape, p.dtype, f"accumulated/{path}", trainable=False)
                 for path, p in parameters.items()}
@@ -36,7 +36,8 @@ class Accumulated:
         feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
         offset = placeholder((), "int64", "offset", batch=False)
         flow = Flow(x, lengths, weights, trainer.keys.seed, trainer.keys.step, dtype=trainer.dtype)
-        out = trainer.model.run(flow, training=True)
+        with trainer.strategy.surroundings():
+            out = trainer.model.run(flow, training=True)
         _, counted = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
         slopes = gradients(counted["loss", "sum"], list(parameters.values()))
         updates = {**out.updates, weight: weight + counted["loss", "weight"]}
@@ -68,9 +69,11 @@ class Accumulated:
 
     def __call__(self, *arrays) -> list:
         size = len(arrays[0]) // self.parts
+        whole = size // len(self.strategy.own) * self.strategy.parts    # rows of all processes
         found = None
-        for first in range(0, len(arrays[0]), size):
+        for i, first in enumerate(range(0, len(arrays[0]), size)):
+            offset = np.int64(i * whole + SHIFT)
             sums = [np.asarray(s, np.float64) for s in
-                    self._part(np.int64(first + SHIFT), *(a[first:first + size] for a in arrays))]
+                    self._part(offset, *(a[first:first + size] for a in arrays))]
             found = sums if found is None else [a + b for a, b in zip(found, sums)]
         return [*found, self._step()]

@@ -11,6 +11,7 @@ import numpy as np
 from ..backend.errors import FileAccessError, NonFiniteError, ParameterError
 from ..layers.arguments import number, one_of
 from ..layers.value import Value
+from .ranks import once
 
 MODES = ("auto", "min", "max")
 
@@ -204,7 +205,10 @@ class CSVLogger(Callback):
         memory.first, memory.size = True, None
 
     def on_epoch_end(self, run):
-        memory = run.memory(self)
+        once(run.team, lambda: self._write(run, run.memory(self)))
+
+    def _write(self, run, memory) -> None:
+        """Add the line of an epoch."""
         kept = self.append and os.path.exists(self.path) and os.path.getsize(self.path) > 0
         fresh = memory.first and not kept
         rows = [["epoch", *run.logs]] if fresh else []

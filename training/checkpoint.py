@@ -16,6 +16,7 @@ from ..backend.model_file import read_model, write_model
 from ..layers.arguments import number
 from .callbacks import Callback
 from .packing import pack, unpack
+from .ranks import once
 
 DIGEST_ROWS = 4096      # so many rows of the samples, evenly spaced, are what tells data apart
 
@@ -103,12 +104,17 @@ class Checkpoint(Callback):
     def on_fit_begin(self, run):
         memory = run.memory(self)
         memory.facts, memory.written = facts_of(run), monotonic()
+        found = once(run.team, self._found)
+        if found:
+            restore(run, self.path, memory.facts, *found)
+
+    def _found(self) -> tuple | None:
+        """What is in the file, if there is one."""
         folder, name = os.path.split(os.path.realpath(os.fsdecode(self.path)))
         left = f".{escape(name[:40])}.{'[0-9a-f]' * 16}.tmp"
         for part in glob(os.path.join(escape(folder), left)):
             os.unlink(part)                    # what a process left that was killed while writing
-        if os.path.lexists(self.path):
-            restore(run, self.path, memory.facts)
+        return read_checkpoint(self.path) if os.path.lexists(self.path) else None
 
     def on_batch_end(self, run):
         every = self.every_steps
@@ -122,16 +128,23 @@ class Checkpoint(Callback):
             self._write(run, run.epoch + 1, 0)
 
     def on_fit_end(self, run):
-        if not (self.keep or run.interrupted or run.timed_out) and os.path.lexists(self.path):
-            os.unlink(self.path)
+        if not (self.keep or run.interrupted or run.timed_out):
+            once(run.team, lambda: os.path.lexists(self.path) and os.unlink(self.path))
 
     def _late(self, run) -> bool:
         """Whether it is time to write again."""
-        passed = monotonic() - run.memory(self).written
-        return self.every_seconds is not None and passed >= self.every_seconds
+        if self.every_seconds is None:
+            return False
+        written = run.memory(self).written
+        return once(run.team, lambda: monotonic() - written >= self.every_seconds)
 
     def _write(self, run, epoch: int, batch: int) -> None:
         """Put the state of the run in the file."""
+        once(run.team, lambda: self._write_here(run, epoch, batch))
+        run.memory(self).written = monotonic()
+
+    def _write_here(self, run, epoch: int, batch: int) -> None:
+        """The same on one rank, which has the state of all."""
         memory, arrays = run.memory(self), {}
         arrays.update((f"variables/{name}", v.numpy())
                       for name, v in run.trainer.variables().items())
@@ -143,7 +156,6 @@ class Checkpoint(Callback):
         manifest = {"kind": "checkpoint", "library_version": __version__, "facts": memory.facts,
                     "state": pack(state, arrays, "the state of a fit")}
         write_model(self.path, manifest, arrays)
-        memory.written = monotonic()
 
 
 def others(run) -> list:
@@ -162,7 +174,7 @@ def facts_of(run) -> dict:
         "schedule": plain(trainer.schedule), "metrics": plain(trainer.metrics),
         "learning_rate": run.learning_rate, "alpha": trainer.alpha, "dtype": trainer.dtype,
         "seed": trainer.seed, "backend": trainer.backend.name,
-        "strategy": plain(trainer.strategy), "epochs": run.epochs,
+        "strategy": trainer.strategy.meaning, "epochs": run.epochs,
         "first_epoch": run.first_epoch, "batch_size": source.batch_size,
         "precision": trainer.precision, "accumulate": trainer.accumulate, "ema": trainer.ema,
         "swa": trainer.swa,
@@ -222,9 +234,8 @@ STATE = {"epoch": int, "batch": int, "totals": list, "names": list, "rate": floa
          "history": list, "stop": bool, "memories": list}
 
 
-def restore(run, path, facts: dict) -> None:
+def restore(run, path, facts: dict, found: dict, state: dict, arrays: dict) -> None:
     """Bring a run to where the file left it; nothing is changed if the file does not fit."""
-    found, state, arrays = read_checkpoint(path)
     different = [k for k in {**facts, **found} if facts.get(k) != found.get(k)]
     if different:
         name = different[0]

@@ -22,12 +22,14 @@ def explain(run) -> None:
     if run.best_epoch is not None or _finite(_weights(run)):
         return                                   # early stopping puts finite weights back
     trainer, source = run.trainer, run.source
+    whole = source.whole_batches()
     first, start, values = run.mark
     for v, value in values.items():
         v.assign(value)
     for epoch in range(first, run.epoch + 1):
         number, begin = run.first_epoch + epoch, start if epoch == first else 0
-        for i, batch in enumerate(source.epoch(number, begin), begin):
+        batches = zip(source.epoch(number, begin), whole.epoch(number, begin))
+        for i, (batch, everything) in enumerate(batches, begin):
             before = {v: v.numpy() for v in trainer.variables().values()}
             found = trainer.training_function(batch)[0](*feeds_of(batch))
             if not _finite([*found, *_weights(run)]):
@@ -36,7 +38,7 @@ def explain(run) -> None:
                     rows = trainer.row_numbers[rows]
                 raise NonFiniteError(
                     f"training diverged in step {i + 1} of epoch {epoch + 1}",
-                    **_first_bad(trainer, batch, before, rows),
+                    **_first_bad(trainer, everything, before, rows),
                     fix="lower learning_rate, or scale the samples and targets")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..backend.function import Function
 from .averaging import average_epoch, averaged, averages
 from .progress import Progress
+from .ranks import agree, agree_on_rate, cancellable, require_the_same
 
 CALL_SECONDS = 0.05     # of steps in one call
 CALL_BYTES = 2 ** 24    # of their results
@@ -44,6 +45,10 @@ class Run:
         Whether a checkpoint said where to go on.
     batch : int
         Steps made in the epoch under way.
+    team : Communicator or None
+        How the processes meet that train together; None if there is only this one.
+    rank : int
+        This process's number among them; the first, 0, is the one to print and write.
     results : tuple of list
         Names of what the last call of steps counted, ``(metric, part)``, and for each of them
         an array with one entry per step.
@@ -61,7 +66,9 @@ class Run:
         self.callbacks: list = []
         self.deadline = math.inf
         self.check_finite, self.mark, self.marked = False, None, 0.0
-        self.pace = Pace()
+        self.pace, self.cancelled = Pace(), False
+        self.team = trainer.strategy.team()
+        self.rank = 0 if self.team is None else self.team.rank
         self._memories: dict[int, tuple] = {}
 
     def memory(self, callback) -> SimpleNamespace:
@@ -122,27 +129,16 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
         trainer.slots["swa"][""].assign(np.int64(0))
     run.source, run.validation = source, validation
     run.callbacks, run.first_epoch = callbacks, first_epoch
+    if run.team is not None:
+        from .checkpoint import facts_of
+        require_the_same(run.team, facts_of(run), trainer.variables())
     for callback in callbacks:
         callback.on_fit_begin(run)
+    verbose = verbose if run.rank == 0 else 0
     progress = Progress(run.epochs, steps, verbose, run.next_epoch * steps + run.batch)
     try:
-        for run.epoch in range(run.next_epoch, 0 if run.stop else run.epochs):
-            if run.check_finite:
-                run.set_mark()
-            logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
-            average_epoch(run)
-            if validation is not None:
-                with averaged(trainer):
-                    logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
-            run.logs = logs
-            run.history.append(logs)
-            if trainer.optimizer.converged(trainer.slots):
-                run.converged = run.stop = True
-            for callback in callbacks:
-                callback.on_epoch_end(run)
-            run.batch, run.totals = 0, []
-            if run.stop:
-                break
+        with cancellable(run):
+            _epochs(run, source, validation, first_epoch, progress)
     except KeyboardInterrupt:
         run.interrupted = True
     finally:
@@ -150,6 +146,30 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     run.set_weights(averages(trainer))
     for callback in callbacks:
         callback.on_fit_end(run)
+
+
+def _epochs(run: Run, source, validation, first_epoch: int, progress: Progress) -> None:
+    """Every epoch that is left, each with its validation and its callbacks."""
+    trainer = run.trainer
+    for run.epoch in range(run.next_epoch, 0 if run.stop else run.epochs):
+        if run.check_finite:
+            run.set_mark()
+        logs = _one_epoch(run, source, first_epoch + run.epoch, progress)
+        average_epoch(run)
+        if validation is not None:
+            with averaged(trainer):
+                logs |= {f"val_{k}": v for k, v in trainer.count(validation).items()}
+        run.logs = logs
+        run.history.append(logs)
+        if trainer.optimizer.converged(trainer.slots):
+            run.converged = run.stop = True
+        for callback in run.callbacks:
+            callback.on_epoch_end(run)
+        run.batch, run.totals = 0, []
+        agree(run)
+        agree_on_rate(run)
+        if run.stop:
+            break
 
 
 def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, float]:
@@ -171,8 +191,11 @@ def _one_epoch(run: Run, source, number: int, progress: Progress) -> dict[str, f
         if perf_counter() > run.deadline:
             run.timed_out = True
             run.end_now()
+        if hooks:
+            agree(run)
         for hook in hooks:
             hook(run)
+        agree(run)
         progress.step(run.epoch, logs, len(rates))
         if run.halt:
             break

@@ -1,12 +1,13 @@
 """Sources: samples in memory, handed to the loop as batches of few different shapes."""
 from __future__ import annotations
 
+from copy import copy
 from typing import Iterator, NamedTuple
 
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..datasets.batching import Batches, epoch_order, pad_sequences
+from ..datasets.batching import epoch_order, pad_sequences, take
 from ..datasets.buckets import length_buckets
 from ..datasets.on_disk import OnDisk, in_memory, is_on_disk
 from ..datasets.prefetch import prefetched
@@ -17,7 +18,7 @@ WINDOW_BYTES = 2 ** 22    # of rows read from a file for several batches at once
 
 
 class Batch(NamedTuple):
-    """What one step is fed. Rows from ``valid`` on are padding: the first row again, weighing zero.
+    """What one step is fed. Rows from ``valid`` on are padding: the batch's first row, weighing zero.
     """
     x: np.ndarray                       # (batch, ...)
     y: np.ndarray                       # (batch, ...)
@@ -47,8 +48,12 @@ class Source:
         Decides the order of samples, with the number of the epoch.
     shuffle : bool
         Whether the order changes at all.
-    multiple : int
-        Batches have a multiple of so many rows, as replicas need.
+    parts : int
+        Batches are padded to a multiple of so many rows, for so many equal parts.
+    own : range, optional
+        The parts that this process computes; all by default.
+    rounds : int
+        How many times in a step each part is computed, with other rows.
     balanced : bool
         Whether an epoch draws every class number in ``y`` equally often.
 
@@ -70,7 +75,8 @@ class Source:
 
     def __init__(self, X, y, weights=None, *, batch_size: int | None, dtype="float32",
                  x_dtype: str | None = None, seed: int = 0, shuffle: bool = True,
-                 multiple: int = 1, balanced: bool = False):
+                 parts: int = 1, own: range | None = None, rounds: int = 1,
+                 balanced: bool = False):
         self.n = len(X)
         if self.n == 0:
             raise DataError("there are no samples", fix="pass at least one row")
@@ -90,7 +96,11 @@ class Source:
         self.x_dtype = x_dtype or dtype
         self.whole = batch_size is None
         rows = self.n if self.whole else min(batch_size, self.n)
-        self.batch_size = -(-rows // multiple) * multiple
+        self.batch_size = rows
+        self.parts, self.rounds = parts, rounds
+        self.own = range(parts) if own is None else own
+        self.part_rows = -(-rows // (parts * rounds))        # of a part in a round
+        self.own_rows = self.part_rows * rounds * len(self.own)
         self.seed, self.shuffle, self.balanced = seed, shuffle, balanced
         if balanced and (self.whole or not shuffle):
             raise ParameterError("a balanced epoch draws samples at random in batches",
@@ -112,13 +122,26 @@ class Source:
                                           for a in tables)
         return tables if resident else None
 
+    def whole_batches(self) -> Source:
+        """The same samples in the same batches, with the parts of all processes."""
+        if len(self.own) == self.parts:
+            return self
+        other = copy(self)
+        other.own, other._whole = range(self.parts), None
+        other.own_rows = self.part_rows * self.rounds * self.parts
+        return other
+
     def full_batches(self, number: int) -> np.ndarray:
-        """The rows of an epoch's batches that need no padding, ``(batches, rows)``."""
-        full = self.n // self.batch_size * self.batch_size
-        return self._order(number)[:full].reshape(-1, self.batch_size)
+        """The rows of an epoch's batches that need no padding, ``(batches, rows)``; own ones."""
+        padded = self.part_rows * self.parts * self.rounds
+        full = self.n // self.batch_size if padded == self.batch_size else 0
+        rows = self._order(number)[:full * self.batch_size]
+        shares = rows.reshape(full, self.rounds, self.parts, self.part_rows)
+        shares = shares[:, :, self.own.start:self.own.stop]
+        return np.ascontiguousarray(shares).reshape(full, self.own_rows)
 
     def rows(self, number: int, index: int) -> np.ndarray:
-        """Which samples a batch of an epoch holds."""
+        """Which samples a batch of an epoch holds, in all its parts."""
         if self.whole:
             return np.arange(self.n)
         if self.sequences:
@@ -133,8 +156,9 @@ class Source:
 
     def first(self) -> Batch:
         """The first rows as a batch, to compile for."""
-        rows = slice(self.batch_size)
-        return Batch(self.X[rows], self.y[rows], self.weights[rows], None, self.batch_size)
+        x, y, weights = (np.broadcast_to(a[:1], (self.own_rows, *a.shape[1:]))
+                         for a in (self.X, self.y, self.weights))
+        return Batch(x, y, weights, None, self.own_rows)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on."""
@@ -143,45 +167,61 @@ class Source:
                 yield self._all()
         elif self.sequences:
             for rows, time in self._buckets(number)[start:]:
-                yield self._gather(rows, time, self.batch_size)
+                yield self._gather(rows, time)
         elif isinstance(self.X, OnDisk):
             for window in prefetched(self._windows(number, start), depth=1):
                 yield from window
         else:
-            large = self.X[0].nbytes * self.batch_size >= LARGE_BATCH
-            batches = Batches((self.X, self.y, self.weights), self.batch_size,
-                              shuffle=self.shuffle, seed=self.seed, epoch=number,
-                              prefetch=int(large), start=start)
-            if self.balanced:
-                batches.order = self._order(number)
-            for (x, y, weights), valid in batches:
-                yield Batch(x, y, without_padding(weights, valid), None, valid)
+            large = self.X[0].nbytes * self.own_rows >= LARGE_BATCH
+            yield from prefetched(self._taken(number, start), depth=int(large))
+
+    def _share(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a batch that this process computes, and which of them are no padding."""
+        padded = np.full(self.part_rows * self.parts * self.rounds, rows[0])
+        padded[:len(rows)] = rows
+        real = np.arange(len(padded)) < len(rows)
+        if len(self.own) < self.parts:
+            shape = self.rounds, self.parts, self.part_rows
+            padded, real = (a.reshape(shape)[:, self.own.start:self.own.stop].reshape(-1)
+                            for a in (padded, real))
+        return padded, real
+
+    def _taken(self, number: int, start: int) -> Iterator[Batch]:
+        """Batches of arrays, each gathered when it is asked for."""
+        order = self._order(number)
+        for first in range(start * self.batch_size, self.n, self.batch_size):
+            rows, real = self._share(order[first:first + self.batch_size])
+            yield self._batch(take(self.X, rows), rows, real)
+
+    def _batch(self, x, rows, real, lengths=None) -> Batch:
+        """A batch of samples, of which some are padding."""
+        weights = self.weights[rows]
+        return Batch(x, self.y[rows], weights if real.all() else weights * real, lengths,
+                     int(real.sum()))
 
     def _windows(self, number: int, start: int) -> Iterator[list[Batch]]:
         """Batches of a file, in the order they have in memory: rows of several are read at once."""
         order, size = self._order(number), self.batch_size
-        several = max(1, WINDOW_BYTES // (self.X.row_bytes * size))
+        several = max(1, WINDOW_BYTES // (self.X.row_bytes * self.own_rows))
         for first in range(start * size, self.n, several * size):
-            rows = order[first:first + several * size]
-            x, batches = self.X[rows], []
-            for i in range(0, len(rows), size):
-                part = slice(i, i + size)
-                valid = len(rows[part])
-                arrays = (padded(a, size) for a in (x[part], self.y[rows[part]],
-                                                    self.weights[rows[part]]))
-                bx, by, weights = arrays
-                batches.append(Batch(bx, by, without_padding(weights, valid), None, valid))
-            yield batches
+            last = min(first + several * size, self.n)
+            shares = [self._share(order[i:min(i + size, last)]) for i in range(first, last, size)]
+            x = self.X[np.concatenate([rows for rows, _ in shares])]
+            parts = x.reshape(len(shares), self.own_rows, *x.shape[1:])
+            yield [self._batch(part, *share) for part, share in zip(parts, shares)]
 
     def _all(self) -> Batch:
         """Every row, once prepared and then handed over again and again."""
         if self._whole is None and self.sequences:
-            self._whole = self._gather(np.arange(self.n), int(self.lengths.max()), self.batch_size)
+            self._whole = self._gather(np.arange(self.n), int(self.lengths.max()))
         elif self._whole is None:
-            x, y, weights = (padded(np.asarray(a), self.batch_size)
-                             for a in (self.X, self.y, self.weights))
-            self._whole = Batch(x.astype(self.x_dtype, copy=False), y,
-                                without_padding(weights, self.n), None, self.n)
+            rows, real = self._share(np.arange(self.n))
+            if self.own_rows == self.n:
+                self._whole = Batch(np.asarray(self.X).astype(self.x_dtype, copy=False), self.y,
+                                    self.weights, None, self.n)
+            else:
+                x = take(self.X, rows) if hasattr(self.X, "shape") else np.asarray(self.X)[rows]
+                self._whole = self._batch(x.astype(self.x_dtype, copy=False), rows, real)
         return self._whole
 
     def _buckets(self, epoch: int) -> list[tuple[np.ndarray, int]]:
@@ -191,14 +231,15 @@ class Source:
             self.lengths[rows], self.batch_size, seed=self.seed,
             epoch=epoch if self.shuffle else 0)]
 
-    def _gather(self, rows: np.ndarray, time: int, size: int) -> Batch:
-        """Pad some sequences to ``time`` steps, and the batch to ``size`` rows."""
+    def _gather(self, rows: np.ndarray, time: int) -> Batch:
+        """Pad some sequences to ``time`` steps, and their batch."""
+        rows, real = self._share(rows)
         x, lengths = stacked(self.X, time, self.x_dtype, rows)
-        y = self.y[rows]
-        if y.dtype == object:                                  # a target per step
-            y = pad_sequences(y, time, y[0].dtype)[0][..., 0]
-        x, y, weights, lengths = (padded(a, size) for a in (x, y, self.weights[rows], lengths))
-        return Batch(x, y, without_padding(weights, len(rows)), lengths, len(rows))
+        batch = self._batch(x, rows, real, lengths)
+        if batch.y.dtype == object:                            # a target per step
+            y = pad_sequences(batch.y, time, batch.y[0].dtype)[0][..., 0]
+            batch = batch._replace(y=y)
+        return batch
 
 
 def balanced_order(labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -243,15 +284,6 @@ def padded(array: np.ndarray, size: int) -> np.ndarray:
     if not missing:
         return array
     return np.concatenate([array, np.broadcast_to(array[:1], (missing, *array.shape[1:]))])
-
-
-def without_padding(weights: np.ndarray, valid: int) -> np.ndarray:
-    """The weights with zeros from row ``valid`` on."""
-    if valid == len(weights):
-        return weights
-    weights = weights.copy()
-    weights[valid:] = 0
-    return weights
 
 
 def stacked(sequences: list, time: int, dtype: str, rows) -> tuple[np.ndarray, np.ndarray]:

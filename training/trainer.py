@@ -205,9 +205,10 @@ class Trainer:
                                  got=f"batch_size={batch_size}", fix="pass batch_size=None")
         self.prepare(X)
         whole = None if batch_size is None else batch_size * self.accumulate
-        source = self._source(X, y, sample_weight, whole, shuffle, self.accumulate,
+        source = self._source(X, y, sample_weight, whole, shuffle, self.strategy, self.accumulate,
                               balanced)
-        validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val)
+        validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val,
+                                                               self.strategy)
         run = Run(self, int(epochs))
         run.check_finite = bool(check_finite)
         if max_time is not None:
@@ -217,7 +218,7 @@ class Trainer:
         return run
 
     def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
-        """Loss and metrics over all samples, counted exactly.
+        """Loss and metrics over all samples, counted exactly, by each process for itself.
 
         Parameters
         ----------
@@ -236,7 +237,8 @@ class Trainer:
         """
         X = self._samples(X)
         self.prepare(X)
-        return self.count(self._in_order(X, y, sample_weight))
+        alone = self.strategy.alone()
+        return self.count(self._in_order(X, y, sample_weight, alone), alone)
 
     def predict(self, X, head: Callable[[Tensor], Tensor] = lambda x: x) -> np.ndarray:
         """The model's output for every sample.
@@ -325,10 +327,10 @@ class Trainer:
             return self._made(batch, self.optimizer.stepper)
         return self._compiled("train", training_step, batch)
 
-    def count(self, source: Source) -> dict[str, float]:
+    def count(self, source: Source, strategy=None) -> dict[str, float]:
         """Loss and metrics over the batches of a source."""
         totals: list = []
-        compiled = partial(self._compiled, "evaluate", evaluation_step)
+        compiled = partial(self._compiled, "evaluate", evaluation_step, strategy=strategy)
         for names, sums in stepped(source, 0, compiled, Pace()):
             totals = added_up(totals, sums)
         return self.logs(names, totals)
@@ -351,14 +353,14 @@ class Trainer:
         slots = {v.name: v for group in self.slots.values() for v in group.values()}
         return {**self.model.variables(), **slots, **self.keys.variables()}
 
-    def _compiled(self, kind: str, build: Callable, batch: Batch):
-        x, y = batch.x, batch.y
-        key = (kind, x.shape, y.shape, y.dtype, batch.lengths is not None, self._schedule_text)
+    def _compiled(self, kind: str, build: Callable, batch: Batch, strategy=None):
+        x, y, strategy = batch.x, batch.y, strategy or self.strategy
+        key = (kind, type(strategy), x.shape, y.shape, y.dtype, batch.lengths is not None, self._schedule_text)
         if key not in self._functions:
-            shapes = self._shapes(batch)
-            feeds, outputs, updates = build(self, shapes)
-            compute = self.strategy.function(feeds, list(outputs.values()), updates, self.backend,
-                                             precision=self.precision)
+            with strategy.surroundings():
+                feeds, outputs, updates = build(self, self._shapes(batch, strategy=strategy))
+            compute = strategy.function(feeds, list(outputs.values()), updates, self.backend,
+                                        precision=self.precision)
             self._functions[key] = compute, list(outputs)
         return self._functions[key]
 
@@ -371,10 +373,10 @@ class Trainer:
             self._functions[key] = compute, compute.names
         return self._functions[key]
 
-    def _shapes(self, batch: Batch, parts: int = 1) -> Shapes:
-        """What one replica's program of a part of a batch is compiled for."""
-        x, y = ((len(a) // parts, *a.shape[1:]) for a in (batch.x, batch.y))
-        local = self.strategy.local
+    def _shapes(self, batch: Batch, rounds: int = 1, strategy=None) -> Shapes:
+        """What one part's program of a batch is compiled for."""
+        x, y = ((len(a) // rounds, *a.shape[1:]) for a in (batch.x, batch.y))
+        local = (strategy or self.strategy).local
         return Shapes(local(x), self.x_dtype, local(y), batch.y.dtype.name,
                       batch.lengths is not None)
 
@@ -389,13 +391,13 @@ class Trainer:
     def _samples(self, X) -> np.ndarray | list:
         return as_samples(X, self.x_dtype, None if self._sample is None else len(self._sample))
 
-    def _source(self, X, y, sample_weight, batch_size, shuffle: bool,
-                parts: int = 1, balanced: bool = False) -> Source:
+    def _source(self, X, y, sample_weight, batch_size, shuffle: bool, strategy,
+                rounds: int = 1, balanced: bool = False) -> Source:
         return Source(X, self.targets(y), sample_weight, batch_size=batch_size, dtype=self.dtype,
                       x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
-                      multiple=self.strategy.replicas * parts, balanced=balanced)
+                      parts=strategy.parts, own=strategy.own, rounds=rounds, balanced=balanced)
 
-    def _in_order(self, X, y, sample_weight) -> Source:
+    def _in_order(self, X, y, sample_weight, strategy) -> Source:
         X = self._samples(X)
         return self._source(X, y, sample_weight, LARGEST_CHUNK if len(X) > LARGEST_CHUNK else None,
-                            shuffle=False)
+                            False, strategy)

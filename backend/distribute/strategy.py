@@ -1,7 +1,8 @@
 """Strategy: over which devices a step is spread; plain parameters, applied as a pass."""
 from __future__ import annotations
 
-from threading import Thread
+from inspect import signature
+from threading import Thread, current_thread, main_thread
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -14,28 +15,64 @@ from ..gradients import per_sample
 from ..graph import Graph
 from ..passes import DEFAULT
 from ..tensor import Tensor, Variable, placeholder_op
+from .mpi import launched, world
 from .replicate import replicate
 
+REPLICATED = tuple(name for name in DEFAULT if name != "single_device")
 
 class Strategy:
-    """Base: how a step is compiled and how many rows one replica gets."""
-    replicas = 1
+    """Base: how a step is compiled, and which rows of a batch this process computes.
+
+    Strategies are plain parameters: they are cloned, compared and pickled, and hold nothing live.
+
+    Attributes
+    ----------
+    parts : int
+        Into how many equal parts every batch is cut.
+    own : range
+        The parts that this process computes.
+    """
+    parts = 1
+
+    @property
+    def own(self) -> range:
+        return range(self.parts)
+
+    @property
+    def meaning(self) -> str:
+        """What of it decides the numbers that training gives: equal texts, equal results."""
+        return "one device"
+
+    def team(self):
+        """The communicator of the processes that train together; None if this is the only one."""
+        return None
+
+    def alone(self) -> Strategy:
+        """The strategy of what one process computes for itself, such as an evaluation."""
+        return self
+
+    def surroundings(self):
+        """In which layers build a step."""
+        return surroundings()
 
     def local(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """One replica's share of an array with rows."""
-        if shape[0] % self.replicas:
-            raise ShapeError(f"{shape[0]} rows cannot be shared by {self.replicas} replicas",
-                             fix=f"use a batch size that is a multiple of {self.replicas}")
-        return (shape[0] // self.replicas, *shape[1:])
+        """One part's share of an array with the rows of this process."""
+        share = len(self.own)
+        if shape[0] % share:
+            raise ShapeError(f"{shape[0]} rows cannot be shared by {share} replicas",
+                             fix=f"use a batch size that is a multiple of {share}")
+        return (shape[0] // share, *shape[1:])
 
     def function(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor],
                  updates: Mapping[Variable, Tensor], backend: Backend,
                  precision: str | None = None):
-        """A callable on arrays of the whole batch; precision as `function` takes it."""
+        """A callable on arrays of the rows of this process; precision as `function` takes it."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+        usual = {k: p.default for k, p in signature(type(self)).parameters.items()}
+        given = (f"{k}={v!r}" for k, v in vars(self).items() if v != usual[k])
+        return f"{type(self).__name__}({', '.join(given)})"
 
     def __eq__(self, other) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -51,15 +88,26 @@ class SingleDevice(Strategy):
 
 
 class DataParallel(Strategy):
-    """Synchronous data parallelism: each replica takes its share of every batch's rows.
+    """Synchronous data parallelism: each worker takes its share of every batch's rows.
 
     The result is that of one device with the whole batch: gradients, batch statistics, losses
     and metrics are summed over all rows, and random numbers follow a row's place in the batch.
 
+    Under a launcher such as ``mpiexec -n 4`` each of its processes is a worker. All of them run
+    the same script and call ``fit`` with the same data; each gets the same fitted estimator. The
+    first one alone draws bars and writes files. Predictions and scores are each process's own.
+
     Parameters
     ----------
-    replicas : int
-        How many, as threads of this process, which share the threads that `n_jobs` grants.
+    workers : int, optional
+        How many. By default as many as the launcher started, and one without a launcher. With
+        a number and no launcher they are threads of this process, which share the threads that
+        `n_jobs` grants.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range; at a fit, if the launcher started another number.
 
     Examples
     --------
@@ -68,15 +116,39 @@ class DataParallel(Strategy):
     (4, 3)
     """
 
-    def __init__(self, replicas: int = 2):
-        if not isinstance(replicas, (int, np.integer)) or replicas < 1:
-            raise ParameterError(f"replicas must be a whole number from 1 on, not {replicas!r}",
+    def __init__(self, workers: int | None = None):
+        whole = isinstance(workers, (int, np.integer)) and not isinstance(workers, bool)
+        if workers is not None and not (whole and workers >= 1):
+            raise ParameterError(f"workers must be a whole number from 1 on, not {workers!r}",
                                  fix="pass the number of devices to use")
-        self.replicas = int(replicas)
+        self.workers = workers if workers is None else int(workers)
+
+    @property
+    def parts(self) -> int:
+        ranks = launched()
+        if ranks > 1 and self.workers not in (None, ranks):
+            raise ParameterError(f"workers={self.workers}, but the launcher started {ranks} "
+                                 "processes", fix="leave workers out, or start as many")
+        return ranks if ranks > 1 else self.workers or 1
+
+    @property
+    def own(self) -> range:
+        team = self.team()
+        return range(self.parts) if team is None else range(team.rank, team.rank + 1)
+
+    def team(self):
+        return world() if launched() > 1 and self.parts > 1 else None
+
+    def alone(self) -> Strategy:
+        return self if launched() <= 1 else SingleDevice()
 
     def function(self, inputs, outputs, updates, backend, precision=None):
-        graph = Graph(outputs, updates, inputs)
-        return ReplicatedFunction(graph, self.replicas, backend, precision)
+        graph, team = Graph(outputs, updates, inputs), self.team()
+        if team is None:
+            return ReplicatedFunction(graph, self.parts, backend, precision)
+        _rows_of_results(graph)                            # refuses sums that are not marked
+        return Function(replicate(graph, team.rank), backend, REPLICATED, communicator=team,
+                        precision=precision)
 
 
 class ReplicatedFunction:
@@ -84,13 +156,12 @@ class ReplicatedFunction:
 
     def __init__(self, graph: Graph, replicas: int, backend: Backend,
                  precision: str | None = None):
-        passes = tuple(p for p in DEFAULT if p != "single_device")
         self._rows = _rows_of_results(graph)
         self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
         with surroundings(shares=replicas):
             self._functions = [
-                Function(replicate(graph, rank), backend, passes, communicator=communicator,
+                Function(replicate(graph, rank), backend, REPLICATED, communicator=communicator,
                          precision=precision)
                 for rank, communicator in enumerate(self._communicators)]
         self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
@@ -161,7 +232,14 @@ def _unmarked(t: Tensor, what: str) -> GraphError:
                       at=t.node.line, fix="sum over samples with gt.batch_sum")
 
 
-STRATEGIES = {"auto": SingleDevice, "single": SingleDevice}
+def automatic() -> Strategy:
+    """Data parallel over the processes that a launcher started, or else one device."""
+    # Threads of several fits would meet in another order on each rank.
+    ranks = launched() if current_thread() is main_thread() else 0
+    return DataParallel() if ranks > 1 else SingleDevice()
+
+
+STRATEGIES = {"auto": automatic, "single": SingleDevice}
 
 
 def strategy(name) -> Strategy:
