@@ -18,13 +18,13 @@ WINDOW_BYTES = 2 ** 22    # of rows read from a file for several batches at once
 
 
 class Batch(NamedTuple):
-    """What one step is fed. Rows from ``valid`` on are padding: the batch's first row, weighing zero.
+    """What one step is fed; its padding is the batch's first row, weighing zero."""
     """
     x: np.ndarray                       # (batch, ...)
     y: np.ndarray                       # (batch, ...)
     weights: np.ndarray                 # (batch,)
     lengths: np.ndarray | None          # (batch,) int64, for sequences of unequal length
-    valid: int
+    valid: int                          # how many rows are no padding
 
 
 class Source:
