@@ -19,7 +19,6 @@ WINDOW_BYTES = 2 ** 22    # of rows read from a file for several batches at once
 
 class Batch(NamedTuple):
     """What one step is fed; its padding is the batch's first row, weighing zero."""
-    """
     x: np.ndarray                       # (batch, ...)
     y: np.ndarray                       # (batch, ...)
     weights: np.ndarray                 # (batch,)
