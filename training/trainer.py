@@ -355,7 +355,8 @@ class Trainer:
 
     def _compiled(self, kind: str, build: Callable, batch: Batch, strategy=None):
         x, y, strategy = batch.x, batch.y, strategy or self.strategy
-        key = (kind, type(strategy), x.shape, y.shape, y.dtype, batch.lengths is not None, self._schedule_text)
+        key = (kind, type(strategy), x.shape, y.shape, y.dtype, batch.lengths is not None,
+               self._schedule_text)
         if key not in self._functions:
             with strategy.surroundings():
                 feeds, outputs, updates = build(self, self._shapes(batch, strategy=strategy))
