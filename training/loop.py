@@ -47,8 +47,6 @@ class Run:
         Steps made in the epoch under way.
     team : Communicator or None
         How the processes meet that train together; None if there is only this one.
-    rank : int
-        This process's number among them; the first, 0, is the one to print and write.
     results : tuple of list
         Names of what the last call of steps counted, ``(metric, part)``, and for each of them
         an array with one entry per step.
@@ -67,8 +65,7 @@ class Run:
         self.deadline = math.inf
         self.check_finite, self.mark, self.marked = False, None, 0.0
         self.pace, self.cancelled = Pace(), False
-        self.team = trainer.strategy.team()
-        self.rank = 0 if self.team is None else self.team.rank
+        self.team = None
         self._memories: dict[int, tuple] = {}
 
     def memory(self, callback) -> SimpleNamespace:
@@ -94,6 +91,11 @@ class Run:
             self.mark = self.epoch, self.batch, {
                 v: v.snapshot() for v in self.trainer.variables().values()}
             self.marked = now
+
+    @property
+    def rank(self) -> int:
+        """This process's number among those that train together: the first, 0, writes files."""
+        return 0 if self.team is None else self.team.rank
 
     @property
     def steps_done(self) -> int:
@@ -127,7 +129,7 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     keys.total.assign(np.float64(max(run.epochs * steps, 1)))
     if trainer.swa is not None:
         trainer.slots["swa"][""].assign(np.int64(0))
-    run.source, run.validation = source, validation
+    run.source, run.validation, run.team = source, validation, trainer.strategy.team()
     run.callbacks, run.first_epoch = callbacks, first_epoch
     if run.team is not None:
         from .checkpoint import facts_of
