@@ -130,7 +130,7 @@ class Program:
     notes: tuple[str, ...] = ()
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
-        self.backend, self.graph = backend, graph
+        self.backend, self.graph, self.communicator = backend, graph, communicator
         self.fall_backs: tuple[str, ...] = ()
         self.peak_bytes = graph.plan().peak_bytes
         slot = {t: i for i, t in enumerate(t for n in graph.nodes for t in n.outputs)}
@@ -206,9 +206,12 @@ class Program:
         list of array (steps, ...)
             Each output of all steps.
         """
-        found = [self.run(state, [converted(table[which], t.dtype)
-                                  for t, table in zip(self.graph.inputs, tables)])
-                 for which in rows]
+        found = []
+        for which in rows:
+            found.append(self.run(state, [converted(table[which], t.dtype)
+                                          for t, table in zip(self.graph.inputs, tables)]))
+            if self.communicator is not None:
+                self.communicator.step += 1
         return [np.stack(column) for column in zip(*found)]
 
 

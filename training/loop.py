@@ -167,9 +167,9 @@ def _epochs(run: Run, source, validation, first_epoch: int, progress: Progress) 
             run.converged = run.stop = True
         for callback in run.callbacks:
             callback.on_epoch_end(run)
-        run.batch, run.totals = 0, []
         agree(run)
         agree_on_rate(run)
+        run.batch, run.totals = 0, []
         if run.stop:
             break
 

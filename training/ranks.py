@@ -48,6 +48,7 @@ def agree(run) -> None:
     run.pace.steps = int(found[-1])
     if run.cancelled:
         raise KeyboardInterrupt
+    team.step = run.steps_done
 
 
 def agree_on_rate(run) -> None:

@@ -11,10 +11,13 @@ class Communicator:
         This replica's number, from 0, and how many there are.
     shares_memory : bool
         Whether the replicas are threads of one process, which see the same variables.
+    step : int
+        The step of training, for messages.
     """
     rank: int
     size: int
     shares_memory = True
+    step = 0
 
     def all_reduce(self, x, operation: str = "sum"):
         """The sum, max, min or mean of all ranks' arrays; the same bits on every rank."""

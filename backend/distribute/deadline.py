@@ -1,6 +1,7 @@
 """Deadline: a rank does not wait for ever, and says which ranks have not come."""
 from __future__ import annotations
 
+import os
 from time import monotonic, sleep
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 from ..errors import DistributedError
 
 TIMEOUT = 60.0      # seconds that a rank waits for the others
-LOOKS = 2000        # at a request before the processor is left to others
+LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")     # ranks on this machine
+LOOKS = 2000        # at a request before the processor is left to others; few if ranks share it
 NAP = 50e-6         # seconds between looks after that
 TAG = 4711          # of the messages of those who wait
 
@@ -29,6 +31,9 @@ class Deadline:
         self._waits = 0                            # equal on all ranks that do the same
         self._seen = [0] * communicator.size       # how many waits each rank has told of
         self._sent: list = []
+        here = next((int(os.environ[n]) for n in LOCAL_SIZES if n in os.environ),
+                    communicator.size)
+        self._looks = LOOKS if here <= len(os.sched_getaffinity(0)) else LOOKS // 100
 
     def wait(self, request, timeout: float | None) -> None:
         """Until a request is complete; for ever if there is no timeout.
@@ -39,7 +44,7 @@ class Deadline:
             After the timeout, naming the ranks that have not come.
         """
         self._waits += 1
-        for _ in range(LOOKS):
+        for _ in range(self._looks):
             if request.Test():
                 return
         start, told = monotonic(), timeout is None
