@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
+from math import prod
 from typing import Sequence
 
-from ..backend import Spec, Tensor, placeholder
+from ..backend import OPS, Spec, Tensor, placeholder
 from ..backend.context import current
 from ..backend.errors import ParameterError
 from ..backend.graph import topological
@@ -158,19 +160,31 @@ class Model(Network):
     ----------
     inputs : Tensor or list of Tensor
         Made by `Input`.
-    outputs : Tensor
+    outputs : Tensor or list of Tensor
         Computed from them by layers and ops.
     name : str, optional
         The model's name.
 
+    Attributes
+    ----------
+    input_names, output_names : list of str
+        Of the inputs, and of the layers that make the outputs; for data given as dicts.
+
     Examples
     --------
+    >>> import gradatim as gt
     >>> from gradatim import Input, Model, layers
     >>> x = Input((8,))
     >>> h = layers.Dense(8, activation="relu")(x)
     >>> model = Model(x, layers.Dense(2)(layers.Add()([x, h])))
     >>> [layer.path for layer in model.children.values()]
     ['dense', 'add', 'dense_1']
+
+    Called on a tensor, a model of several outputs returns a list.
+
+    >>> both = Model(x, [layers.Dense(1, name="price")(h), layers.Dense(3, name="kind")(h)])
+    >>> [y.shape for y in both(gt.placeholder((5, 8)))], both.output_names
+    ([(5, 1), (5, 3)], ['price', 'kind'])
     """
 
     def __init__(self, inputs, outputs, name: str | None = None):
@@ -178,11 +192,20 @@ class Model(Network):
         self.inputs, self.outputs = inputs, outputs
         self.takes_several = isinstance(inputs, (list, tuple))
         self.entries = tuple(inputs) if self.takes_several else (inputs,)
-        if not isinstance(outputs, Tensor):
-            raise ParameterError(f"a model's output is one tensor, not {type(outputs).__name__}")
-        self.wires = wires(outputs, self.entries)
+        self.gives_several = isinstance(outputs, (list, tuple))
+        self.exits = tuple(outputs) if self.gives_several else (outputs,)
+        wrong = [t for t in self.exits if not isinstance(t, Tensor)]
+        if wrong or not self.exits:
+            what = type(wrong[0]).__name__ if wrong else "an empty list"
+            raise ParameterError(f"a model's output is one tensor or a list of them, not {what}")
+        self.wires = wires(self.exits, self.entries)
         layers = list(dict.fromkeys(layer for layer, _, _ in self.wires))
         self.name_children(layers)
+        self.input_names = unique([t.node.settings["name"] for t in self.entries])
+        made = {target: layer for layer, _, target in self.wires}
+        short = {layer: name for name, layer in self.children.items()}
+        self.output_names = unique([short[made[t]] if t in made else t.node.settings["name"]
+                                    for t in self.exits])
         specs = [Spec(t.shape[1:], t.dtype) for t in self.entries]
         self.built = specs if self.takes_several else specs[0]
 
@@ -202,16 +225,49 @@ class Model(Network):
         for layer, sources, target in self.wires:
             given = [known[t] for t in sources]
             known[target] = layer.run(given if layer.takes_several else given[0], training)
-        out, own = known[self.outputs], flows[0].own_share       # merging layers keep no share
+        out, own = known[self.exits[0]], flows[0].own_share      # merging layers keep no share
+        if self.gives_several:
+            out = out.to(side_by_side([known[t].x for t in self.exits]), lengths=None)
         return out.to(out.x, updates=joined_updates(*known.values()),
                       own_share=own if out.own_share is None else out.own_share)
 
+    def __call__(self, x, training: bool = False):
+        y = super().__call__(x, training)
+        if not self.gives_several or isinstance(y, Flow):
+            return y
+        shapes = [t.shape[1:] for t in self.exits]
+        return (apart(y[0], shapes), y[1]) if training else apart(y, shapes)
 
-def wires(output: Tensor, entries: Sequence[Tensor]) -> list[tuple]:
+
+def unique(names: list[str]) -> list[str]:
+    """Names of which no two are equal: a number behind those that come again."""
+    found: list[str] = []
+    for name in names:
+        count = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found.append(f"{name}_{count}" if name in found else name)
+    return found
+
+
+def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """All numbers of each sample in one row, (batch, numbers)."""
+    flat = [t if t.ndim == 2 else OPS["reshape"](t, shape=(-1, prod(t.shape[1:])))
+            for t in tensors]
+    return flat[0] if len(flat) == 1 else OPS["concatenate"](*flat, axis=-1)
+
+
+def apart(row: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """The tensors whose numbers stand side by side in each row."""
+    ends = list(accumulate(map(prod, shapes)))
+    parts = [row[:, end - prod(shape):end] for end, shape in zip(ends, shapes)]
+    return [part if len(shape) == 1 else OPS["reshape"](part, shape=(-1, *shape))
+            for part, shape in zip(parts, shapes)]
+
+
+def wires(outputs: Sequence[Tensor], entries: Sequence[Tensor]) -> list[tuple]:
     """(layer, input tensors, output tensor) in order; ops between layers become layers."""
     from .functional import OpLayer
     order, seen = [], set(entries)
-    stack = [(output, False)]
+    stack = [(output, False) for output in reversed(outputs)]
     while stack:
         tensor, expanded = stack.pop()
         if tensor in seen and not expanded:

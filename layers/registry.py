@@ -124,7 +124,8 @@ def _model_settings(model: Model) -> dict:
         "layers": [_tree(layer, "Model") for layer in layers],
         "wires": [[layers.index(layer), [number[t] for t in sources]]
                   for layer, sources, _ in model.wires],
-        "output": number[model.outputs]}
+        "output": [number[t] for t in model.exits] if model.gives_several
+        else number[model.outputs]}
 
 
 # ---- and back ----------------------------------------------------------------------------------
@@ -297,10 +298,14 @@ def _model(settings: dict, table, depth: int, named: dict) -> Model:
         layer, given = layers[wire[0]], [tensors[n] for n in wire[1]]
         require(layer.takes_several or len(given) == 1, "has a wire too many", wire)
         tensors.append(layer(given if layer.takes_several else given[0]))
-    require(count(settings["output"], len(tensors)) and type(settings["several"]) is bool
-            and (settings["several"] or len(entries) == 1), "has a Model without an output")
-    return Model(entries if settings["several"] else entries[0], tensors[settings["output"]],
-                 **named)
+    output = settings["output"]
+    ends = output if type(output) is list else [output]
+    require(ends and all(count(n, len(tensors)) for n in ends) and
+            type(settings["several"]) is bool and (settings["several"] or len(entries) == 1),
+            "has a Model without an output")
+    outputs = [tensors[n] for n in ends]
+    return Model(entries if settings["several"] else entries[0],
+                 outputs if type(output) is list else outputs[0], **named)
 
 
 def make_input(entry):
