@@ -297,7 +297,8 @@ def _model(settings: dict, table, depth: int, named: dict) -> Model:
                 and all(count(n, len(tensors)) for n in wire[1]), "has a wire to nowhere", wire)
         layer, given = layers[wire[0]], [tensors[n] for n in wire[1]]
         require(layer.takes_several or len(given) == 1, "has a wire too many", wire)
-        tensors.append(layer(given if layer.takes_several else given[0]))
+        # What the wires join is one tensor, also of a model that hands several to its callers.
+        tensors.append(Layer.__call__(layer, given if layer.takes_several else given[0]))
     output = settings["output"]
     ends = output if type(output) is list else [output]
     require(ends and all(count(n, len(tensors)) for n in ends) and

@@ -61,8 +61,10 @@ ERRORS = [
     (lambda: gt.Trainer(print), ParameterError,
      "a model is a Layer, not builtin_function_or_method\n  fix  pass a Sequential or a Model"),
     (lambda: gt.Trainer(layers.Add()), ParameterError,
-     "a Trainer feeds one input, and this model has several\n"
-     "  fix  join the inputs in one array and slice it in the model"),
+     "a layer that merges cannot be trained by itself\n  got  Add\n"
+     "  fix  wire it in a Model"),
+    (lambda: gt.Trainer(net(), loss_weights=[1.0]), ParameterError,
+     "loss_weights are for a model of several outputs\n  fix  leave them out"),
     (lambda: gt.Trainer(net(), seed=-1), ParameterError,
      "seed must be a whole number from 0 to 2**63 - 1, not -1"),
     (lambda: gt.Trainer(net(), dtype="float16"), ParameterError,

@@ -37,7 +37,7 @@ class Accumulated:
         offset = placeholder((), "int64", "offset", batch=False)
         flow = Flow(x, lengths, weights, trainer.keys.seed, trainer.keys.step, dtype=trainer.dtype)
         with trainer.strategy.surroundings():
-            out = trainer.model.run(flow, training=True)
+            out = trainer.ends.run(flow, training=True)
         _, counted = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
         slopes = gradients(counted["loss", "sum"], list(parameters.values()))
         updates = {**out.updates, weight: weight + counted["loss", "weight"]}

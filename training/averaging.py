@@ -89,7 +89,7 @@ def batch_statistics(trainer, source, moving: dict) -> dict:
             feeds, x, _, weights, lengths = inputs_for(shapes, trainer.dtype)
             keys = trainer.keys
             flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
-            out = trainer.model.run(flow, training=True)
+            out = trainer.ends.run(flow, training=True)
             news = [OPS["batch_sum"](weights), *(out.updates[v] for v in moving)]
             used = [t for t in feeds if t.node.settings["name"] != "y"]
             trainer._functions[key] = trainer.strategy.function(

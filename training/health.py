@@ -76,7 +76,7 @@ def _watching(trainer, batch):
                     batch.lengths is not None)
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
     with surroundings(watch=lambda layer, flow: seen.update({layer: flow.x})):
-        out = trainer.model.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
+        out = trainer.ends.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
     objective, _ = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
     outputs = {path: layer for path, layer in trainer.model.layers_by_path().items()
                if layer in seen and not layer.children}

@@ -23,9 +23,6 @@ def check_settings(trainer) -> None:
     if not isinstance(model, Layer):
         raise ParameterError(f"a model is a Layer, not {type(model).__name__}",
                              fix="pass a Sequential or a Model")
-    if model.takes_several:
-        raise ParameterError("a Trainer feeds one input, and this model has several",
-                             fix="join the inputs in one array and slice it in the model")
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 63:
         raise ParameterError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
     if not isinstance(parts, (int, np.integer)) or parts < 1:
@@ -46,7 +43,11 @@ def check_settings(trainer) -> None:
 def metrics_of(metrics) -> list[Metric]:
     """A list of metrics from names and objects, each name once."""
     given = [metrics] if isinstance(metrics, (str, Metric)) else metrics
-    found = [metric(m) for m in given]
+    return named_apart([metric(m) for m in given])
+
+
+def named_apart(found: list[Metric]) -> list[Metric]:
+    """The same, if no two have one name."""
     names = ["loss", "learning_rate", *(m.name for m in found)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

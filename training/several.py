@@ -14,7 +14,7 @@ from ..layers.losses import Loss
 from ..layers.losses import loss as find_loss
 from ..layers.model import Model, apart
 from .metric import Metric
-from .settings import metrics_of
+from .settings import metrics_of, named_apart
 from .steps import logits_of
 from .targets import targets_for
 
@@ -32,8 +32,8 @@ def by_name(given, names: Sequence[str], what: str) -> list:
     fix = "pass " + ", ".join(f'"{name}"' for name in names)
     if isinstance(given, Mapping):
         if set(given) != set(names):
-            raise DataError(f"{what} has other names than the model", got=", ".join(map(str, given)),
-                            fix=fix)
+            raise DataError(f"{what} has other names than the model",
+                            got=", ".join(map(str, given)), fix=fix)
         return [given[name] for name in names]
     if not isinstance(given, (list, tuple)) or len(given) != len(names):
         got = f"{len(given)}" if isinstance(given, (list, tuple)) else type(given).__name__
@@ -48,13 +48,13 @@ def in_rows(arrays: list[np.ndarray], names: Sequence[str], dtype: str) -> np.nd
         raise ShapeError("the arrays differ in their number of samples", got=", ".join(
             f"{name} {len(a) if a.ndim else 0}" for name, a in zip(names, arrays)))
     count = counts.pop()
-    row = np.empty((count, sum(prod(a.shape[1:]) for a in arrays)), dtype)
-    end = 0
-    for name, a in zip(names, arrays):
-        part = row[:, end:end + prod(a.shape[1:])]
-        part[...] = a.reshape(count, -1)
-        end += part.shape[1]
-        if a.dtype.kind in "iu" and not np.array_equal(part, a.reshape(count, -1)):
+    sizes = [prod(a.shape[1:]) for a in arrays]
+    row, end = np.empty((count, sum(sizes)), dtype), 0
+    for name, a, size in zip(names, arrays, sizes):
+        part, flat = row[:, end:end + size], a.reshape(count, size)
+        part[...] = flat
+        end += size
+        if a.dtype.kind in "iu" and not np.array_equal(part, flat):
             raise DataError(f'"{name}" holds whole numbers that {dtype} does not',
                             got=f"{np.abs(a).max()}", fix='use dtype="float64"')
     return row
@@ -77,7 +77,7 @@ class Inputs:
             if a.dtype.kind not in "biuf" or a.shape[1:] != shape:
                 raise ShapeError(f'the input "{name}" does not fit the model',
                                  got=f"{a.dtype}{list(a.shape)}",
-                                 fix=f"numbers of the shape (samples, {', '.join(map(str, shape))})")
+                                 fix=f"pass numbers (samples{''.join(f', {n}' for n in shape)})")
             arrays.append(a)
         return in_rows(arrays, self.names, dtype)
 
@@ -102,6 +102,7 @@ class Outputs:
         self.metrics = [PartLoss(name, i, self.loss) for i, name in enumerate(self.names)]
         for i, (name, wanted) in enumerate(zip(self.names, self.wanted(metrics))):
             self.metrics += [PartMetric(m, name, i, self.loss) for m in metrics_of(wanted or ())]
+        named_apart(self.metrics)
 
     def wanted(self, metrics) -> list:
         """What is counted for each output; metrics that are not told apart, for every one."""
@@ -208,11 +209,39 @@ class PartMetric(Metric):
         return self.metric.result(sums)
 
 
-def inputs_of(model) -> Inputs | None:
-    """Of a model that has several inputs."""
-    if not model.takes_several:
-        return None
-    if not isinstance(model, Model):
-        raise ParameterError("a Trainer trains a Model of several inputs, not a layer that merges",
-                             got=type(model).__name__, fix="wire it in a Model with Inputs")
-    return Inputs(model)
+class Ends:
+    """What stands between the arrays a Trainer is given and its model's inputs and outputs.
+
+    One input and one output are fed as they are.
+    """
+
+    def __init__(self, model, loss, loss_weights, metrics):
+        self.model, self.inputs, self.outputs = model, None, None
+        if getattr(model, "takes_several", False):
+            if not isinstance(model, Model):
+                raise ParameterError("a layer that merges cannot be trained by itself",
+                                     got=type(model).__name__, fix="wire it in a Model")
+            self.inputs = Inputs(model)
+        if getattr(model, "gives_several", False):
+            self.outputs = Outputs(model, loss, loss_weights, metrics)
+        elif loss_weights is not None:
+            raise ParameterError("loss_weights are for a model of several outputs",
+                                 fix="leave them out")
+        self.loss = self.outputs.loss if self.outputs else find_loss(loss)
+        self.metrics = self.outputs.metrics if self.outputs else metrics_of(metrics)
+
+    def samples(self, X, dtype: str):
+        """Samples in one array, or as they are given."""
+        return self.inputs.samples(X, dtype) if self.inputs else X
+
+    def targets(self, y, dtype: str) -> np.ndarray:
+        """Targets in one array."""
+        return self.outputs.targets(y, dtype) if self.outputs else np.asarray(y)
+
+    def run(self, flow: Flow, training: bool) -> Flow:
+        """The model on samples in one tensor."""
+        return self.inputs.run(flow, training) if self.inputs else self.model.run(flow, training)
+
+    def predictions(self, found):
+        """An array per output, or what there is."""
+        return self.outputs.predictions(found) if self.outputs else found

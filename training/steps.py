@@ -82,7 +82,7 @@ def objective_and_slopes(trainer, shapes: Shapes) -> tuple:
     keys: Keys = trainer.keys
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
     flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
-    out = trainer.model.run(flow, training=True)
+    out = trainer.ends.run(flow, training=True)
     objective, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
     parameters = trainer.model.trainable_variables()
     for penalty in penalties(trainer, parameters):
@@ -130,7 +130,7 @@ def optimizer_step(trainer, parameters: dict, slopes: dict) -> tuple[Tensor, dic
 def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:
     """Inputs and counted sums, with nothing changed."""
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
-    out = trainer.model.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
+    out = trainer.ends.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)
     _, sums = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
     return feeds, sums, {}
 
@@ -140,5 +140,5 @@ def prediction_step(trainer, shape, lengths: bool, head: Callable[[Tensor], Tens
     """Inputs, the net's output with ``head`` on top of it, and whether it has a row per step."""
     x = placeholder(shape, trainer.x_dtype, "x")
     feeds = [x, placeholder((shape[0],), "int64", "lengths")] if lengths else [x]
-    out = trainer.model.run(Flow(*feeds, dtype=trainer.dtype), training=False)
+    out = trainer.ends.run(Flow(*feeds, dtype=trainer.dtype), training=False)
     return feeds, head(out.x), lengths and out.lengths is not None

@@ -14,14 +14,14 @@ from ..backend.memory import check_memory
 from ..datasets import OnDisk, prefetched
 from ..layers.arguments import fraction, number, one_of
 from ..layers.base import Flow, Layer
-from ..layers.losses import loss as find_loss
 from .averaging import ema_slots, swa_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
 from .optimizers import optimizer as find_optimizer
 from .schedules import schedule as find_schedule
-from .settings import check_settings, metrics_of
+from .settings import check_settings
+from .several import Ends
 from .sources import Batch, Source, as_samples, chunks
 from .split import split
 from .steps import Keys, Shapes, evaluation_step, prediction_step, training_step
@@ -62,25 +62,23 @@ class Trainer:
     strategy : str or Strategy
         Over which devices.
     accumulate : int
-        Each step sees so many times the batch size, computed in so many parts whose gradients
-        are added up: the step of the larger batch in the memory of the smaller. Only batch
-        statistics, as of `BatchNormalization`, are those of a part.
+        Each step sees so many times the batch size, in so many parts whose gradients are added up:
+        a larger batch in the memory of a smaller. Only batch statistics are those of a part.
     ema : float, optional
         Decay of an exponential moving average of the trained weights, in [0, 1), at most
-        ``t / (t + 10)`` in step ``t`` of a fit (Polyak and Juditsky 1992). Validation sees the
-        averages, and a fit ends with them.
+        ``t / (t + 10)`` in step ``t`` (Polyak and Juditsky 1992). Validation and the end see it.
     swa : float, optional
-        Stochastic weight averaging (Izmailov et al. 2018): after so large a share of the epochs,
-        in [0, 1), such as 0.75, the weights at the ends of epochs are averaged. Validation sees
-        the averages, and a fit ends with them; statistics of `BatchNormalization` are counted
-        anew for them. It suits a rate that stays high, as with ``schedule="constant"``.
+        Stochastic weight averaging (Izmailov et al. 2018): after that share of the epochs, such as
+        0.75, weights at the ends of epochs are averaged. Validation and the end see the averages,
+        with new statistics of `BatchNormalization`. It suits a rate that stays high.
+    loss_weights : list of float or dict of str to float, optional
+        Of a `Model` with several outputs: how much the loss of each counts; 1 by default.
 
     Attributes
     ----------
     history : list of dict
-        The logs of every epoch of the last fit, also of one that was interrupted or failed:
-        ``loss``, the metrics by name, both again with ``val_`` before them if there are
-        validation data, and ``learning_rate``.
+        The logs of every epoch of the last fit, also of one that failed: ``loss``, the metrics by
+        name, both again with ``val_`` before them for validation data, and ``learning_rate``.
 
     Raises
     ------
@@ -93,6 +91,10 @@ class Trainer:
     -----
     The loss of a step is ``sum(w * loss) / sum(w)`` over its samples, with their weights ``w``,
     plus the penalties.
+
+    A `Model` of several inputs takes ``X`` as a list of arrays or a dict by the names of its
+    inputs; one of several outputs takes ``y``, ``loss`` and ``metrics`` as a list or a dict by
+    ``model.output_names``, logs ``<name>_loss`` and ``<name>_<metric>``, and predicts a list.
 
     Examples
     --------
@@ -108,10 +110,11 @@ class Trainer:
     def __init__(self, model: Layer, loss="mse", optimizer="adam", *, learning_rate=None,
                  schedule="constant", metrics=(), alpha: float = 0.0, dtype: str = "float32",
                  precision: str | None = None, seed: int = 0, backend="auto", strategy="auto",
-                 accumulate: int = 1, ema: float | None = None, swa: float | None = None):
-        self.model, self.loss = model, find_loss(loss)
+                 accumulate: int = 1, ema: float | None = None, swa: float | None = None,
+                 loss_weights=None):
+        self.model, self.ends = model, Ends(model, loss, loss_weights, metrics)
+        self.loss, self.metrics = self.ends.loss, self.ends.metrics
         self.optimizer, self.schedule = find_optimizer(optimizer), schedule
-        self.metrics = metrics_of(metrics)
         self.seed, self.accumulate = seed, accumulate
         self.ema = None if ema is None else fraction("ema", ema)
         self.swa = None if swa is None else fraction("swa", swa)
@@ -154,7 +157,7 @@ class Trainer:
         X_val, y_val, sample_weight_val
             Validation data of your own.
         validation_fraction : float
-            Otherwise, the share of samples held out at random, rounded to whole samples.
+            Otherwise, the share of samples held out at random.
         stratify : bool
             Whether each label has that share of the held-out part, to within one sample.
         shuffle : bool
@@ -167,15 +170,14 @@ class Trainer:
         first_epoch : int
             Number of the first epoch, which decides the order of samples.
         balanced : bool
-            Whether an epoch draws every class number in ``y`` equally often: the samples of small
-            classes several times, of large ones a part. Needs mini-batches and ``shuffle``.
+            Whether an epoch draws every class number in ``y`` equally often. Needs mini-batches.
         max_time : float or str, optional
             Training ends after so many seconds, or ``"10m"``, ``"1.5h"``; the epoch under way is
             closed with the samples it has seen.
         check_finite : bool
-            Whether a loss that is not finite is looked into as soon as it shows: if weights are
-            not finite either, `NonFiniteError` says which op made the first NaN or infinity, in
-            which layer, from which samples and at which line.
+            Whether a loss that is not finite is looked into at once: if weights are not finite
+            either, `NonFiniteError` says which op made the first NaN or infinity, in which layer,
+            from which samples and at which line.
 
         Returns
         -------
@@ -194,7 +196,7 @@ class Trainer:
         if not isinstance(epochs, (int, np.integer)) or epochs < 0:
             raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
         callbacks = callbacks_of(callbacks)
-        X, y = self._samples(X), np.asarray(y)
+        X, y = self._samples(X), self.ends.targets(y, self.dtype)
         if X_val is None and validation_fraction:
             (X, y, sample_weight), (X_val, y_val, sample_weight_val) = split(
                 X, y, sample_weight, validation_fraction, self.seed, y if stratify else None)
@@ -277,7 +279,7 @@ class Trainer:
         if result is None:                                              # no samples
             _, out, _ = prediction_step(self, (1, *self._sample), False, head)
             result = np.empty((0, *out.shape[1:]), out.dtype)
-        return result
+        return self.ends.predictions(result)
 
     # ---- for the loop --------------------------------------------------------------------------
 
@@ -294,7 +296,8 @@ class Trainer:
     @property
     def x_dtype(self) -> str:
         """Whole numbers stay whole only for models that take them (Embedding first)."""
-        return "int64" if self.model.takes_integers else self.dtype
+        whole = self.model.takes_integers and self.ends.inputs is None
+        return "int64" if whole else self.dtype
 
     def prepare(self, X) -> None:
         """Build the model for the samples' shape and draw its first weights, once."""
@@ -305,7 +308,7 @@ class Trainer:
                             fix="fit it first, or start with Input(shape)")
         sample = X[0].shape if isinstance(X, list) else X.shape[1:]
         x = placeholder((2, *sample), self.x_dtype, "x")
-        out = self.model.run(Flow(x, dtype=self.dtype), training=False).x
+        out = self.ends.run(Flow(x, dtype=self.dtype), training=False).x
         new = [v for v in self.model.variables().values() if not v.drawn]
         check_memory(sum(v.spec.nbytes for v in new), new, "the weights")
         for v in new:
@@ -343,10 +346,6 @@ class Trainer:
         weight = float(sums["loss"]["weight"])
         found = {"loss": float(sums["loss"]["sum"]) / weight if weight else float("nan")}
         return found | {m.name: m.result(sums[m.name]) for m in self.metrics}
-
-    def targets(self, y) -> np.ndarray:
-        """Targets in the element type the loss takes: class numbers stay whole."""
-        return targets_for(self.loss, y, self.dtype, self._outputs)
 
     def variables(self) -> dict:
         """Everything training changes, by name: weights, optimizer slots, step and rate."""
@@ -390,11 +389,13 @@ class Trainer:
         return self._functions[key]
 
     def _samples(self, X) -> np.ndarray | list:
+        X = self.ends.samples(X, self.dtype)
         return as_samples(X, self.x_dtype, None if self._sample is None else len(self._sample))
 
     def _source(self, X, y, sample_weight, batch_size, shuffle: bool, strategy,
                 rounds: int = 1, balanced: bool = False) -> Source:
-        return Source(X, self.targets(y), sample_weight, batch_size=batch_size, dtype=self.dtype,
+        y = targets_for(self.loss, self.ends.targets(y, self.dtype), self.dtype, self._outputs)
+        return Source(X, y, sample_weight, batch_size=batch_size, dtype=self.dtype,
                       x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
                       parts=strategy.parts, own=strategy.own, rounds=rounds, balanced=balanced)
 
