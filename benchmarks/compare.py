@@ -18,7 +18,7 @@ import numpy as np
 from .rounds import ISA, Library, measure, say
 from .table import OURS, summary, text, verdict
 from .worker import ENGINES
-from .workloads import WORKLOADS
+from .workloads import EVERY, TABLES
 
 OUTPUTS_AGREE = 1e-4            # largest difference of logits
 COEFFICIENTS_AGREE = 1e-9       # largest relative difference
@@ -41,15 +41,15 @@ def main(arguments: list[str] | None = None) -> dict:
             libraries.append(library)
     record["versions"] = {b.name: b.version for b in libraries}
     ceilings = {}
-    if any(b.name == OURS for b in libraries) and not options.quick:
+    if any(b.name == OURS for b in libraries) and not options.quick and options.backend == "cpu":
         ceilings = next(b for b in libraries if b.name == OURS).ask(do="ceilings")
     record["ceilings"], results = ceilings, {}
-    for name in options.only or WORKLOADS:
+    for name in options.only or TABLES[options.backend]:
         begin = time.perf_counter()
         say(f"{name} ...")
         times, facts = measure(name, libraries, 1 if options.quick else options.rounds,
                                options.quick, options.compile)
-        row = results[name] = summary(times, WORKLOADS[name].targets)
+        row = results[name] = summary(times, EVERY[name].targets)
         add_facts(row, facts, ceilings)
         if name == "resnet20-128" and "share_of_ceiling" in row:
             row["share_met"] = row["share_of_ceiling"] >= RESNET_SHARE
@@ -78,18 +78,21 @@ def parsed(arguments) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers-python", default=sys.executable,
                         help="interpreter that has the peers installed; this one by default")
-    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help=", ".join(EVERY))
     parser.add_argument("--libraries", nargs="+", choices=ENGINES, default=list(ENGINES),
                         metavar="LIBRARY", help=", ".join(ENGINES))
+    parser.add_argument("--backend", choices=TABLES, default="cpu",
+                        help="which workloads: those of the processor, or of a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--isa", choices=ISA, help="hold every library to these instructions")
-    parser.add_argument("--compile", action="store_true", help="try torch.compile too")
+    parser.add_argument("--compile", action="store_true",
+                        help="count torch.compile as one of PyTorch's variants")
     parser.add_argument("--quick", action="store_true",
                         help="one round of tiny sizes, to see that everything runs")
     parser.add_argument("--json", metavar="FILE", help="where to keep the figures")
     options = parser.parse_args(arguments)
-    unknown = set(options.only or ()) - set(WORKLOADS)
+    unknown = set(options.only or ()) - set(EVERY)
     if unknown:
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
     return options

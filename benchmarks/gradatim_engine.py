@@ -8,6 +8,7 @@ import numpy as np
 
 import gradatim as gt
 from gradatim import layers
+from gradatim.training import Adam
 from gradatim.training.loop import added, feeds_of
 from gradatim.training.sources import Batch
 
@@ -53,11 +54,11 @@ def build(net: list, shape) -> gt.Model:
     return gt.Model(start, x)
 
 
-def trainer_for(net: list, shape, precision: str | None = None) -> gt.Trainer:
+def trainer_for(net: list, shape, precision: str | None = None, backend="auto") -> gt.Trainer:
     """Adam 1e-3 on the cross-entropy, accuracy counted."""
     loss = layers.SparseCategoricalCrossentropy(from_logits=True)
     return gt.Trainer(build(net, shape), loss=loss, optimizer="adam", learning_rate=1e-3,
-                      metrics=["accuracy"], precision=precision)
+                      metrics=["accuracy"], precision=precision, backend=backend)
 
 
 class Engine:
@@ -70,8 +71,7 @@ class Engine:
 
     def prepare(self, work, variant: str):
         """What runs one round, and what is known beforehand."""
-        return {"train": self.train, "infer": self.infer, "solve": self.solve,
-                "row": self.row}[work.kind](work)
+        return getattr(self, work.kind)(work)
 
     def train(self, work):
         """`Trainer.fit` for one epoch; with lengths, its compiled step on the given batches."""
@@ -126,6 +126,27 @@ class Engine:
             return {"seconds": time.perf_counter() - begin, "coefficients": model.coef_.tolist()}
 
         return fit, {}
+
+    def loss(self, work):
+        """The cross-entropy of many classes and its gradient, all in the backend's memory."""
+        rng, shape = np.random.default_rng(0), (work.batch, *work.shape)
+        logits = gt.variable(rng.standard_normal(shape, np.float32), name="logits")
+        slopes = gt.variable(shape, name="slopes")
+        labels = gt.constant(rng.integers(0, work.shape[0], work.batch))
+        loss = gt.softmax_cross_entropy(logits, labels).mean()
+        step = gt.function([], loss, updates={slopes: gt.gradients(loss, [logits])[0]},
+                           backend=work.backend)
+        return repeated(step, work.steps), {"fall_backs": list(step.plan().fall_backs)}
+
+    def update(self, work):
+        """One step of Adam on many parameters."""
+        adam, step = Adam(), gt.variable(np.int64(0), name="step")
+        weights = {"w": gt.variable(work.shape, name="w")}
+        slopes = gt.variable(np.ones(work.shape, np.float32), name="slopes")
+        made = adam.updates(weights, {"w": slopes}, adam.state_for(weights),
+                            gt.constant(np.float64(1e-3)), step)
+        run = gt.function([], [], updates={**made, step: step + 1}, backend=work.backend)
+        return repeated(run, work.steps), {"fall_backs": list(run.plan().fall_backs)}
 
     def row(self, work):
         """`DNNClassifier.predict` of one row, less the time its program takes."""
@@ -184,9 +205,22 @@ class Engine:
         return 2 * len(pairs) * (megabytes << 20) / least_time(copy, 5) / 1e9
 
 
+def repeated(step, times: int):
+    """A round of calls, after one that warms up."""
+    def calls():
+        for _ in range(times):
+            step()
+
+    calls()
+    return calls
+
+
 def training_parts(work) -> tuple:
     """A trainer that is ready, the data, and their batches as the training loop makes them."""
-    trainer, data = trainer_for(work.net, work.shape), training_data(work)
+    precision = None if work.precision == "float32" else work.precision
+    backend = "auto" if work.backend == "cpu" else work.backend
+    trainer = trainer_for(work.net, work.shape, precision, backend)
+    data = training_data(work)
     trainer.prepare(data.X)
     return trainer, data, [batch_of(data, i, work.batch) for i in range(work.steps)]
 

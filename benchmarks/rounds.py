@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .workloads import FRESH_EPOCHS, WORKLOADS, Workload
+from .workloads import EVERY, FRESH_EPOCHS, Workload
 
 ROOT = Path(__file__).parents[1]
 ISA = {  # what holds libraries to an instruction set
@@ -89,7 +89,7 @@ class Library:
 def measure(name: str, libraries: list[Library], rounds: int, quick: bool,
             with_compile: bool) -> tuple[dict, dict]:
     """Milliseconds per step by (column, variant), and what else came to be known."""
-    work = WORKLOADS[name].small() if quick else WORKLOADS[name]
+    work = EVERY[name].small() if quick else EVERY[name]
     if work.kind == "fresh":
         return fresh_processes(work, libraries, rounds, quick)
     runs, facts = [], {}

@@ -91,22 +91,28 @@ class Engine:
     variants = ["", "channels_last", "packed", "compile"]
 
     def __init__(self, setting: str, threads: int):
+        self.compiled = setting == "compiled"
+        if self.compiled:               # a library of its own in the table
+            self.variants = [""]
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.version = torch.__version__
 
     def prepare(self, work, variant: str):
         """What runs one round, and what is known beforehand; None where it does not apply."""
-        if work.kind not in ("train", "infer") or \
+        if work.kind not in ("train", "infer", "loss", "update") or \
                 variant == "channels_last" and len(work.shape) < 3 or \
-                variant == "packed" and not work.lengths:
+                variant == "packed" and not work.lengths or \
+                variant == "compile" and work.backend == "cuda" or \
+                self.compiled and work.backend == "cpu":
             return None, {"not_here": True}
-        return (self.train if work.kind == "train" else self.infer)(work, variant)
+        return getattr(self, work.kind)(work, variant)
 
     def train(self, work, variant: str):
         """A loop over slices of the arrays; sums are read only at the end of a round."""
-        data, model = training_data(work), build(work.net, work.shape)
-        X, y = images(data.X, variant), torch.from_numpy(data.y)
+        device = torch.device(work.backend)
+        data, model = training_data(work), build(work.net, work.shape).to(device)
+        X, y = images(data.X, variant).to(device), torch.from_numpy(data.y).to(device)
         lengths = None
         if work.lengths:
             y = torch.where(torch.from_numpy(data.mask), y, -100)    # the loss passes over them
@@ -114,19 +120,22 @@ class Engine:
         if variant == "channels_last":
             model = model.to(memory_format=torch.channels_last)
         recurrent = [m for m in model if isinstance(m, Outputs)]
-        compute = torch.compile(model) if variant == "compile" else model
+        compute = torch.compile(model) if self.compiled or variant == "compile" else model
         optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
         many = work.steps * work.batch if data.lengths is None else int(data.lengths.sum())
+        half = torch.autocast(work.backend, torch.bfloat16, enabled=work.precision == "bfloat16")
 
         def fit():
-            total, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+            total = torch.zeros((), device=device)
+            right = torch.zeros((), dtype=torch.int64, device=device)
             for start in range(0, len(X), work.batch):
                 rows = slice(start, start + work.batch)
                 if lengths is not None:
                     recurrent[0].lengths = lengths[rows]
-                logits, wanted = compute(X[rows]), y[rows].reshape(-1)
-                logits = logits.reshape(len(wanted), -1)
-                loss = nn.functional.cross_entropy(logits, wanted)
+                with half:
+                    logits, wanted = compute(X[rows]), y[rows].reshape(-1)
+                    logits = logits.reshape(len(wanted), -1)
+                    loss = nn.functional.cross_entropy(logits, wanted)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -136,6 +145,39 @@ class Engine:
 
         fit()
         return fit, {}
+
+    def loss(self, work, variant: str):
+        """The cross-entropy of many classes and its gradient."""
+        device = torch.device(work.backend)
+        logits = torch.randn(work.batch, *work.shape, device=device, requires_grad=True)
+        labels = torch.randint(0, work.shape[0], (work.batch,), device=device)
+        function = nn.functional.cross_entropy
+        compute = torch.compile(function) if self.compiled else function
+
+        def calls():
+            for _ in range(work.steps):
+                logits.grad = None
+                value = compute(logits, labels)
+                value.backward()
+            return {"loss": value.item()}
+
+        calls()
+        return calls, {}
+
+    def update(self, work, variant: str):
+        """One step of Adam, as users get it; beside the compiled runs the fused one."""
+        device = torch.device(work.backend)
+        weights = torch.zeros(work.shape, device=device, requires_grad=True)
+        weights.grad = torch.ones_like(weights)
+        optimizer = torch.optim.Adam([weights], 1e-3, fused=self.compiled or None)
+
+        def calls():
+            for _ in range(work.steps):
+                optimizer.step()
+            weights[:1].sum().item()                 # waits for the device
+
+        calls()
+        return calls, {}
 
     def infer(self, work, variant: str):
         """Forward passes without gradients."""

@@ -20,6 +20,7 @@ from importlib import import_module
 ENGINES = {  # name in the table: (module, what its constructor is told)
     "gradatim": ("gradatim_engine", ""),
     "PyTorch": ("torch_engine", ""),
+    "PyTorch-compiled": ("torch_engine", "compiled"),
     "Keras-TensorFlow": ("keras_engine", "tensorflow"),
     "Keras-JAX": ("keras_engine", "jax"),
     "Keras-PyTorch": ("keras_engine", "torch"),
@@ -50,8 +51,8 @@ class Session:
 
     def prepare(self, workload: str, variant: str, quick: bool) -> dict:
         """Build, compile and warm up."""
-        from benchmarks.workloads import WORKLOADS
-        work = WORKLOADS[workload].small() if quick else WORKLOADS[workload]
+        from benchmarks.workloads import EVERY
+        work = EVERY[workload].small() if quick else EVERY[workload]
         runner, facts = self.engine.prepare(work, variant)
         self.prepared[workload, variant] = runner
         return facts

@@ -30,9 +30,10 @@ class Workload(NamedTuple):
 
     Attributes
     ----------
-    kind : {"train", "infer", "solve", "row", "fresh"}
+    kind : {"train", "infer", "solve", "row", "fresh", "loss", "update"}
         Training steps; forward passes; a least-squares fit; one row through an estimator, less
-        the time of its program; a whole process from start to end.
+        the time of its program; a whole process from start to end; a cross-entropy and its
+        gradient alone; an optimizer's update alone.
     net : list of tuple
         Words for the engines.
     shape : tuple of int
@@ -46,6 +47,10 @@ class Workload(NamedTuple):
         of them all, "limit" for milliseconds that are not to be exceeded.
     lengths : bool
         Whether sequences have lengths of their own.
+    backend : {"cpu", "cuda"}
+        What it is run on.
+    precision : str
+        As the estimators' parameter.
     """
     kind: str
     net: list
@@ -54,10 +59,12 @@ class Workload(NamedTuple):
     steps: int
     targets: dict[str, float]
     lengths: bool = False
+    backend: str = "cpu"
+    precision: str = "float32"
 
     def small(self) -> Workload:
         """The same at a size for trying the scripts out."""
-        shape = (2000, 5) if self.kind == "solve" else self.shape
+        shape = {"solve": (2000, 5), "loss": (50,), "update": (1000,)}.get(self.kind, self.shape)
         return self._replace(shape=shape, batch=min(self.batch, 4), steps=2)
 
 
@@ -85,6 +92,31 @@ WORKLOADS = {
                               {"PyTorch": 1.5, "Keras-TensorFlow": 4.0}),
 }
 FRESH_EPOCHS = 3
+
+
+def on_gpu(kind: str, net: list, shape, batch: int, steps: int, eager: float, compiled: float,
+           precision: str = "float32") -> Workload:
+    """A workload of the CUDA backend, with targets against PyTorch eager and compiled."""
+    targets = {"PyTorch": eager, "PyTorch-compiled": compiled}
+    return Workload(kind, net, shape, batch, steps, targets, backend="cuda", precision=precision)
+
+
+RESNET18 = [("conv_norm", 64),
+            *(("residual", filters, 2 if block == 0 and filters > 64 else 1)
+              for filters in (64, 128, 256, 512) for block in range(2)),
+            ("average",), ("dense", CLASSES, None)]
+WIDE_MLP = [("dense", 256, "relu"), ("dense", CLASSES, None)]
+
+CUDA_WORKLOADS = {
+    "cuda-mlp-128": on_gpu("train", WIDE_MLP, (784,), 128, 400, 8.0, 2.0),
+    "cuda-lenet-128": on_gpu("train", LENET, IMAGE, 128, 200, 6.0, 1.5),
+    "cuda-resnet18-512": on_gpu("train", RESNET18, COLOUR, 512, 10, 1.4, 1.1, "bfloat16"),
+    "cuda-lstm-512": on_gpu("train", character_lstm(128, 512), (256,), 64, 10, 2.5, 2.5),
+    "cuda-cross-entropy": on_gpu("loss", [], (32000,), 8192, 20, 2.5, 1.3),
+    "cuda-adam": on_gpu("update", [], (100_000_000,), 1, 20, 2.3, 0.95),
+}
+TABLES = {"cpu": WORKLOADS, "cuda": CUDA_WORKLOADS}
+EVERY = WORKLOADS | CUDA_WORKLOADS
 
 
 class Data(NamedTuple):

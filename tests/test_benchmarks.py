@@ -1,6 +1,7 @@
 """The benchmark scripts: they run at tiny sizes, and their tables say what the numbers say."""
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_compare_runs(tmp_path):
     assert "fresh-process" in done.stdout
     for name in record.get("left_out", {}):
         assert f"{name} is left out" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="the stand-in for a GPU needs a compiler")
+def test_compare_runs_what_is_meant_for_a_gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADATIM_CUDA", "stand-in")
+    path = tmp_path / "figures.json"
+    done = run("compare", "--backend", "cuda", "--quick", "--libraries", "gradatim", "--only",
+               "cuda-mlp-128", "cuda-cross-entropy", "cuda-adam", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(path.read_text())["results"]
+    assert all("gradatim" in row["libraries"] and "failed" not in row for row in results.values())
+    assert done.stdout.count("2x PyTorch-compiled: not measured") == 1
 
 
 def test_compare_refuses_what_it_does_not_know():
