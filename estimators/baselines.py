@@ -13,7 +13,7 @@ from sklearn.utils.validation import (_check_sample_weight, _check_y, _num_sampl
                                       check_consistent_length, check_is_fitted, column_or_1d)
 
 from ..backend.errors import DataError, ParameterError, ShapeError
-from .forecaster import Forecasts
+from .forecasts import Forecasts
 from .saving import Saveable
 from .windows import check_long, naive, series_of, several
 

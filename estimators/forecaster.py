@@ -3,184 +3,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..backend import Spec
-from ..backend.errors import ParameterError, ShapeError
-from ..layers import Concatenate, Cropping1D, Dense, Dropout, Flatten, Input, Layer, Model
+from ..backend.errors import ParameterError
+from ..layers import (
+    Concatenate, Cropping1D, Dense, Dropout, Flatten, Input, Layer, Model, Permute, Reshape)
 from .automatic import FULL_BATCH_ROWS
-from .fitted import average
+from .forecasts import Forecasts
 from .parameters import layer_sizes
 from .regressor import Regressor
-from .report import Report, naive_r2
+from .report import naive_r2
 from .rnn import CELLS
-from .windows import Series, check_long, extended, naive, series_of, several, table, windows
-
-
-class Forecasts:
-    """What forecasters share: forecasts after a series, and of the past of one, to judge them."""
-
-    def predict(self, X=None, known=None, *, y=None, horizon: int | None = None):
-        """What comes after a series.
-
-        Parameters
-        ----------
-        X : array-like (time,) or (time, n_columns), or list of such, optional
-            The past until now, at least ``lookback`` steps; that of `fit` if left out.
-        known : array-like (time + horizon, n_known), optional
-            The columns whose future is known, for the steps of X and those to come; only those
-            to come if X is left out. Needed if `fit` had them.
-        y : array-like (time,) or (time, n_targets), optional
-            The past of what is forecast, if it was given to `fit` beside X.
-        horizon : int, optional
-            How many steps, from 1 to the horizon of the model, which is the default.
-
-        Returns
-        -------
-        array (horizon,) or (horizon, n_targets), or list of such
-            In the form of the series of `fit`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the series are too short or do not have the columns of those of `fit`.
-        """
-        check_is_fitted(self)
-        steps = self.horizon if horizon is None else horizon
-        if not isinstance(steps, Integral) or not 1 <= steps <= self.horizon:
-            raise ParameterError(f"horizon must be a whole number from 1 to {self.horizon}, the "
-                                 f"model's own, not {steps!r}", fix="fit with a longer horizon")
-        if X is None:
-            series = [self._after(known)]
-        else:
-            series = series_of(X, y, known, ahead=self.horizon)
-            self._check_columns(series)
-        found = []
-        for part in series:
-            check_long([part], self._steps, "a forecast")
-            part = extended(part.last(self._steps), self.horizon)
-            forecast = self._ahead(part)[0][0, :steps]
-            found.append(forecast[:, 0] if self._flat_targets else forecast)
-        return found if X is not None and several(X) else found[0]
-
-    def backtest(self, X, y=None, known=None) -> tuple[np.ndarray, np.ndarray]:
-        """Forecasts from every moment of a series from which the future is in the series, too.
-
-        Parameters
-        ----------
-        X : array-like (time,) or (time, n_columns), or list of such
-            At least ``lookback + horizon`` steps.
-        y : array-like (time,) or (time, n_targets), optional
-            What is forecast, if it was given to `fit` beside X.
-        known : array-like (time, n_known), optional
-            The columns whose future is known.
-
-        Returns
-        -------
-        truth, forecasts : array (n, horizon, n_targets)
-            With ``n = time - lookback - horizon + 1``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the series are too short or do not have the columns of those of `fit`.
-        """
-        check_is_fitted(self)
-        series = series_of(X, y, known)
-        self._check_columns(series)
-        check_long(series, self._steps + self.horizon, "a forecast with what came")
-        parts = [self._ahead(s) for s in series if len(s.targets) >= self._steps + self.horizon]
-        return (np.concatenate([truth for _, truth in parts]),
-                np.concatenate([forecast for forecast, _ in parts]))
-
-    def score(self, X, y=None, known=None) -> float:
-        """R² of the forecasts from every moment of a series, over all steps and targets.
-
-        Parameters
-        ----------
-        X, y, known
-            As in `backtest`, with the same errors.
-
-        Returns
-        -------
-        float
-            At most 1; each target has the same weight.
-        """
-        return r2(*self.backtest(X, y, known))
-
-    def report(self, X, y=None, known=None) -> Report:
-        """The score, and beside it those of repeating the last value and the last season.
-
-        Parameters
-        ----------
-        X, y, known
-            As in `backtest`, with the same errors.
-
-        Returns
-        -------
-        Report
-            Printed as ``R² 0.52 (last value: 0.41, last season: 0.22)``.
-        """
-        score, least = self.score(X, y, known), self._steps + self.horizon
-        series = [s for s in series_of(X, y, known) if len(s.targets) >= least]
-        rules = {"last value": 1} | ({"last season": self.season} if self.season else {})
-        found = {}
-        for rule, season in rules.items():
-            if season <= self._steps:
-                parts = [naive(s, self._steps, self.horizon, season) for s in series]
-                forecasts, truth = map(np.concatenate, zip(*parts))
-                found[rule] = r2(truth, forecasts)
-        return Report("R²", score, found)
-
-    def _learn_columns(self, series: list[Series], flat: bool) -> None:
-        """Remember what the series of a fit look like, and the last of them."""
-        first = series[0]
-        self._flat_targets = flat
-        self._columns = [part.shape[1] for part in first]
-        self.n_features_in_ = first.past.shape[1] or first.targets.shape[1]
-        self._remember(series)
-
-    def _remember(self, series: list[Series]) -> None:
-        """Keep the end of the last series, to go on from."""
-        last = series[-1].last(self._steps)
-        self._end = np.concatenate(list(last), axis=1)                # (lookback, columns)
-
-    def _after(self, known) -> Series:
-        """The end of the series of the fit, with what is known of the time after it."""
-        targets, past, known_before = np.split(self._end, np.cumsum(self._columns[:2]), axis=1)
-        if self._columns[2] and known is None:
-            raise ShapeError("known= is needed: the model was fitted with such columns",
-                             fix=f"pass known= for the {self.horizon} steps after those of fit")
-        later = np.empty((self.horizon, 0)) if known is None else table(known, "known")
-        if later.shape != (self.horizon, self._columns[2]):
-            raise ShapeError("known= must cover the steps after those of fit",
-                             got=f"{list(later.shape)}, not {[self.horizon, self._columns[2]]}",
-                             fix="pass one row per step to come")
-        return Series(targets, past, np.concatenate([known_before, later]))
-
-    def _check_columns(self, series: list[Series]) -> None:
-        """Refuse series of other columns than those of the fit."""
-        for name, part, count in zip(("targets", "past columns", "known columns"), series[0],
-                                     self._columns):
-            if part.shape[1] != count:
-                raise ShapeError(f"the series has {part.shape[1]} {name}, but "
-                                 f"{type(self).__name__} was fitted with {count}",
-                                 fix="pass X, y and known with the columns of those of fit")
-
-
-def r2(truth, forecasts) -> float:
-    """R² over moments and steps, each target with the same weight."""
-    error = ((truth - forecasts) ** 2).sum(axis=(0, 1))
-    spread = ((truth - truth.mean(axis=(0, 1))) ** 2).sum(axis=(0, 1))
-    return float(np.mean(1 - error / np.where(spread > 0, spread, 1.0)))
+from .windows import Series, check_long, series_of, several, windows
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -254,9 +92,6 @@ class RNNForecaster(Forecasts, Regressor):
     _auto_full_batch_rate = 1e-2
 
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
-        if self._gaussian:
-            raise ParameterError('loss="gaussian" is not for forecasts',
-                                 fix='use loss="quantile" with several values of quantile')
         x = h = Input(spec.shape)
         for size in layer_sizes("units", self.units, least=1):
             h = CELLS[self.cell](size, return_sequences=True)(h)
@@ -265,7 +100,10 @@ class RNNForecaster(Forecasts, Regressor):
         ahead = Cropping1D((self.lookback, 0))(Concatenate()([h, x]))   # (horizon, features)
         ahead = Dense(layer_sizes("units", self.units, least=1)[-1], "relu",
                       kernel_initializer="he_normal")(ahead)
-        return Model(x, Flatten()(Dense(n_outputs // self.horizon)(ahead)))
+        out, parts = Dense(n_outputs // self.horizon)(ahead), self._loss().outputs
+        if parts > 1:                        # the first numbers of all steps, then the second
+            out = Permute((2, 1, 3))(Reshape((self.horizon, parts, -1))(out))
+        return Model(x, Flatten()(out))
 
     def fit(self, X, y=None, known=None, X_val=None, y_val=None, known_val=None):
         """Fit the net to every stretch of ``lookback + horizon`` steps.
@@ -336,10 +174,61 @@ class RNNForecaster(Forecasts, Regressor):
         validation = (None,) * 3 if held is None else (*self._windows(held), None)
         return super()._fit(X, targets, None, validation, again, one_pass)
 
-    @property
-    def predict_interval(self):
-        """Forecasts have no intervals: errors of neighbouring windows depend on each other."""
-        raise AttributeError(f"{type(self).__name__} has no predict_interval")
+    def predict_quantiles(self, X=None, known=None, *, y=None, horizon: int | None = None):
+        """The quantiles that the net was fitted for, of what comes after a series.
+
+        Parameters
+        ----------
+        X, known, y, horizon
+            As in `predict`, with the same errors.
+
+        Returns
+        -------
+        array (horizon, n_quantiles) or (horizon, n_targets, n_quantiles), or list of such
+            In rising order.
+
+        Raises
+        ------
+        ValueError
+            As in `predict`, and without ``loss="quantile"``.
+        """
+        return self._after_each(X, known, y, horizon,
+                                lambda part: self._around(part, self._quantiles))
+
+    def predict_interval(self, X=None, known=None, *, y=None, horizon: int | None = None,
+                         coverage: float = 0.9):
+        """Intervals that hold a share of what comes after a series, step by step.
+
+        They are as right as the quantiles, or the normal distributions, that the net has learnt.
+
+        Parameters
+        ----------
+        X, known, y, horizon
+            As in `predict`, with the same errors.
+        coverage : float
+            The share, between 0 and 1.
+
+        Returns
+        -------
+        array (horizon, 2) or (horizon, n_targets, 2), or list of such
+            Lower and upper ends.
+
+        Raises
+        ------
+        ValueError
+            As in `predict`, and if the net has neither a Gaussian head nor the two quantiles.
+
+        Examples
+        --------
+        >>> from gradatim import RNNForecaster
+        >>> from gradatim.datasets import make_seasonal
+        >>> model = RNNForecaster(horizon=6, lookback=12, units=8, epochs=3, random_state=0,
+        ...                       loss="quantile", quantile=(0.1, 0.5, 0.9))
+        >>> model.fit(make_seasonal(200, period=12)).predict_interval(coverage=0.8).shape
+        (6, 2)
+        """
+        return self._after_each(X, known, y, horizon, lambda part: self._around(
+            part, lambda X: self._interval(X, coverage)))
 
     @property
     def _steps(self) -> int:
@@ -367,8 +256,13 @@ class RNNForecaster(Forecasts, Regressor):
     def _ahead(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
         """Forecasts from every moment, and what came: ``(n, horizon, n_targets)`` each."""
         X, y, last = windows(series, self.lookback, self.horizon, self.season)
-        out = average(self._outputs(X, self._in_units))
+        out = self._means(X)
         return out.astype(np.float64).reshape(y.shape) + last, y + last
+
+    def _around(self, series: Series, heads: Callable) -> np.ndarray:
+        """Several numbers for each that is forecast, ``(n, horizon, n_targets, several)``."""
+        X, y, last = windows(series, self.lookback, self.horizon, self.season)
+        return heads(X).astype(np.float64).reshape(*y.shape, -1) + last[..., None]
 
     def _naive(self, targets, weights):
         return naive_r2(targets, 0.0, weights)         # targets are given from the last value

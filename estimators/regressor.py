@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -13,18 +13,19 @@ from sklearn.utils.validation import check_array
 
 from ..backend import OPS, Tensor, placeholder
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..layers import Activation, Sequential
+from ..layers import (Activation, GaussianLikelihood, Loss, Poisson, Quantile, Sequential,
+                      Tweedie)
 from ..layers.base import Flow
-from ..layers.losses import (GaussianLikelihood, Loss, Poisson, Quantile, Tweedie,
-                             loss as find_loss)
+from ..layers.losses import loss as find_loss
 from .base import Estimator
-from .calibration import checked_coverage, conformal_width
 from .checking import require_numbers
-from .fitted import average
+from .intervals import Intervals
 from .standardize import standardization, weighted_statistics
 
-PARAMETERS = """quantile : float
-        Which quantile ``loss="quantile"`` estimates.
+PARAMETERS = """quantile : float or tuple of float
+        Which quantile ``loss="quantile"`` estimates. Of several, in rising order, `predict` gives
+        the one next to the median, `predict_quantiles` all, and `predict_interval` the two that
+        are its coverage apart.
     power : float
         Of ``loss="tweedie"``, from 1 (Poisson) over 2 (gamma) to 3 (inverse Gaussian): the
         variance of targets grows as ``mean ** power``.
@@ -38,7 +39,8 @@ PARAMETERS = """quantile : float
 
 ATTRIBUTES = """conformity_scores_ : array (n_held_out, n_targets) or None
         Sorted absolute errors on the samples held out for ``calibration="conformal"``; with
-        ``loss="gaussian"`` they are divided by the predicted standard deviations.
+        ``loss="gaussian"`` they are divided by the predicted standard deviations, and with several
+        quantiles they are distances from the outermost two, below 0 between them.
     """
 
 # What the words of ``loss=`` that have parameters stand for.
@@ -47,10 +49,10 @@ HEADS = {"quantile": lambda net: Quantile(net.quantile),
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
+class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
     """A net that predicts one or several numbers."""
 
-    quantile: float = 0.5
+    quantile: Any = 0.5
     power: float = 1.5
     n_ensemble: int = 1
     calibration: str | None = None
@@ -58,7 +60,7 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
     _fit_sets = ("n_features_in_", "_flat_targets", "_targets", "conformity_scores_")
     _kind_parameters, _kind_attributes = PARAMETERS, ATTRIBUTES
     _parameter_constraints = {**Estimator._parameter_constraints,
-                              "quantile": [Interval(Real, 0, 1, closed="neither")],
+                              "quantile": [Interval(Real, 0, 1, closed="neither"), tuple, list],
                               "power": [Interval(Real, 1, 3, closed="both")],
                               "n_ensemble": [Interval(Integral, 1, None, closed="left")],
                               "calibration": [StrOptions({"conformal"}), None]}
@@ -91,7 +93,7 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         """Predictions, in the units of the targets.
 
         What is predicted goes by ``loss``: the mean, with ``"absolute_error"`` the median, with
-        ``"quantile"`` that quantile.
+        ``"quantile"`` that quantile, or of several the one next to the median.
 
         Parameters
         ----------
@@ -122,85 +124,11 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         parts = tuple(a[:, 0] if self._flat_targets else a for a in parts)
         return parts if return_std else parts[0]
 
-    def predict_interval(self, X, coverage: float = 0.9) -> np.ndarray:
-        """Intervals that hold a share of the targets.
-
-        With ``calibration="conformal"`` they do so for any distribution, on average over samples
-        that are exchangeable with those held out (split conformal prediction, Lei et al. 2018);
-        with ``loss="gaussian"`` alone, as far as the targets are normal and the net is right.
-
-        Parameters
-        ----------
-        X : array-like (n, ...)
-            Samples, in the form of those of `fit`.
-        coverage : float
-            The share, between 0 and 1.
-
-        Returns
-        -------
-        array (n, 2) or (n, n_targets, 2)
-            Lower and upper ends, in the units of the targets.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If the net is neither calibrated nor has a Gaussian head, if too few samples were held
-            out for the coverage, or if the samples cannot be used.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from gradatim import DNNRegressor
-        >>> random = np.random.default_rng(0)
-        >>> X = random.uniform(-1, 1, (200, 1))
-        >>> y = X[:, 0] + random.normal(0, 0.1, 200)
-        >>> model = DNNRegressor(calibration="conformal", epochs=100, random_state=0).fit(X, y)
-        >>> model.predict_interval([[0.0], [0.5]], coverage=0.8).shape
-        (2, 2)
-        """
-        coverage = checked_coverage(coverage)
-        X = self._usable(X)
-        if self.conformity_scores_ is None and not self._gaussian:
-            raise ParameterError("the net was not fitted for intervals",
-                                 got=f"calibration={self.calibration!r} and loss={self.loss!r}",
-                                 fix='fit with calibration="conformal" or loss="gaussian"')
-        mean, variance = self._moments(X) if self._gaussian else (self._means(X), 1.0)
-        width = NormalDist().inv_cdf(0.5 + coverage / 2) if self.conformity_scores_ is None else \
-            conformal_width(self.conformity_scores_, coverage)
-        ends = np.stack([mean - width * np.sqrt(variance), mean + width * np.sqrt(variance)], -1)
-        return ends[:, 0] if self._flat_targets else ends
-
     # ---- the contract's parts ------------------------------------------------------------------
 
-    def _means(self, X) -> np.ndarray:
-        """Predictions ``(n, n_targets)`` for checked samples."""
-        return average(self._outputs(X, self._in_units))
-
-    def _moments(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances; of an ensemble those of the mixture of its nets' normals."""
-        means = np.stack(self._outputs(X, self._in_units)).astype(np.float64)
-        variances = np.stack(self._outputs(X, self._variance)).astype(np.float64)
-        if self._fitted.output is not None:
-            variances *= self._fitted.output.variance_weight.numpy()
-        return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0)
-
-    def _variance(self, x: Tensor) -> Tensor:
-        """The variances that a Gaussian head says, on the scale of the net."""
-        return self._loss().variance(x)
-
-    def _calibrate(self, held):
-        self.conformity_scores_ = None
-        if held is None:
-            return
-        X, y, _ = held
-        mean, variance = self._moments(X) if self._gaussian else (self._means(X), 1.0)
-        self.conformity_scores_ = np.sort(np.abs(y - mean) / np.sqrt(variance), axis=0)
-
-    def _in_units(self, x: Tensor) -> Tensor:
-        """The net's prediction brought to the scale of the targets."""
-        output, x = self._fitted.output, self._loss().prediction(x)
+    def _unscaled(self, x: Tensor) -> Tensor:
+        """Numbers of a net brought to the scale of the targets."""
+        output = self._fitted.output
         if output is None:
             return x
         return output.run(Flow(OPS["cast"](x, dtype=output.dtype)), training=False).x
@@ -245,6 +173,12 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
         return isinstance(self._loss(), GaussianLikelihood)
 
     @property
+    def _several(self) -> bool:
+        """Whether the net returns several quantiles."""
+        loss = self._loss()
+        return isinstance(loss, Quantile) and loss.outputs > 1
+
+    @property
     def _n_nets(self) -> int:
         return self.n_ensemble
 
@@ -275,7 +209,7 @@ class Regressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def _n_outputs(self) -> int:
-        return self._targets * (2 if self._gaussian else 1)
+        return self._targets * self._loss().outputs
 
     @property
     def _n_scales(self) -> int:

@@ -9,6 +9,7 @@ from .bidirectional import Bidirectional
 from .convolution import (
     Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
 from .dense import Dense
+from .distribution_losses import GaussianLikelihood, Poisson, Quantile, Tweedie
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
 from .embed_columns import EmbedColumns
 from .embedding import Embedding
@@ -20,8 +21,8 @@ from .initializers import (
     LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
     Zeros, initializer)
 from .losses import (
-    BinaryCrossentropy, CategoricalCrossentropy, GaussianLikelihood, Huber, LogCosh, Loss,
-    MeanAbsoluteError, MeanSquaredError, Poisson, Quantile, SparseCategoricalCrossentropy, Tweedie)
+    BinaryCrossentropy, CategoricalCrossentropy, Huber, LogCosh, Loss, MeanAbsoluteError,
+    MeanSquaredError, SparseCategoricalCrossentropy)
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential

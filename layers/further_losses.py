@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from ..backend import OPS
-from .arguments import flag, fraction, number
+from ..backend.errors import ParameterError
+from .arguments import flag, number
 from .losses import LOSSES, SMALLEST_PROBABILITY, CrossEntropy, Loss
 
 clip, log, maximum, power, square = (OPS[n] for n in ("clip", "log", "maximum", "power", "square"))
@@ -140,7 +141,7 @@ class Focal(CrossEntropy):
     Parameters
     ----------
     alpha : float
-        Weight of the classes, in [0, 1).
+        Weight of the classes, from 0 to 1.
     gamma : float
         Power of ``1 - p``, from 0 on; 0 is the cross-entropy itself.
     from_logits, label_smoothing
@@ -155,7 +156,9 @@ class Focal(CrossEntropy):
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
                  label_smoothing: float = 0.0):
         super().__init__(from_logits, label_smoothing)
-        self.alpha = fraction("alpha", alpha)
+        self.alpha = number("alpha", alpha, at_least=0.0)
+        if self.alpha > 1:
+            raise ParameterError(f"alpha must be a number in [0, 1], not {alpha!r}")
         self.gamma = number("gamma", gamma, at_least=0.0)
 
 

@@ -12,7 +12,7 @@ from .arguments import number
 from .value import Value
 
 cast, square, abs_, log, clip = (OPS[n] for n in ("cast", "square", "abs", "log", "clip"))
-where, maximum, softplus, exp = OPS["where"], OPS["maximum"], OPS["softplus"], OPS["exp"]
+where, maximum, softplus = OPS["where"], OPS["maximum"], OPS["softplus"]
 
 SMALLEST_PROBABILITY = 1e-7    # Keras's epsilon
 
@@ -29,6 +29,8 @@ class Loss(Value):
         Whether targets are class numbers.
     class_axis : bool
         Whether the prediction's last axis holds classes, for which there is one loss together.
+    outputs : int
+        How many numbers a net returns for each target.
 
     Examples
     --------
@@ -39,6 +41,7 @@ class Loss(Value):
     float32[4]
     """
     integer_labels = class_axis = False
+    outputs = 1
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of every output."""
@@ -59,12 +62,23 @@ class Loss(Value):
         count = maximum(cast(lengths, dtype=values.dtype.name), 1.0)
         return within(values, lengths).sum(axis=1) / count
 
+    def parts(self, y_pred: Tensor) -> list[Tensor]:
+        """A net's output by what it says: the first numbers of all targets, then the second."""
+        if self.outputs == 1:
+            return [y_pred]
+        if y_pred.shape[-1] % self.outputs:
+            raise ShapeError(f"{type(self).__name__} needs {self.outputs} numbers for every target",
+                             got=f"{y_pred.shape[-1]} outputs",
+                             fix=f"give the last layer {self.outputs} units per target")
+        return list(OPS["split"](y_pred, sections=self.outputs, axis=-1))
+
     def prediction(self, y_pred: Tensor) -> Tensor:
         """What of a net's output is the prediction, which metrics compare with the targets."""
-        return y_pred
+        return self.parts(y_pred)[0]
 
     def aligned(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Targets of the prediction's shape; ``(n,)`` beside ``(n, 1)`` is never broadcast."""
+        y_pred = self.prediction(y_pred)
         if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
             y_true = OPS["expand_dims"](y_true, axis=-1)
         if y_true.shape != y_pred.shape:
@@ -156,127 +170,6 @@ class LogCosh(Loss):
     def values(self, y_true, y_pred):
         error = y_pred - y_true
         return error + softplus(-2.0 * error) - 0.6931471805599453
-
-
-class Poisson(Loss):
-    """``p - y * log(p)``: the Poisson deviance up to a constant, for rates ``p``.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.layers import Poisson
-    >>> y, p = gt.constant([[0.0], [2.0]]), gt.constant([[2.0], [1.0]])
-    >>> gt.run(Poisson()(y, p)).round(3)
-    array([2., 1.], dtype=float32)
-    """
-
-    def values(self, y_true, y_pred):
-        return y_pred - y_true * log(y_pred + SMALLEST_PROBABILITY)
-
-
-class Tweedie(Loss):
-    """Half the Tweedie deviance up to a constant, for means ``p`` above 0 (Jorgensen 1987).
-
-    The variance of targets grows as ``p ** power``: 1 is `Poisson`, 2 the gamma distribution, 3
-    the inverse Gaussian; between 1 and 2 there are exact zeros beside positive numbers.
-
-    Parameters
-    ----------
-    power : float
-        From 1 to 3.
-
-    Raises
-    ------
-    ParameterError
-        If ``power`` is not in [1, 3].
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.layers import Tweedie
-    >>> y, p = gt.constant([[0.0], [2.0]]), gt.constant([[1.0], [4.0]])
-    >>> gt.run(Tweedie(power=1.5)(y, p))
-    array([2., 6.], dtype=float32)
-    """
-
-    def __init__(self, power: float = 1.5):
-        self.power = number("power", power)
-        if not 1 <= self.power <= 3:
-            raise ParameterError(f"power must be in [1, 3], not {power!r}")
-
-    def values(self, y_true, y_pred):
-        z = log(y_pred + SMALLEST_PROBABILITY)
-        # The two terms p**(2 - power) / (2 - power) and y * p**(1 - power) / (power - 1), each
-        # in its limit where the divisor vanishes.
-        first, second = (z if not e else exp(e * z) / e for e in (2 - self.power, 1 - self.power))
-        return first - y_true * second
-
-
-class GaussianLikelihood(Loss):
-    """``log(v) / 2 + (y - m)**2 / (2 v)``: a normal density's negative logarithm, less a constant.
-
-    The output holds the means ``m`` of all targets, and after them as many numbers whose
-    `softplus` (plus 1e-6) is the variance ``v`` (Nix and Weigend 1994; Lakshminarayanan et al.
-    2017, equation 1).
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.layers import GaussianLikelihood
-    >>> y, p = gt.constant([[1.0], [3.0]]), gt.constant([[1.0, 0.541325], [1.0, 0.541325]])
-    >>> gt.run(GaussianLikelihood()(y, p)).round(3)
-    array([0., 2.], dtype=float32)
-    """
-
-    def prediction(self, y_pred):
-        return _halves(y_pred)[0]
-
-    def variance(self, y_pred: Tensor) -> Tensor:
-        """The variances of all targets."""
-        return softplus(_halves(y_pred)[1]) + 1e-6
-
-    def aligned(self, y_true, y_pred):
-        return super().aligned(y_true, self.prediction(y_pred))
-
-    def values(self, y_true, y_pred):
-        variance = self.variance(y_pred)
-        return 0.5 * (log(variance) + square(y_true - self.prediction(y_pred)) / variance)
-
-
-def _halves(y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and what becomes variances."""
-    if y_pred.shape[-1] % 2:
-        raise ShapeError("GaussianLikelihood needs a mean and a variance for every target",
-                         got=f"{y_pred.shape[-1]} outputs", fix="give the last layer two units "
-                                                               "per target")
-    return OPS["split"](y_pred, sections=2, axis=-1)
-
-
-class Quantile(Loss):
-    """The pinball loss, whose minimum is a conditional quantile (Koenker and Bassett 1978).
-
-    Parameters
-    ----------
-    quantile : float
-        Between 0 and 1; 0.5 is the median.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim.layers import Quantile
-    >>> y, p = gt.constant([[1.0], [3.0]]), gt.constant([[2.0], [2.0]])
-    >>> gt.run(Quantile(quantile=0.9)(y, p)).round(3)
-    array([0.1, 0.9], dtype=float32)
-    """
-
-    def __init__(self, quantile: float = 0.5):
-        if not 0 < quantile < 1:
-            raise ParameterError(f"quantile must be in (0, 1), not {quantile!r}")
-        self.quantile = float(quantile)
-
-    def values(self, y_true, y_pred):
-        error = y_true - y_pred
-        return maximum(self.quantile * error, (self.quantile - 1.0) * error)
 
 
 class CrossEntropy(Loss):
@@ -375,8 +268,7 @@ class SparseCategoricalCrossentropy(CrossEntropy):
 LOSSES = {"mean_squared_error": MeanSquaredError, "mse": MeanSquaredError,
           "mean_absolute_error": MeanAbsoluteError, "mae": MeanAbsoluteError, "huber": Huber,
           "squared_error": MeanSquaredError, "absolute_error": MeanAbsoluteError,
-          "log_cosh": LogCosh, "poisson": Poisson, "quantile": Quantile, "tweedie": Tweedie,
-          "gaussian": GaussianLikelihood,
+          "log_cosh": LogCosh,
           "binary_crossentropy": BinaryCrossentropy,
           "categorical_crossentropy": CategoricalCrossentropy,
           "sparse_categorical_crossentropy": SparseCategoricalCrossentropy}

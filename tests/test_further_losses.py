@@ -39,6 +39,8 @@ TABLE = [
     (layers.BinaryFocalCrossentropy(), BITS, CHANCES, focal(BITS, CHANCES).mean(-1)),
     (layers.BinaryFocalCrossentropy(True, 0.7, 1.5), BITS, CHANCES,
      (focal(BITS, CHANCES, 1.5) * np.where(BITS == 1, 0.7, 0.3)).mean(-1)),
+    (layers.BinaryFocalCrossentropy(True, 1.0), BITS, CHANCES,
+     (focal(BITS, CHANCES) * BITS).mean(-1)),
     (layers.BinaryFocalCrossentropy(from_logits=True, label_smoothing=0.2), BITS,
      np.log(CHANCES / (1 - CHANCES)), focal(0.8 * BITS + 0.1, CHANCES).mean(-1)),
     (layers.BinaryFocalCrossentropy(gamma=0.0), BITS, CHANCES, focal(BITS, CHANCES, 0).mean(-1)),
@@ -92,7 +94,7 @@ def test_names(name):
 
 ERRORS = [
     (lambda: layers.BinaryFocalCrossentropy(alpha=1.5),
-     "alpha must be a number in [0, 1), not 1.5"),
+     "alpha must be a number in [0, 1], not 1.5"),
     (lambda: layers.CategoricalFocalCrossentropy(gamma=-1),
      "gamma must be a finite number from 0 on, not -1"),
     (lambda: layers.BinaryFocalCrossentropy(1),

@@ -1,4 +1,4 @@
-"""Heads of regressors, intervals, calibration, ensembles, balanced sampling."""
+"""Heads of regressors, calibration of classifiers, ensembles, balanced sampling."""
 import copy
 import pickle
 from statistics import NormalDist
@@ -14,7 +14,7 @@ from gradatim.backend.errors import CorruptFileError, DataError, ParameterError,
 from gradatim.backend.model_file import read_model, write_model
 from gradatim.datasets import OnDisk
 from gradatim.estimators.calibration import best_temperature, tempered
-from gradatim.layers.losses import GaussianLikelihood, Tweedie
+from gradatim.layers.distribution_losses import GaussianLikelihood, Tweedie
 from gradatim.training.sources import Source, balanced_order
 
 RANDOM = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_gaussian_is_the_negative_logarithm_of_the_density():
         sigma = np.sqrt(np.log1p(np.exp(raw[row, 0])) + 1e-6)
         density = NormalDist(mean[row, 0], sigma).pdf(y[row, 0])
         assert value == pytest.approx(-np.log(density) - np.log(2 * np.pi) / 2, abs=1e-6)
-    with pytest.raises(ShapeError, match="a mean and a variance for every target"):
+    with pytest.raises(ShapeError, match="GaussianLikelihood needs 2 numbers for every target"):
         GaussianLikelihood()(gt.constant(y), gt.constant(np.hstack([mean, raw, raw])))
 
 
@@ -152,47 +152,6 @@ def test_the_spread_of_an_ensemble_is_in_its_deviation():
 def test_targets_a_head_cannot_have(loss, power, targets, text):
     with pytest.raises(DataError, match=text):
         gt.DNNRegressor(loss=loss, power=power, **FEW).fit(X, targets)
-
-
-# ---- intervals ---------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("loss", ["squared_error", "gaussian", "quantile"])
-def test_conformal_intervals_hold_their_coverage(loss, tmp_path):
-    random, covered = np.random.default_rng(1), []
-    for seed in range(6):
-        rows = random.normal(size=(700, 2))
-        y = rows[:, 0] + random.standard_t(3, 700) * (1 + np.abs(rows[:, 1]))
-        net = gt.DNNRegressor(loss=loss, calibration="conformal", validation_fraction=0.5,
-                              epochs=40, hidden_layer_sizes=(8,), random_state=seed)
-        low, high = net.fit(rows[:200], y[:200]).predict_interval(rows[200:], 0.9).T
-        covered.append(np.mean((low <= y[200:]) & (y[200:] <= high)))
-    assert abs(np.mean(covered) - 0.9) < 0.03
-    np.testing.assert_array_equal(through_a_file(net, tmp_path).predict_interval(rows, 0.9),
-                                  net.predict_interval(rows, 0.9))
-
-
-def test_validation_data_of_ones_own_calibrate():
-    net = gt.DNNRegressor(calibration="conformal", **FEW).fit(X, Y, X_val=X[:60], y_val=Y[:60])
-    expected = np.sort(np.abs(Y[:60] - net.predict(X[:60])))
-    np.testing.assert_array_equal(net.conformity_scores_[:, 0], expected)
-    assert net.partial_fit(X, Y).conformity_scores_ is None
-
-
-@pytest.mark.parametrize("coverage", [0, 1.0, -0.5, "most", True])
-def test_coverage_is_a_share(coverage):
-    with pytest.raises(ParameterError, match="coverage must be between 0 and 1"):
-        gt.DNNRegressor(calibration="conformal", **FEW).fit(X, Y).predict_interval(X, coverage)
-
-
-def test_intervals_that_cannot_be():
-    net = gt.DNNRegressor(**FEW).fit(X, Y)
-    with pytest.raises(ParameterError, match="the net was not fitted for intervals"):
-        net.predict_interval(X)
-    with pytest.raises(ParameterError, match='return_std=True needs loss="gaussian"'):
-        net.predict(X, return_std=True)
-    net.set_params(calibration="conformal", validation_fraction=0.05).fit(X, Y)
-    with pytest.raises(DataError, match="12 held-out samples are too few for coverage=0.95"):
-        net.predict_interval(X, 0.95)
 
 
 # ---- calibration of classifiers ----------------------------------------------------------------
@@ -339,9 +298,6 @@ def test_ensembles_of_forecasters(tmp_path):
     first._fitted = copy.copy(net._fitted)
     first._fitted.others = []
     assert np.abs(first.predict() - forecast).max() > 0
-    assert not hasattr(net, "predict_interval")
-    with pytest.raises(ParameterError, match='loss="gaussian" is not for forecasts'):
-        clone(net).set_params(loss="gaussian").fit(series)
 
 
 # ---- balanced sampling -------------------------------------------------------------------------

@@ -269,10 +269,22 @@ def test_shapes_that_do_not_fit():
         "  fix  take means over the other axes only")
 
 
+def test_several_quantiles():
+    found = value(layers.Quantile((0.1, 0.6)), Y, np.concatenate([P, P + 1], axis=-1))
+    np.testing.assert_allclose(found, (pinball(Y, P, 0.1) + pinball(Y, P + 1, 0.6)) / 2)
+    assert shape_error(layers.Quantile((0.1, 0.6)), (5, 1), (5, 3)) == (
+        "Quantile needs 2 numbers for every target\n"
+        "  got  3 outputs\n"
+        "  fix  give the last layer 2 units per target")
+
+
 @pytest.mark.parametrize("make, error, text", [
     (lambda: layers.Huber(0.0), ParameterError, "delta must be above 0, not 0.0"),
     (lambda: layers.Huber(np.nan), ParameterError, "delta must be a finite number, not nan"),
-    (lambda: layers.Quantile(1.0), ParameterError, "quantile must be in (0, 1), not 1.0"),
+    *((lambda q=q: layers.Quantile(q), ParameterError,
+       f"quantile must be in (0, 1), and several must rise, not {q!r}")
+      for q in (1.0, (), (0.5, 0.1), (0.1, 0.1), [0.0, 0.5])),
+    (lambda: layers.Quantile("a"), ParameterError, "quantile must be a finite number, not 'a'"),
     (lambda: layers.BinaryCrossentropy(label_smoothing=1.0), ParameterError,
      "label_smoothing must be in [0, 1), not 1.0"),
     (lambda: loss("mean_sqared_error"), UnknownNameError,
