@@ -7,6 +7,14 @@ import sys
 from . import __version__
 
 
+def natural(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be from 1 on, not {number}")
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb of the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -16,11 +24,27 @@ def main(arguments: list[str] | None = None) -> int:
     quick = verbs.add_parser("quickstart", help="fit three models, save one and load it again")
     quick.add_argument("--quiet", action="store_true", help="no progress bars")
     verbs.add_parser("info", help="version, backends and why one is missing, devices, threads")
+    verbs.add_parser("doctor", help="whether GPUs and processes here can train together")
+    start = verbs.add_parser("launch", help="run a script on several processes of this machine")
+    start.add_argument("-n", type=natural, required=True, dest="workers", metavar="N",
+                       help="how many processes")
+    start.add_argument("--restarts", type=int, default=0, metavar="N",
+                       help="start again so often if they fail; a fit goes on from its checkpoint")
+    start.add_argument("script", help="a Python script")
+    start.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "info":
             from .info import info
             print(info())
+        elif options.verb == "doctor":
+            from .backend.distribute.doctor import doctor
+            text, healthy = doctor()
+            print(text)
+            return 0 if healthy else 1
+        elif options.verb == "launch":
+            from .backend.distribute.launch import launch
+            return launch([options.script, *options.arguments], options.workers, options.restarts)
         else:
             from .quickstart import quickstart
             quickstart(verbose=not options.quiet)

@@ -37,7 +37,7 @@ def test_version():
 def test_help_names_every_verb():
     done = command("--help")
     assert done.returncode == 0
-    for verb in ("quickstart", "info"):
+    for verb in ("quickstart", "info", "doctor", "launch"):
         assert re.search(rf"^ +{verb}\b", done.stdout, flags=re.MULTILINE)
 
 
@@ -135,6 +135,8 @@ def test_info_says_that_no_folder_of_data_is_named():
     (["dance"], "invalid choice: 'dance'"),
     ([], "the following arguments are required: verb"),
     (["info", "--loud"], "unrecognized arguments: --loud"),
+    (["launch", "-n", "0", "x.py"], "argument -n: must be from 1 on, not 0"),
+    (["launch", "x.py"], "the following arguments are required: -n"),
 ])
 def test_wrong_arguments(arguments, complaint):
     done = command(*arguments)

@@ -79,3 +79,26 @@ def test_no_fault(size):
     done, _ = run_ranks(size, HERE / "ranks_faults.py", "none", str(TIMEOUT))
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == [f"rank {r} is through" for r in range(size)]
+
+
+@needs_mpi
+def test_launch_starts_again_what_was_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, sys
+from gradatim.backend.distribute import world
+team, path = world(), {str(tmp_path / "starts")!r}
+if team.rank == 0:
+    open(path, "a").write("x")
+team.barrier()
+if team.rank == 1 and os.path.getsize(path) < 3:
+    os.kill(os.getpid(), 9)
+print(sys.argv[1:])
+""")
+    command = [sys.executable, "-m", "gradatim", "launch", "-n", "2", "--restarts"]
+    done = subprocess.run([*command, "5", script, "--epochs", "3"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("['--epochs', '3']") == 2
+    assert done.stderr.count("was killed, or ended without a word") == 2
+    assert "gradatim: the processes ended with exit code 9; start 2 of 5 again" in done.stderr
+    (tmp_path / "starts").unlink()
+    assert subprocess.run([*command, "1", script], capture_output=True).returncode == 9
