@@ -93,6 +93,7 @@ if team.rank == 0:
 team.barrier()
 if team.rank == 1 and os.path.getsize(path) < 3:
     os.kill(os.getpid(), 9)
+team.barrier()
 print(sys.argv[1:])
 """)
     command = [sys.executable, "-m", "gradatim", "launch", "-n", "2", "--restarts"]
