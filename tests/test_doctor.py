@@ -1,4 +1,4 @@
-"""``gradatim doctor``: what it says of an installation that is whole, lacks a part, or is broken."""
+"""``gradatim doctor``: what it says of an installation that is whole, lacks a part or is ill."""
 import importlib.util
 import os
 import re

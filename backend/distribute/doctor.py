@@ -1,4 +1,4 @@
-"""``gradatim doctor``: whether GPUs and processes of this machine can train together, and why not."""
+"""``gradatim doctor``: whether GPUs and processes here can train together, and why not."""
 from __future__ import annotations
 
 import json
