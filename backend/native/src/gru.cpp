@@ -7,7 +7,7 @@ namespace {
   /* gates (3n) hold x W + b, term (3n) h R + b'; inner gets the candidate's term. */        \
   VECTORISED void gru_gates(T* __restrict gates, const T* term, T* __restrict inner,         \
                             int64_t n) {                                                     \
-    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j] + term[j]);        \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = math::sigmoid(gates[j] + term[j]);  \
     IVDEP for (int64_t j = 0; j < n; j++) {                                                  \
       inner[j] = term[2 * n + j];                                                            \
       gates[2 * n + j] = math::tanh(gates[2 * n + j] + gates[n + j] * inner[j]);             \
@@ -16,7 +16,7 @@ namespace {
   /* Without reset_after, before the candidate: z and r, and inner = r h. */                 \
   VECTORISED void gru_reset(T* __restrict gates, const T* h, T* __restrict inner,            \
                             int64_t n) {                                                     \
-    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = sigmoid(gates[j]);                  \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) gates[j] = math::sigmoid(gates[j]);            \
     IVDEP for (int64_t j = 0; j < n; j++) inner[j] = gates[n + j] * h[j];                    \
   }                                                                                          \
   VECTORISED void tanh_of(T* __restrict z, int64_t n) {                                      \

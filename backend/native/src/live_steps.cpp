@@ -80,8 +80,10 @@ void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int
         for (int64_t t = 0; t < first[b + 1] - first[b]; t++) {
           int64_t row = token ? row_of(token[b * s.steps + t], words) : 0;
           if (row < 0 || row >= words) continue;
-          add_row(use(out) + row * width + begin, use(x) + (first[b] + t) * width + begin,
-                  end - begin);
+          const auto* from = use(x) + (first[b] + t) * width + begin;
+          for (int64_t j = 0; j < end - begin; j += 64 / sizeof(*from))    // a row further on
+            __builtin_prefetch(from + 2 * width + j);
+          add_row(use(out) + row * width + begin, from, end - begin);
         }
     });
   }, 1.0 * s.batch * s.steps * width);

@@ -3,11 +3,13 @@
 
 namespace gradatim {
 namespace {
+constexpr int64_t APART = 16;     // rows a power of two apart would meet in the cache
+
 #define LOOPS(T)                                                                             \
   VECTORISED void lstm_gates(T* __restrict z, int64_t n) {                                   \
-    IVDEP for (int64_t j = 0; j < 2 * n; j++) z[j] = sigmoid(z[j]);                          \
+    IVDEP for (int64_t j = 0; j < 2 * n; j++) z[j] = math::sigmoid(z[j]);                    \
     IVDEP for (int64_t j = 2 * n; j < 3 * n; j++) z[j] = math::tanh(z[j]);                   \
-    IVDEP for (int64_t j = 3 * n; j < 4 * n; j++) z[j] = sigmoid(z[j]);                      \
+    IVDEP for (int64_t j = 3 * n; j < 4 * n; j++) z[j] = math::sigmoid(z[j]);                \
   }                                                                                          \
   VECTORISED void lstm_state(const T* z, const T* before, T* __restrict c,                   \
                              T* __restrict h, int64_t n) {                                   \
@@ -41,9 +43,11 @@ void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, i
               int bias, int h0, int c0, int outputs, int h, int c, int cells) {
   int64_t n = s.units, wide = 4 * n, words = table < 0 ? 0 : program.at(table).size / wide;
   int packed = packed_scratch(program, gates, n, wide), zeros = scratch(program, gates, n);
+  int64_t room = wide + APART;
+  int now = scratch(program, gates, s.batch * room);
   typed_step(program, "lstm", gates,
              {gates, recurrent, bias, h0, c0, s.lengths, outputs, h, c, cells, packed, zeros,
-              table, tokens},
+              table, tokens, now},
              [=](auto use) {
     using T = typename decltype(use)::Type;
     const int64_t* token = use.numbers(tokens);
@@ -54,6 +58,7 @@ void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, i
     Grid<T> z{use(gates), s.steps, wide}, y{use(outputs), s.steps, n},
         cell{use(cells), s.steps, n};
     Time time{s.steps, s.reverse};
+    Store<T> store(s.batch * s.steps * wide);
     each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       std::vector<const T*> state(count), memory(count);
@@ -68,15 +73,16 @@ void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, i
         if (!active) break;
         for (int64_t i = 0; i < active; i++) {
           int64_t b = rows.row[i], t = time.step(turn, rows.length[i]);
-          rows.out[i] = z.at(b, t);
+          rows.out[i] = store.past() ? use(now) + (rows.first + i) * room : z.at(b, t);
           rows.add[i] = time.dead(turn, rows.length[i]) ? use(bias)
-              : token ? use(table) + row_of(token[b * s.steps + t], words) * wide : rows.out[i];
+              : token ? use(table) + row_of(token[b * s.steps + t], words) * wide : z.at(b, t);
         }
         matrix.multiply(active, state.data(), rows.add.data(), rows.out.data());
         for (int64_t i = 0; i < active; i++) {
-          lstm_gates(rows.out[i], n);
-          if (time.dead(turn, rows.length[i])) continue;
           int64_t b = rows.row[i], t = time.step(turn, rows.length[i]);
+          lstm_gates(rows.out[i], n);
+          if (store.past()) store(z.at(b, t), rows.out[i], wide);
+          if (time.dead(turn, rows.length[i])) continue;
           lstm_state(rows.out[i], memory[i], cell.at(b, t), y.at(b, t), n);
           state[i] = y.at(b, t);
           memory[i] = cell.at(b, t);
@@ -91,6 +97,7 @@ void add_lstm(Program& program, Sequences s, int table, int tokens, int gates, i
         spread_padding(z, b, length, z.at(b, s.reverse ? s.steps - 1 : length));
         if (!s.reverse) spread_padding(cell, b, length, memory[i]);
       }
+      store.done();
     });
   }, flops_of(s, 4));
 }
@@ -100,9 +107,11 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
                        int dh0, int dc0) {
   int64_t n = s.units, wide = 4 * n;
   int packed = packed_scratch(program, gates, wide, n), zeros = scratch(program, gates, n);
+  int64_t room = wide + 2 * n + APART;      // dz, dh and dc of a row
+  int now = scratch(program, gates, s.batch * room);
   typed_step(program, "lstm_gradient", gates,
              {dy, dh, dc, outputs, gates, cells, recurrent, h0, c0, s.lengths, dz, before, dh0, dc0,
-              packed, zeros},
+              packed, zeros, now},
              [=](auto use) {
     using T = typename decltype(use)::Type;
     Packed<T> matrix;
@@ -113,12 +122,16 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
         y{use(outputs), s.steps, n}, cell{use(cells), s.steps, n}, g{use(dy), s.steps, n},
         start{use(before), s.steps, n, first.data()};
     Time time{s.steps, s.reverse};
+    Store<T> store(s.batch * s.steps * wide);
     each_block<T>(s, use.numbers(s.lengths), [&](Rows<T>& rows) {
       int64_t count = rows.count();
       for (int64_t i = 0; i < count; i++) {
         int64_t b = rows.row[i];
-        copy(use(dh0) + b * n, use(dh) + b * n, n);
-        copy(use(dc0) + b * n, use(dc) + b * n, n);
+        T* own = use(now) + (rows.first + i) * room;
+        rows.x[i] = own;
+        rows.out[i] = own + wide;
+        copy(own + wide, use(dh) + b * n, n);
+        copy(own + wide + n, use(dc) + b * n, n);
       }
       for (int64_t turn = 0, active = count;; turn++) {
         while (active && rows.length[active - 1] <= turn) active--;
@@ -127,14 +140,18 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
           int64_t b = rows.row[i], t = time.back(turn, rows.length[i]);
           int64_t past = time.before(t, rows.length[i]);
           const T* c = past >= 0 ? cell.at(b, past) : use(c0) ? use(c0) + b * n : use(zeros);
-          copy(start.at(b, t), past >= 0 ? y.at(b, past) : use(h0) ? use(h0) + b * n : nullptr, n);
-          lstm_back(z.at(b, t), c, cell.at(b, t), g.at(b, t), use(dh0) + b * n, use(dc0) + b * n,
-                    d.at(b, t), n);
-          rows.x[i] = d.at(b, t);
-          rows.out[i] = use(dh0) + b * n;
+          store(start.at(b, t), past >= 0 ? y.at(b, past) : use(h0) ? use(h0) + b * n : nullptr, n);
+          T* own = rows.out[i] - wide;
+          lstm_back(z.at(b, t), c, cell.at(b, t), g.at(b, t), rows.out[i], rows.out[i] + n, own, n);
+          store(d.at(b, t), own, wide);
         }
         matrix.multiply(active, rows.x.data(), nullptr, rows.out.data());
       }
+      for (int64_t i = 0; i < count; i++) {
+        copy(use(dh0) + rows.row[i] * n, rows.out[i], n);
+        copy(use(dc0) + rows.row[i] * n, rows.out[i] + n, n);
+      }
+      store.done();
     });
   }, flops_of(s, 4));
 }

@@ -33,11 +33,27 @@ namespace {
 EXP_SHIFTED(float)
 EXP_SHIFTED(double)
 
-template <class T> T largest(const T* x, int64_t n) {
-  T best = -std::numeric_limits<T>::infinity();
-  for (int64_t i = 0; i < n; i++) best = x[i] > best || x[i] != x[i] ? x[i] : best;
-  return best;
-}
+// The largest, or NaN where there is one.
+#define LARGEST(T)                                                                           \
+  VECTORISED T largest(const T* x, int64_t n) {                                              \
+    T lanes[16], best = -std::numeric_limits<T>::infinity();                                 \
+    for (int j = 0; j < 16; j++) lanes[j] = best;                                            \
+    int64_t i = 0;                                                                           \
+    for (; i + 16 <= n; i += 16)                                                             \
+      for (int j = 0; j < 16; j++) {                                                         \
+        T v = x[i + j];                                                                      \
+        lanes[j] = v > lanes[j] || v != v ? v : lanes[j];                                    \
+      }                                                                                      \
+    for (; i < n; i++) best = x[i] > best || x[i] != x[i] ? x[i] : best;                     \
+    for (int j = 0; j < 16; j++)                                                             \
+      best = lanes[j] > best || lanes[j] != lanes[j] ? lanes[j] : best;                      \
+    return best;                                                                             \
+  }                                                                                          \
+  VECTORISED void scale(T* x, T factor, T less, int64_t n) {                                 \
+    IVDEP for (int64_t i = 0; i < n; i++) x[i] = x[i] * factor - less;                       \
+  }
+LARGEST(float)
+LARGEST(double)
 
 template <class T> void softmax_row(const T* x, T* out, int64_t n) {
   T top = largest(x, n);
@@ -45,8 +61,7 @@ template <class T> void softmax_row(const T* x, T* out, int64_t n) {
     std::fill_n(out, n, T(0));
     return;
   }
-  T factor = T(1) / exp_shifted(out, x, top, n);
-  for (int64_t i = 0; i < n; i++) out[i] *= factor;
+  scale(out, T(1) / exp_shifted(out, x, top, n), 0, n);
 }
 
 template <class T> T logsumexp_row(const T* x, int64_t n, T* scratch) {
@@ -56,10 +71,15 @@ template <class T> T logsumexp_row(const T* x, int64_t n, T* scratch) {
 }
 
 template <class T> int64_t arg_row(const T* x, int64_t n, bool most) {
+  if (most) {
+    T top = largest(x, n);
+    for (int64_t i = 0; i < n; i++)
+      if (x[i] == top || x[i] != x[i]) return i;
+  }
   int64_t best = 0;
   for (int64_t i = 0; i < n; i++) {
     if (x[i] != x[i]) return i;
-    if (most ? x[i] > x[best] : x[i] < x[best]) best = i;
+    if (x[i] < x[best]) best = i;
   }
   return best;
 }
@@ -134,9 +154,9 @@ void cross_entropy_gradient(const T* g, const T* x, const int64_t* labels, T* ou
       }
       T top = largest(x + r * n, n), spread = smooth / n;
       T factor = T(1) / exp_shifted(o, x + r * n, top, n);
-      for (int64_t i = 0; i < n; i++) o[i] = o[i] * factor - spread;
+      scale(o, factor, spread, n);
       o[labels[r]] -= 1 - smooth;
-      for (int64_t i = 0; i < n; i++) o[i] *= g[r];
+      scale(o, g[r], 0, n);
     }
   });
 }

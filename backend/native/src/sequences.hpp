@@ -1,6 +1,8 @@
 // What the recurrent steps share: which rows a thread runs, in what order it runs their time, and
 // how their arrays are read. No thread waits for another, because rows of a batch never meet.
 #pragma once
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -16,13 +18,12 @@ namespace gradatim {
 
 constexpr int64_t ROWS = 64;      // rows that go through time together: their state stays cached
 
-template <class T> INLINE T sigmoid(T z) { return T(1) / (T(1) + math::exp(-z)); }
-
 // ---- the order of rows and of time -------------------------------------------------------------
 
 // Rows of one thread, longest first, so that those still running are always the first ones.
 template <class T> struct Rows {
   std::vector<int64_t> row, length;
+  int64_t first;                  // how many rows other threads have before these, in some order
   std::vector<const T*> x, add;
   std::vector<T*> out;
 
@@ -45,6 +46,7 @@ void each_block(const Sequences& s, const int64_t* lengths, const Body& body) {
   parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; block++) {
       Rows<T> rows;
+      rows.first = block * (s.batch / blocks) + std::min(block, s.batch % blocks);
       for (int64_t i = block; i < s.batch; i += blocks) {    // dealt out, so that work is even
         rows.row.push_back(order[i]);
         rows.length.push_back(length[order[i]]);
@@ -91,6 +93,26 @@ template <class T> void copy(T* to, const T* from, int64_t n) {
   if (from) std::memcpy(to, from, n * sizeof(T));
   else std::memset(to, 0, n * sizeof(T));
 }
+
+// Copies rows to memory that is not read again soon: past the caches when there is more of it than
+// they hold, so that they keep what is.
+template <class T> class Store {
+ public:
+  explicit Store(int64_t numbers) : past_(numbers * sizeof(T) >= size_t(12) << 20) {}
+  void operator()(T* to, const T* from, int64_t n) const {
+    int64_t bytes = n * sizeof(T);
+    if (!past_ || !from || (reinterpret_cast<uintptr_t>(to) | bytes) % 16) return copy(to, from, n);
+    for (int64_t i = 0; i < bytes; i += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(reinterpret_cast<char*>(to) + i),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(
+                           reinterpret_cast<const char*>(from) + i)));
+  }
+  bool past() const { return past_; }
+  void done() const { if (past_) _mm_sfence(); }
+
+ private:
+  bool past_;
+};
 
 // Zeros from the row's length on.
 template <class T> void clear_padding(const Grid<T>& grid, int64_t b, int64_t length) {

@@ -16,7 +16,7 @@ Activation activation_of(const std::string& name) {
     if (kind == Activation::Tanh) {                                                           \
       IVDEP for (int64_t j = 0; j < n; j++) h[j] = math::tanh(h[j]);                          \
     } else if (kind == Activation::Sigmoid) {                                                 \
-      IVDEP for (int64_t j = 0; j < n; j++) h[j] = sigmoid(h[j]);                             \
+      IVDEP for (int64_t j = 0; j < n; j++) h[j] = math::sigmoid(h[j]);                      \
     } else if (kind == Activation::Relu) {                                                    \
       IVDEP for (int64_t j = 0; j < n; j++) h[j] = h[j] > T(0) || h[j] != h[j] ? h[j] : T(0); \
     }                                                                                         \
