@@ -22,7 +22,7 @@ from .base import Estimator
 from .cnn import ImageSamples
 from .parameters import layer_sizes
 from .report import Report, naive_r2, tell
-from .standardize import standardization, weighted_statistics
+from .standardize import scale_of, weighted_statistics
 
 
 def dense_parts(estimator, spec: Spec, code: int) -> tuple[Layer, Layer]:
@@ -146,8 +146,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
         NonFiniteError
             If training diverged.
         """
-        again = self.warm_start and hasattr(self, "_fitted")
-        return self._guarded(X, None, sample_weight, (X_val, X_val, sample_weight_val), again)
+        return self._guarded(X, None, sample_weight, (X_val, X_val, sample_weight_val),
+                             self._goes_on)
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Make one pass over some samples at a constant rate.
@@ -161,8 +161,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
         -------
         self
         """
-        again = hasattr(self, "_fitted")
-        return self._guarded(X, None, sample_weight, (None,) * 3, again, one_pass=True)
+        return self._one_pass(X, None, sample_weight)
 
     def transform(self, X) -> np.ndarray:
         """The codes of samples.
@@ -306,13 +305,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
         if not self.standardize:
             return None
         statistics = self._statistics(targets.reshape(-1, *self._sample_shape), weights)
-        layer = standardization("samples", *statistics, invert=True)
-        layer.run(Flow(placeholder((2, self._n_outputs), "float64")), training=False)
-        return layer
-
-    def _scaled(self, targets):
-        output = self._fitted.output
-        return targets if output is None else (targets - output.mean) / np.sqrt(output.variance)
+        return scale_of("samples", *statistics, self._n_outputs)
 
     def _loss(self) -> Loss:
         found = find_loss("mean_squared_error" if self.loss == "auto" else self.loss)

@@ -6,6 +6,7 @@ from numbers import Integral
 from sklearn.utils import check_random_state
 
 from ..backend import get_backend
+from ..backend.context import surroundings
 from ..backend.distribute import strategy
 from ..training import LBFGS, Optimizer, Schedule
 from ..training.checkpoint import checkpoint
@@ -73,3 +74,7 @@ class Automatic:
         # What swa averages is worth it where the rate stays high.
         automatic = self._auto_schedule if self.swa is None else "constant"
         return schedule(automatic if self.schedule == "auto" else self.schedule)
+
+    def _threads(self):
+        """Surroundings in which programs take no more threads than ``n_jobs`` says."""
+        return surroundings(n_jobs=None if self.n_jobs is None else int(self.n_jobs))

@@ -11,18 +11,17 @@ from sklearn.utils.validation import (
     _check_n_features, _check_sample_weight, check_is_fitted, validate_data)
 
 from ..backend import Spec
-from ..backend.context import surroundings
-from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.errors import ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
 from ..layers import Layer, Sequential
 from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
-from ..training.split import split
 from .automatic import Automatic
 from .checking import explained, refuse_unusable, require_numbers
 from .fitted import Fitted, average, member_seeds
+from .held_out import hold_out, validation_data
 from .importances import Importances
 from .on_disk import loaded, require_rows, validated_on_disk
 from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
@@ -156,8 +155,17 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         NonFiniteError
             If training diverged.
         """
-        again = self.warm_start is not False and hasattr(self, "_fitted")
-        return self._guarded(X, y, sample_weight, (X_val, y_val, sample_weight_val), again)
+        return self._guarded(X, y, sample_weight, (X_val, y_val, sample_weight_val), self._goes_on)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether `fit` starts from the weights there are."""
+        return self.warm_start is not False and hasattr(self, "_fitted")
+
+    def _one_pass(self, X, y, sample_weight=None, **options):
+        """One pass over some samples, from the weights there are or from first ones."""
+        return self._guarded(X, y, sample_weight, (None,) * 3, hasattr(self, "_fitted"),
+                             one_pass=True, **options)
 
     def _guarded(self, X, y, sample_weight, validation, again: bool, **options):
         """Fit, or leave everything as it was."""
@@ -184,28 +192,24 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
             weights = self._weights(sample_weight, X, targets)
             seen = targets, self._weights_of(sample_weight, X)
         rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
-        X, targets, weights = without_weightless(X, targets, weights)
+        data = (*without_weightless(X, targets, weights), rows)
         if not again:
             self.baseline_ = self._baseline_of(*seen)
-        X_val, y_val, weights_val = self._validation(*validation)
+        val = held = validation_data(self, *validation)
         seed = self._seed(again)
         if self.checkpoint is not None and not one_pass:
             if self._n_nets > 1:
                 raise ParameterError("a checkpoint is of one net, not of an ensemble",
                                      fix="leave out checkpoint= or n_ensemble=")
             callbacks = [*callbacks, checkpoint(self.checkpoint)]
-        held = None
-        if self._calibrates and not one_pass:
-            held = X_val, y_val, weights_val
-            if X_val is None:
-                rows = self._split(rows, targets, None, seed)[0][0]
-                (X, targets, weights), held = self._split(X, targets, weights, seed)
+        calibrates = self._calibrates and not one_pass
+        if calibrates and val is None:
+            data, held = hold_out(self, data, seed)
         if self.early_stopping and not one_pass:
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
-            if X_val is None:
-                rows = self._split(rows, targets, None, seed)[0][0]
-                (X, targets, weights), (X_val, y_val, weights_val) = self._split(
-                    X, targets, weights, seed)
+            if val is None:
+                data, val = hold_out(self, data, seed)
+        (X, targets, weights, rows), (X_val, y_val, weights_val) = data, val or (None,) * 3
         watcher = Health() if self.health else None
         callbacks = [*callbacks, watcher] if watcher else callbacks
         full = self._full_batch(len(X))
@@ -248,40 +252,12 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
-        self._calibrate(held)
+        self._calibrate(held if calibrates else None)
         if self.verbose and run.history and run.rank == 0:
             self._tell(self.history_[self.best_epoch_], *judged)
         for task in tasks:
             task.end()
         return self
-
-    def _split(self, X, targets, weights, seed: int):
-        """``(X, targets, weights)`` to train on and held out, labels in equal shares."""
-        one_each = hasattr(self, "classes_") and targets.dtype.kind == "i" and targets.ndim == 1
-        labels = targets if one_each else None
-        return split(X, targets, weights, self.validation_fraction, seed, labels)
-
-    def _validation(self, X, y, weights):
-        """Validation data in the form of the samples, or three times None."""
-        if X is None:
-            if y is not None or weights is not None:
-                raise DataError("y_val and sample_weight_val need X_val beside them",
-                                fix="pass X_val=, or leave them out")
-            return None, None, None
-        if y is None:
-            raise DataError("X_val needs y_val beside it", fix="pass y_val=")
-        refuse_unusable(X_val=X, y_val=y, sample_weight_val=weights)
-        try:
-            with explained():
-                X = self._checked(X)
-                y = self._encoded_again(y)
-                weights = self._weights_of(weights, X)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"the validation data cannot be used: {error}") from error
-        if len(X) != len(y):
-            raise ShapeError("X_val and y_val differ in their number of samples",
-                             got=f"{len(X)} and {len(y)}", fix="pass one target per sample")
-        return X, y, weights
 
     def _checked(self, X):
         """Samples after a fit, in the form the net takes."""
@@ -362,7 +338,8 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
 
     def _scaled(self, targets: np.ndarray) -> np.ndarray:
         """Targets as the net is to produce them."""
-        return targets
+        output = self._fitted.output
+        return targets if output is None else (targets - output.mean) / np.sqrt(output.variance)
 
     @property
     def _n_outputs(self) -> int:
@@ -402,10 +379,6 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         """The output of every net of the ensemble with ``head`` on top, for checked samples."""
         with self._threads():
             return [member.live(self).predict(X, head) for member in self._fitted.members]
-
-    def _threads(self):
-        """Surroundings in which programs take no more threads than ``n_jobs`` says."""
-        return surroundings(n_jobs=None if self.n_jobs is None else int(self.n_jobs))
 
     @property
     def _net(self) -> Layer:

@@ -12,28 +12,26 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (_check_sample_weight, _check_y, _num_samples,
                                       check_consistent_length, check_is_fitted, column_or_1d)
 
-from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.errors import ShapeError
+from .checking import require_targets
 from .forecasts import Forecasts
 from .saving import Saveable
-from .windows import check_long, naive, series_of, several
+from .weightless import require_weight
+from .windows import check_long, naive, series_of
 
 
-class _Constant(Saveable, BaseEstimator):
+class _Constant(Saveable):
     """What both share: samples are counted, not looked at."""
 
     def _targets_and_weights(self, X, y, sample_weight, **options):
         """Targets and weights, checked."""
         self._validate_params()
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y "
-                             "is None")
+        require_targets(self, y)
         y = _check_y(y, estimator=self, **options)
         check_consistent_length(X, y)
         weights = np.ones(len(y)) if sample_weight is None else _check_sample_weight(
             sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        if not weights.any():
-            raise DataError("Sample weights must contain at least one non-zero number: "
-                            "all are zero", fix="give at least one sample a weight")
+        require_weight(weights)
         return y, weights
 
     def __sklearn_tags__(self):
@@ -41,11 +39,13 @@ class _Constant(Saveable, BaseEstimator):
         tags.no_validation = True
         tags.input_tags.three_d_array = tags.input_tags.allow_nan = True
         tags.input_tags.sparse = tags.input_tags.string = True
+        for of_kind in filter(None, (tags.classifier_tags, tags.regressor_tags)):
+            of_kind.poor_score = True
         return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaselineClassifier(ClassifierMixin, _Constant):
+class BaselineClassifier(_Constant, ClassifierMixin, BaseEstimator):
     """The same answer for every sample: what a classifier must beat.
 
     Samples are counted, not looked at, so that they may be of any kind.
@@ -155,14 +155,9 @@ class BaselineClassifier(ClassifierMixin, _Constant):
         if np.shape(self.class_prior_) != np.shape(self.classes_):
             raise ShapeError("there are other shares than classes")
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.poor_score = True
-        return tags
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaselineRegressor(MultiOutputMixin, RegressorMixin, _Constant):
+class BaselineRegressor(_Constant, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """The same numbers for every sample: what a regressor must beat.
 
     Samples are counted, not looked at, so that they may be of any kind.
@@ -238,11 +233,6 @@ class BaselineRegressor(MultiOutputMixin, RegressorMixin, _Constant):
         if np.ndim(self.constant_) > 1:
             raise ShapeError("the constant has too many axes", got=str(np.shape(self.constant_)))
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True
-        return tags
-
 
 def weighted_median(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Of each column, the middle value of the rows repeated as their weights say."""
@@ -315,13 +305,10 @@ class BaselineForecaster(Forecasts, Saveable, BaseEstimator):
             If the series cannot be used.
         """
         self._validate_params()
-        if self._steps < self._period:
-            raise ParameterError("season must not be longer than lookback",
-                                 got=f"season={self.season}, lookback={self.lookback}",
-                                 fix="leave lookback out")
-        series, target = series_of(X, y, known), X if y is None else y
+        self._check_season(self._period)
+        series = series_of(X, y, known)
         check_long(series[-1:], self._steps, "a forecast")
-        self._learn_columns(series, np.ndim(target[0] if several(target) else target) == 1)
+        self._learn_columns(series, X if y is None else y)
         return self
 
     @property
@@ -339,9 +326,3 @@ class BaselineForecaster(Forecasts, Saveable, BaseEstimator):
         """Refuse attributes from a file that do not fit together."""
         if self._end.shape != (self._steps, sum(self._columns)) or len(self._columns) != 3:
             raise ShapeError("the end of the series does not fit the columns")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False         # rows are moments of time, not samples
-        tags.target_tags.required = False
-        return tags

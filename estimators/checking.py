@@ -72,3 +72,10 @@ def require_numbers(values, name: str = "X") -> None:
         raise DataError(f"{name} must hold numbers", got=f"dtype {values.dtype}",
                         fix="turn dates into numbers, such as days since the first one"
                         if kind in "mM" else ENCODE)
+
+
+def require_targets(estimator, y) -> None:
+    """Refuse a fit without targets, in scikit-learn's words."""
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y "
+                         "is None")

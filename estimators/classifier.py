@@ -13,11 +13,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backend import OPS, Tensor
-from ..backend.errors import DataError, ParameterError
+from ..backend.errors import ParameterError
 from ..layers.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
 from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .calibration import best_temperature, tempered
+from .class_labels import class_numbers, fix_classes, judged_numbers, shares
 from .fitted import average
 from .multilabel import SubsetAccuracy, indicator, is_indicator, sigmoids
 from .report import naive_accuracy
@@ -112,9 +113,7 @@ class Classifier(ClassifierMixin, Estimator):
             raise ParameterError('class_weight="balanced" cannot be used with partial_fit, which '
                                  "sees a part of the samples only",
                                  fix="pass a dict of weights by label")
-        again = hasattr(self, "_fitted")
-        return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True,
-                             classes=classes)
+        return self._one_pass(X, y, sample_weight, classes=classes)
 
     def predict(self, X) -> np.ndarray:
         """The most probable label of each sample.
@@ -281,10 +280,7 @@ class Classifier(ClassifierMixin, Estimator):
             vars(self).pop("_multilabel", None)
             if np.ndim(y) > 1:
                 self._multilabel, classes = True, np.arange(np.shape(y)[1])
-            self.classes_ = np.unique(y if classes is None else column_or_1d(classes))
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise DataError("`classes` is not the same as on the first call",
-                            got=str(np.unique(classes)[:10]), fix="leave it out after that")
+        fix_classes(self, y, classes, again)
         if self._multilabel:
             self._refuse_weights_of_classes()
         return self._encoded_again(y)
@@ -292,13 +288,7 @@ class Classifier(ClassifierMixin, Estimator):
     def _encoded_again(self, y):
         if self._multilabel:
             return indicator(y, len(self.classes_))
-        y = column_or_1d(y)
-        known = np.isin(y, self.classes_)
-        if not known.all():
-            raise DataError(f"the label {y[~known].tolist()[0]!r} was not seen when classes were "
-                            "fixed", got=f"classes {self.classes_[:10].tolist()}",
-                            fix="pass all labels as classes= to the first partial_fit, or fit anew")
-        return np.searchsorted(self.classes_, y)
+        return class_numbers(column_or_1d(y), self.classes_)
 
     def _weights(self, sample_weight, X, targets):
         weights = super()._weights(sample_weight, X, targets)
@@ -329,8 +319,7 @@ class Classifier(ClassifierMixin, Estimator):
     def _baseline_of(self, targets, weights):
         if targets.ndim > 1:
             return super()._baseline_of(targets, weights)
-        counts = np.bincount(targets, weights, len(self.classes_))
-        return counts / counts.sum()
+        return shares(targets, weights, len(self.classes_))
 
     def _naive(self, targets, weights):
         return naive_accuracy(targets, self.baseline_, weights)
@@ -338,8 +327,7 @@ class Classifier(ClassifierMixin, Estimator):
     def _reported_targets(self, X, y):
         if self._multilabel:
             return indicator(y, len(self.classes_))
-        labels = column_or_1d(y)          # a label that was never seen is a wrong answer
-        return np.where(np.isin(labels, self.classes_), np.searchsorted(self.classes_, labels), -1)
+        return judged_numbers(column_or_1d(y), self.classes_)
 
     @property
     def _n_outputs(self) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
 
 from ..backend import Spec
 from ..backend.errors import ParameterError, ShapeError
@@ -15,6 +14,7 @@ from .architectures import ARCHITECTURES
 from .augmentations import augmentations
 from .classifier import Classifier
 from .regressor import Regressor
+from .samples import ArraySamples
 from .standardize import weighted_statistics
 
 CONSTRAINTS = {"image_shape": [None, tuple, list],
@@ -30,11 +30,10 @@ PARAMETERS = """image_shape : tuple (h, w) or (h, w, c), optional
         ``"rotate"``, ``"cutout"``, ``"mixup"``, ``"cutmix"``, or layers, in their order."""
 
 
-class ImageSamples:
+class ImageSamples(ArraySamples):
     """How both read samples: ``(n, h, w)``, ``(n, h, w, c)``, or rows ``(n, pixels)``."""
 
     _takes_sparse = False
-    _fit_sets = ("_sample_shape",)
 
     def _network(self, spec: Spec, n_outputs: int):
         before = augmentations(self.augmentation)
@@ -55,22 +54,12 @@ class ImageSamples:
         return ARCHITECTURES[self.architecture](spec, n_outputs)
 
     def _validated(self, X, reset, **with_y):
-        options = {"dtype": "numeric", "allow_nd": True}
-        if reset or getattr(X, "ndim", 2) == 2:
-            checked = validate_data(self, X, reset=reset, **options, **with_y)
-        elif with_y:
-            checked = check_X_y(X, estimator=self, **options, **with_y)
-        else:
-            checked = check_array(X, estimator=self, input_name="X", **options)
+        checked = super()._validated(X, reset, **with_y)
         shape = (checked[0] if isinstance(checked, tuple) else checked).shape
         if not np.prod(shape):
             raise ShapeError("images must have at least one pixel", got=f"{list(shape)}",
                              fix="pass X of shape (n, h, w) or (n, h, w, channels)")
         return checked
-
-    def _count_features(self, X, reset):
-        if reset or X.ndim == 2:
-            _check_n_features(self, X, reset=reset)
 
     def _shaped(self, X, reset):
         if X.ndim > 4:
@@ -85,16 +74,7 @@ class ImageSamples:
             raise ShapeError("X does not hold images of image_shape",
                              got=f"{list(X.shape[1:])} and image_shape={self.image_shape}",
                              fix="leave image_shape out: it is needed for flat rows only")
-        if reset:
-            self._sample_shape = list(X.shape[1:])
-        elif self._sample_shape != list(X.shape[1:]):
-            raise ShapeError(f"{type(self).__name__} was fitted on samples of another shape",
-                             got=f"{list(X.shape[1:])}, not {self._sample_shape}",
-                             fix="bring the images to that size, or fit anew")
-        return X
-
-    def _sample_tail(self):
-        return tuple(self._sample_shape)
+        return super()._shaped(X, reset)
 
     def _image_size(self) -> tuple[int, int, int]:
         """``image_shape`` as (height, width, channels)."""
@@ -120,11 +100,6 @@ class ImageSamples:
             return np.float64(low), np.float64((high - low) ** 2 or 1.0)
         mean, variance = weighted_statistics(X, weights, columns=1)
         return mean[0], variance[0]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = tags.input_tags.three_d_array = True
-        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -11,14 +11,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..backend import Spec
 from ..backend.errors import ParameterError
 from ..layers import (
-    Concatenate, Cropping1D, Dense, Dropout, Flatten, Input, Layer, Model, Permute, Reshape)
+    Concatenate, Cropping1D, Dense, Flatten, Input, Layer, Model, Permute, Reshape)
 from .automatic import FULL_BATCH_ROWS
 from .forecasts import Forecasts
 from .parameters import layer_sizes
 from .regressor import Regressor
 from .report import naive_r2
-from .rnn import CELLS
-from .windows import Series, check_long, series_of, several, windows
+from .rnn import CELLS, recurrent_layers
+from .windows import Series, check_long, series_of, windows
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -93,10 +93,8 @@ class RNNForecaster(Forecasts, Regressor):
 
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
         x = h = Input(spec.shape)
-        for size in layer_sizes("units", self.units, least=1):
-            h = CELLS[self.cell](size, return_sequences=True)(h)
-            if self.dropout:
-                h = Dropout(self.dropout)(h)
+        for layer in recurrent_layers(self, both_ways=False):
+            h = layer(h)
         ahead = Cropping1D((self.lookback, 0))(Concatenate()([h, x]))   # (horizon, features)
         ahead = Dense(layer_sizes("units", self.units, least=1)[-1], "relu",
                       kernel_initializer="he_normal")(ahead)
@@ -131,8 +129,7 @@ class RNNForecaster(Forecasts, Regressor):
         NonFiniteError
             If training diverged.
         """
-        again = self.warm_start and hasattr(self, "_fitted")
-        return self._guarded((X, y, known), None, None, (X_val, y_val, known_val), again)
+        return self._guarded((X, y, known), None, None, (X_val, y_val, known_val), self._goes_on)
 
     def partial_fit(self, X, y=None, known=None):
         """Make one pass over a series at a constant rate.
@@ -146,14 +143,10 @@ class RNNForecaster(Forecasts, Regressor):
         -------
         self
         """
-        again = hasattr(self, "_fitted")
-        return self._guarded((X, y, known), None, None, (None,) * 3, again, one_pass=True)
+        return self._one_pass((X, y, known), None)
 
     def _fit(self, given, y, sample_weight, validation, again, one_pass=False):
-        if (self.season or 1) > self.lookback:
-            raise ParameterError("season must not be longer than lookback",
-                                 got=f"season={self.season}, lookback={self.lookback}",
-                                 fix="pass a lookback of at least one season")
+        self._check_season(self.season or 1)
         series = series_of(*given)
         if again:
             self._check_columns(series)
@@ -161,8 +154,7 @@ class RNNForecaster(Forecasts, Regressor):
         least = self.lookback + self.horizon
         check_long(series, least, "one window of lookback and horizon")
         if not again:
-            target = given[0] if given[1] is None else given[1]
-            self._learn_columns(series, np.ndim(target[0] if several(target) else target) == 1)
+            self._learn_columns(series, given[0] if given[1] is None else given[1])
         held = None
         if validation[0] is not None:
             held = series_of(*validation)
@@ -280,11 +272,3 @@ class RNNForecaster(Forecasts, Regressor):
     def _sample_tail(self):
         return (self.lookback + self.horizon, sum(self._columns))
 
-    def _statistics(self, X, weights):
-        return super()._statistics(X.reshape(-1, X.shape[-1]), None)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False         # rows are moments of time, not samples
-        tags.target_tags.required = False
-        return tags

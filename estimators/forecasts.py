@@ -135,10 +135,17 @@ class Forecasts:
                 found[rule] = r2(truth, forecasts)
         return Report("R²", score, found)
 
-    def _learn_columns(self, series: list[Series], flat: bool) -> None:
+    def _check_season(self, season: int) -> None:
+        """Refuse a season that no forecast sees the whole of."""
+        if season > self._steps:
+            raise ParameterError("season must not be longer than lookback",
+                                 got=f"season={season}, lookback={self._steps}",
+                                 fix="pass a lookback of at least one season")
+
+    def _learn_columns(self, series: list[Series], target) -> None:
         """Remember what the series of a fit look like, and the last of them."""
         first = series[0]
-        self._flat_targets = flat
+        self._flat_targets = np.ndim(target[0] if several(target) else target) == 1
         self._columns = [part.shape[1] for part in first]
         self.n_features_in_ = first.past.shape[1] or first.targets.shape[1]
         self._remember(series)
@@ -169,6 +176,12 @@ class Forecasts:
                 raise ShapeError(f"the series has {part.shape[1]} {name}, but "
                                  f"{type(self).__name__} was fitted with {count}",
                                  fix="pass X, y and known with the columns of those of fit")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False         # rows are moments of time, not samples
+        tags.target_tags.required = False
+        return tags
 
 
 def r2(truth, forecasts) -> float:

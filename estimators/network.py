@@ -4,15 +4,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
-
 from ..backend import Spec
-from ..backend.errors import ShapeError
 from ..layers import Layer
 from ..layers.copies import unbuilt
 from .classifier import Classifier
 from .dnn import dense_network
 from .regressor import Regressor
+from .samples import ArraySamples
 
 CONSTRAINTS = {"network": [None, callable]}       # a layer may be called, too
 
@@ -24,10 +22,8 @@ PARAMETERS = """network : Layer, callable ``(spec, n_outputs) -> Layer`` or None
         128 units."""
 
 
-class AnySamples:
-    """How both read samples: arrays ``(n, ...)`` of any number of axes, or sparse rows."""
-
-    _fit_sets = ("_sample_shape",)
+class OwnNetwork(ArraySamples):
+    """The net of both, for samples ``(n, ...)`` of any number of axes, or sparse rows."""
 
     def _network(self, spec: Spec, n_outputs: int):
         if self.network is None:
@@ -36,39 +32,9 @@ class AnySamples:
             return unbuilt(self.network)
         return self.network(spec, n_outputs)
 
-    def _validated(self, X, reset, **with_y):
-        options = {"dtype": "numeric", "allow_nd": True, "accept_sparse": "csr"}
-        if reset or getattr(X, "ndim", 2) == 2:
-            return validate_data(self, X, reset=reset, **options, **with_y)
-        if with_y:
-            return check_X_y(X, estimator=self, **options, **with_y)
-        return check_array(X, estimator=self, input_name="X", **options)
-
-    def _count_features(self, X, reset):
-        if reset or X.ndim == 2:
-            _check_n_features(self, X, reset=reset)
-
-    def _shaped(self, X, reset):
-        X = super()._shaped(X, reset)
-        if reset:
-            self._sample_shape = list(X.shape[1:])
-        elif self._sample_shape != list(X.shape[1:]):
-            raise ShapeError(f"{type(self).__name__} was fitted on samples of another shape",
-                             got=f"{list(X.shape[1:])}, not {self._sample_shape}",
-                             fix="bring the samples to that shape, or fit anew")
-        return X
-
-    def _sample_tail(self):
-        return tuple(self._sample_shape)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = tags.input_tags.three_d_array = True
-        return tags
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkClassifier(AnySamples, Classifier):
+class NetworkClassifier(OwnNetwork, Classifier):
     """A net of your own for classes.
 
     Parameters
@@ -101,7 +67,7 @@ class NetworkClassifier(AnySamples, Classifier):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkRegressor(AnySamples, Regressor):
+class NetworkRegressor(OwnNetwork, Regressor):
     """A net of your own for numbers.
 
     Parameters

@@ -7,6 +7,7 @@ from sklearn.utils.validation import _check_feature_names, _check_y
 
 from ..backend.errors import ShapeError
 from ..datasets import OnDisk
+from .checking import require_targets
 
 ABSENT = object()
 
@@ -15,9 +16,7 @@ def validated_on_disk(estimator, X, reset: bool, y=ABSENT, multi_output: bool = 
                       y_numeric: bool = False):
     """Samples as they stand in their file, checked; with y in memory if it is given."""
     X = X if isinstance(X, OnDisk) else OnDisk(X)
-    if y is None:
-        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y "
-                         "is None")
+    require_targets(estimator, y)
     _check_feature_names(estimator, X, reset=reset)
     estimator._count_features(X, reset)
     if y is not ABSENT:

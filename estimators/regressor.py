@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array
 
-from ..backend import OPS, Tensor, placeholder
+from ..backend import OPS, Tensor
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import (Activation, GaussianLikelihood, Loss, Poisson, Quantile, Sequential,
                       Tweedie)
@@ -20,7 +20,7 @@ from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .checking import require_numbers
 from .intervals import Intervals
-from .standardize import standardization, weighted_statistics
+from .standardize import scale_of, weighted_statistics
 
 PARAMETERS = """quantile : float or tuple of float
         Which quantile ``loss="quantile"`` estimates. Of several, in rising order, `predict` gives
@@ -86,8 +86,7 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
         ValueError
             As in `fit`, and if the number of targets is another than in the first call.
         """
-        again = hasattr(self, "_fitted")
-        return self._guarded(X, y, sample_weight, (None, None, None), again, one_pass=True)
+        return self._one_pass(X, y, sample_weight)
 
     def predict(self, X, return_std: bool = False):
         """Predictions, in the units of the targets.
@@ -197,15 +196,7 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
         mean, variance = weighted_statistics(targets, weights)
         if self._positive:                   # their unit may be chosen, and their zero may not
             mean, variance = np.zeros_like(mean), np.where(mean > 0, mean, 1.0) ** 2
-        layer = standardization("targets", mean, variance, invert=True)
-        layer.run(Flow(placeholder((2, self._targets), "float64")), training=False)
-        return layer
-
-    def _scaled(self, targets):
-        output = self._fitted.output
-        if output is None:
-            return targets
-        return (targets - output.mean) / np.sqrt(output.variance)
+        return scale_of("targets", mean, variance, self._targets)
 
     @property
     def _n_outputs(self) -> int:

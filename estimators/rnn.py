@@ -14,7 +14,8 @@ from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
 from ..datasets import OnDisk
 from ..layers import (
-    GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, RandomNormal, Sequential, SimpleRNN)
+    GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Layer, RandomNormal, Sequential, SimpleRNN)
+from .checking import require_targets
 from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
@@ -48,6 +49,18 @@ PARAMETERS = """cell : {"lstm", "gru", "rnn"}
         A net of your own; ``spec`` is that of one sequence."""
 
 
+def recurrent_layers(estimator, both_ways: bool, last_step: bool = False) -> list[Layer]:
+    """The recurrent layers that parameters ask for, with dropout after each."""
+    sizes, net = layer_sizes("units", estimator.units, least=1), []
+    for i, size in enumerate(sizes):
+        layer = CELLS[estimator.cell](
+            size, return_sequences=not last_step or i < len(sizes) - 1)
+        net.append(Bidirectional(layer) if both_ways else layer)
+        if estimator.dropout:
+            net.append(Dropout(estimator.dropout))
+    return net
+
+
 class SequenceSamples:
     """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
 
@@ -61,17 +74,12 @@ class SequenceSamples:
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):
             return self.architecture(spec, n_outputs)
-        sizes = layer_sizes("units", self.units, least=1)
         # Embeddings of unit variance: smaller ones learn slowly at first.
         net = [] if self.embedding is None else [Embedding(
             self._n_tokens, self.embedding, embeddings_initializer=RandomNormal(0.0, 1.0),
             mask_zero=True)]
-        for i, size in enumerate(sizes):
-            layer = CELLS[self.cell](size, return_sequences=i < len(sizes) - 1)
-            net.append(Bidirectional(layer) if self.bidirectional else layer)
-            if self.dropout:
-                net.append(Dropout(self.dropout))
-        return Sequential([*net, Dense(n_outputs)])
+        return Sequential([*net, *recurrent_layers(self, self.bidirectional, last_step=True),
+                           Dense(n_outputs)])
 
     def _validated(self, X, reset, y=ABSENT, **options):
         X = listed(X)
@@ -84,9 +92,7 @@ class SequenceSamples:
         if not sequences:
             given = {} if y is ABSENT else {"y": y}
             return validate_data(self, X, reset=reset, dtype="numeric", **given, **options)
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y "
-                             "is None")
+        require_targets(self, y)
         X = checked_sequences(X)
         features = X[0].shape[-1]
         if reset:

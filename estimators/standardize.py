@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..backend import placeholder
 from ..backend.errors import DataError
 from ..layers import Normalization
+from ..layers.base import Flow
 
 BLOCK_ROWS = 4096     # so many rows at a time are turned to float64,
 BLOCK_ENTRIES = 2 ** 18    # and so many numbers
@@ -14,6 +16,13 @@ def standardization(name: str, mean, variance, invert: bool = False) -> Normaliz
     """A layer that standardises by given statistics, or brings back to their scale."""
     return Normalization(axis=-1 if np.ndim(mean) else None, mean=mean, variance=variance,
                          invert=invert, name=name)
+
+
+def scale_of(name: str, mean, variance, columns: int) -> Normalization:
+    """The layer, built, that brings so many outputs of a net to the scale of what they are."""
+    layer = standardization(name, mean, variance, invert=True)
+    layer.run(Flow(placeholder((2, columns), "float64")), training=False)
+    return layer
 
 
 def weighted_statistics(rows, weights: np.ndarray | None, columns: int | None = None):

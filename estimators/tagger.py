@@ -11,13 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backend import Spec
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..layers import Bidirectional, Dense, Dropout, Sequential
+from ..layers import Dense, Sequential
 from ..layers.losses import SparseCategoricalCrossentropy
 from .base import Estimator
+from .checking import require_targets
+from .class_labels import class_numbers, fix_classes, judged_numbers, shares
 from .classifier import as_float64, probabilities
-from .parameters import layer_sizes
 from .report import naive_accuracy
-from .rnn import CELLS, CONSTRAINTS, PARAMETERS, SequenceSamples
+from .rnn import CONSTRAINTS, PARAMETERS, SequenceSamples, recurrent_layers
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -83,9 +84,7 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         ValueError
             As in `fit`, and for a label that is not among the classes.
         """
-        again = hasattr(self, "_fitted")
-        return self._guarded(X, y, sample_weight, (None,) * 3, again, one_pass=True,
-                             classes=classes)
+        return self._one_pass(X, y, sample_weight, classes=classes)
 
     def predict(self, X) -> list[np.ndarray]:
         """The most probable label of each step.
@@ -149,42 +148,25 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):
             return self.architecture(spec, n_outputs)
-        net = []
-        for size in layer_sizes("units", self.units, least=1):
-            layer = CELLS[self.cell](size, return_sequences=True)
-            net.append(Bidirectional(layer) if self.bidirectional else layer)
-            if self.dropout:
-                net.append(Dropout(self.dropout))
-        return Sequential([*net, Dense(n_outputs)])
+        return Sequential([*recurrent_layers(self, self.bidirectional), Dense(n_outputs)])
 
     def _validated(self, X, reset, **with_y):
         X = super()._validated(X, reset)
         if "y" not in with_y:
             return X
-        if with_y["y"] is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y "
-                             "is None")
+        require_targets(self, with_y["y"])
         return X, labels_of(X, with_y["y"])
 
     def _encoded(self, y, again, classes):
         labels = np.concatenate([np.asarray(steps) for steps in y])
         check_classification_targets(labels)
-        if not again:
-            self.classes_ = np.unique(labels if classes is None else classes)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise DataError("`classes` is not the same as on the first call",
-                            got=str(np.unique(classes)[:10]), fix="leave it out after that")
+        fix_classes(self, labels, classes, again)
         return self._encoded_again(y)
 
     def _encoded_again(self, y):
         found = np.empty(len(y), object)
         for i, steps in enumerate(map(np.asarray, y)):
-            known = np.isin(steps, self.classes_)
-            if not known.all():
-                raise DataError(f"the label {steps[~known].tolist()[0]!r} was not seen when "
-                                "classes were fixed", got=f"classes {self.classes_[:10].tolist()}",
-                                fix="pass all labels as classes= to the first partial_fit")
-            found[i] = np.searchsorted(self.classes_, steps)
+            found[i] = class_numbers(steps, self.classes_)
         return found
 
     def _y_options(self):
@@ -207,8 +189,7 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         return ["accuracy"]
 
     def _baseline_of(self, targets, weights):
-        counts = np.bincount(*self._steps(targets, weights), len(self.classes_))
-        return counts / counts.sum()
+        return shares(*self._steps(targets, weights), len(self.classes_))
 
     def _naive(self, targets, weights):
         codes, weights = self._steps(targets, weights)
@@ -220,10 +201,9 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         return np.concatenate(list(targets)), repeated
 
     def _reported_targets(self, X, y):
-        codes = [np.where(np.isin(t, self.classes_), np.searchsorted(self.classes_, t), -1)
-                 for t in labels_of(X, y)]
-        found = np.empty(len(codes), object)
-        found[:] = codes
+        labels = labels_of(X, y)
+        found = np.empty(len(labels), object)
+        found[:] = [judged_numbers(steps, self.classes_) for steps in labels]
         return found
 
     def __sklearn_tags__(self):
