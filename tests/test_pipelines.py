@@ -284,5 +284,5 @@ def test_callbacks_through_pipelines_and_searches(capsys):
     pytest.importorskip("rich")
     model = make_pipeline(StandardScaler(), classifier(epochs=2))
     GridSearchCV(model, {"dnnclassifier__alpha": [0, 1]}, cv=2).set_callbacks(
-        ProgressBar()).fit(X, LABELS)
+        ProgressBar(max_propagation_depth=None)).fit(X, LABELS)
     assert "DNNClassifier" in capsys.readouterr().out
