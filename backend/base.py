@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
@@ -146,22 +146,35 @@ class Program:
         where = {v: i for i, v in enumerate(graph.variables)}
         self._updates = [(where[v], slot[t], next(borrowed)) for v, t in graph.updates.items()]
         fed, last = set(graph.inputs), _last_reads(graph)
-        self._steps = []
+        self._stretches: list[tuple[list, tuple | None]] = [([], None)]    # steps, and a meeting
         for node in graph.steps:
-            call = collective(node, communicator) or _call(backend, node)
+            call = _call(backend, node)
             donor = -1
             if backend.in_place and isinstance(node.op.forward, ufunc):
                 donor = next((slot[t] for t in node.inputs if t in graph.buffers and
                               graph.buffers[t] == graph.buffers.get(node.outputs[0])), -1)
             outs = tuple(-1 if t in fed else slot[t] for t in node.outputs)
-            self._steps.append((call, tuple(slot[t] for t in node.inputs), outs,
-                                tuple(slot[t] for t in last.get(node, ())), donor))
+            reads = tuple(slot[t] for t in node.inputs)
+            dead = tuple(slot[t] for t in last.get(node, ()))
+            if communicator is not None and node.op.name in COLLECTIVES:
+                self._stretches[-1] = self._stretches[-1][0], (node, reads[0], outs[0], dead)
+                self._stretches.append(([], None))
+            else:
+                self._stretches[-1][0].append((call, reads, outs, dead, donor))
 
     def run(self, state: list, feeds: Sequence) -> list:
         """Compute the outputs; replace the entries of ``state`` that are updated.
 
         A program without updates may keep what it makes of an array that owns its memory and is
         read-only: such an array must never change. Writable ones are read anew at each call.
+        """
+        return finished(self.parts(state, feeds), self.communicator)
+
+    def parts(self, state: list, feeds: Sequence) -> Iterator:
+        """A run that stops where it meets other replicas.
+
+        There the generator yields the collective's node and array, which is lent until it is sent
+        the result. What it returns are the outputs. Without a communicator it stops nowhere.
         """
         env: list = [None] * self._size
         for slot, value in self._constants:
@@ -170,16 +183,12 @@ class Program:
             env[slot] = self.backend.asarray(value)
         for slot, value in zip(self._inputs, feeds):
             env[slot] = value
-        with np.errstate(all="ignore"):      # infinities and NaN are values; eager finds them
-            for call, inputs, outputs, dead, donor in self._steps:
-                arrays = [env[i] for i in inputs]
-                result = call(*arrays) if donor < 0 else call(*arrays, out=env[donor])
-                if len(outputs) == 1:
-                    env[outputs[0]] = result
-                else:
-                    for slot, value in zip(outputs, result):
-                        if slot >= 0:
-                            env[slot] = value
+        for steps, meeting in self._stretches:
+            with np.errstate(all="ignore"):      # infinities and NaN are values; eager finds them
+                _run_through(steps, env)
+            if meeting is not None:
+                node, read, out, dead = meeting
+                env[out] = yield node, env[read]
                 for slot in dead:
                     env[slot] = None
         copy = self.backend.xp.array
@@ -187,7 +196,6 @@ class Program:
         for variable, slot, borrowed in self._updates:
             state[variable] = copy(env[slot]) if borrowed else env[slot]
         return results
-
 
     def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
         """Several runs, one after another, as if `run` were called for each.
@@ -213,6 +221,32 @@ class Program:
             if self.communicator is not None:
                 self.communicator.step += 1
         return [np.stack(column) for column in zip(*found)]
+
+
+def finished(parts: Iterator, communicator):
+    """The outputs of a run in parts that meets others through a communicator."""
+    result = None
+    try:
+        while True:
+            node, array = parts.send(result)
+            result = getattr(communicator, node.op.name)(array, **node.settings)
+    except StopIteration as end:
+        return end.value
+
+
+def _run_through(steps: Sequence, env: list) -> None:
+    """Some steps of a program, one after another; what is read for the last time goes."""
+    for call, inputs, outputs, dead, donor in steps:
+        arrays = [env[i] for i in inputs]
+        result = call(*arrays) if donor < 0 else call(*arrays, out=env[donor])
+        if len(outputs) == 1:
+            env[outputs[0]] = result
+        else:
+            for slot, value in zip(outputs, result):
+                if slot >= 0:
+                    env[slot] = value
+        for slot in dead:
+            env[slot] = None
 
 
 def _call(backend: Backend, node):

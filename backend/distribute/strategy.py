@@ -13,12 +13,11 @@ from ..errors import GraphError, ParameterError, ShapeError, unknown_name
 from ..function import Function, function
 from ..gradients import per_sample
 from ..graph import Graph
-from ..passes import DEFAULT
+from ..passes import REPLICATED
 from ..tensor import Tensor, Variable, placeholder_op
 from .mpi import launched, world
 from .replicate import replicate
 
-REPLICATED = tuple(name for name in DEFAULT if name != "single_device")
 
 class Strategy:
     """Base: how a step is compiled, and which rows of a batch this process computes.

@@ -6,8 +6,8 @@ from typing import Iterator, Sequence
 
 import numpy as np
 
-from ..base import Program, collective
-from ..graph import Graph
+from ..base import Program
+from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import Cluster, clusters
 from ..lowering.in_place import bases, in_place
 from ..lowering.view import View
@@ -262,22 +262,24 @@ class NativeProgram(Program):
 
     # ---- running -------------------------------------------------------------------------------
 
-    def run(self, state: list, feeds: Sequence) -> list:
-        return self._for_now()._run(state, feeds)
-
-    def _run(self, state: list, feeds: Sequence) -> list:
-        call, results, fresh, _kept = self._bound(state, feeds)
-        at = 0
-        for step, node, inputs, outputs in self._python:
+    def parts(self, state: list, feeds: Sequence) -> Iterator:
+        program = self._for_now()
+        call, results, fresh, _kept = program._bound(state, feeds)
+        at, threads = 0, program.threads
+        for step, node, inputs, outputs in program._python:
             if step > at:
-                call.run(at, step, self.threads)
-            self._compute(call, node, inputs, outputs)
+                call.run(at, step, threads)
+            if self.communicator is not None and node.op.name in COLLECTIVES:
+                made = yield node, _memory(call, inputs[0], node.inputs[0])
+                _memory(call, outputs[0], node.outputs[0])[...] = made
+            else:
+                program._compute(call, node, inputs, outputs)
             at = step + 1
-        if at < self._steps:
-            call.run(at, self._steps, self.threads)
-        for (i, _, _), array in zip(self._updates, fresh):
+        if at < program._steps:
+            call.run(at, program._steps, threads)
+        for (i, _, _), array in zip(program._updates, fresh):
             state[i] = array
-        self._release(state)
+        program._release(state)
         return results
 
     def _release(self, state: list) -> None:
@@ -358,11 +360,15 @@ class NativeProgram(Program):
         return call
 
     def _compute(self, call, node: Node, inputs, outputs) -> None:
-        arrays = [np.frombuffer(call.memory(v), t.dtype).reshape(t.shape) if t.spec.size else
-                  np.empty(t.shape, t.dtype) for v, t in zip(inputs, node.inputs)]
-        joint = collective(node, self.communicator)
+        arrays = [_memory(call, v, t) for v, t in zip(inputs, node.inputs)]
         with np.errstate(all="ignore"):
-            made = joint(*arrays) if joint else self.backend.run(node.op, *arrays, **node.settings)
+            made = self.backend.run(node.op, *arrays, **node.settings)
         for v, t, value in zip(outputs, node.outputs, made if len(outputs) > 1 else (made,)):
-            if t.spec.size:
-                np.frombuffer(call.memory(v), t.dtype).reshape(t.shape)[...] = value
+            _memory(call, v, t)[...] = value
+
+
+def _memory(call, value: int, t: Tensor) -> np.ndarray:
+    """Where a call has a tensor, as an array."""
+    if not t.spec.size:
+        return np.empty(t.shape, t.dtype)
+    return np.frombuffer(call.memory(value), t.dtype).reshape(t.shape)

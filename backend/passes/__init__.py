@@ -8,6 +8,7 @@ from ..graph import Graph
 from .algebra import algebra
 from .batch_statistics import batch_statistics
 from .bfloat16 import bfloat16
+from .buckets import buckets
 from .common import common
 from .dead import dead
 from .fold import fold
@@ -26,12 +27,14 @@ PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "commo
           "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
           "relu_after_pool": relu_after_pool, "fold_batch_norm": fold_batch_norm,
           "fold_scale": fold_scale, "fold": fold, "placement": placement, "memory": memory,
-          "open_batch_norm": open_batch_norm, "bfloat16": bfloat16}
+          "open_batch_norm": open_batch_norm, "bfloat16": bfloat16, "buckets": buckets}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
            "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale", "fold",
            "common", "placement", "memory")
+# For a graph that is replicated: its collectives stay, few and large.
+REPLICATED = (*DEFAULT[1:DEFAULT.index("placement")], "buckets", "placement", "memory")
 
 
 def in_precision(passes: Sequence[str], precision: str | None) -> tuple[str, ...]:
