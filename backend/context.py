@@ -18,6 +18,7 @@ class Context(NamedTuple):
     fix: str = ""                    # the cure that layer proposes
     runner: Callable | None = None   # (node, arrays) -> arrays: set while eager
     watch: Callable | None = None    # (layer, flow): told what each layer made
+    own_statistics: bool = False     # whether replicas normalise by their own rows alone
     n_jobs: int | None = None        # threads of a run: at most so many, or all but so many
     shares: int = 1                  # runs that divide the threads among them
 

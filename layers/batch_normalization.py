@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ..backend import Spec, Tensor
+from ..backend.context import current
 from ..backend.ops.collective import batch_sum
 from ..backend.ops.elementwise import cast, maximum, ones_like, square
 from ..backend.ops.normalization import batch_norm
@@ -85,9 +86,10 @@ class BatchNormalization(Layer):
     def forward(self, flow: Flow, training: bool) -> Flow:
         mean, variance, updates = self.moving_mean, self.moving_variance, flow.updates
         if training and not self.frozen:
-            mean, variance, rows = batch_statistics(flow, self.synchronized)
+            synchronized = self.synchronized and not current().own_statistics
+            mean, variance, rows = batch_statistics(flow, synchronized)
             moves = mean, variance
-            if not self.synchronized:
+            if not synchronized:
                 moves = over_replicas(mean, rows), over_replicas(variance, rows)
             pulled = zip((self.moving_mean, self.moving_variance), moves)
             updates = {**updates, **{moving: moving * self.momentum + now * (1.0 - self.momentum)

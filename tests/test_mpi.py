@@ -14,6 +14,7 @@ from gradatim.backend.distribute import launched
 
 HERE = Path(__file__).parent
 TRAINING = runpy.run_path(str(HERE / "ranks_training.py"))
+INVARIANCE = runpy.run_path(str(HERE / "ranks_invariance.py"))
 alone = functools.cache(functools.partial(TRAINING["trained"], strategy="single"))
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 pytestmark = pytest.mark.skipif(
@@ -50,6 +51,13 @@ def test_ranks_learn_what_one_process_learns(learned, case):
         assert set(found) == set(want) and len(want) > 5
         for name, value in want.items():
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_the_bits_do_not_depend_on_the_number_of_ranks(size):
+    digest = INVARIANCE["digest"]
+    want = [f"{name} {digest(name)}" for name in INVARIANCE["NETS"]]
+    assert on_ranks(size, "ranks_invariance.py").splitlines() == want
 
 
 def test_a_process_that_nobody_launched_is_alone(monkeypatch):

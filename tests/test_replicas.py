@@ -9,6 +9,7 @@ import gradatim as gt
 from gradatim.backend import OPS, Graph, get_backend
 from gradatim.backend.distribute import (Communicator, DataParallel, SingleDevice,
                                          local_communicators, replicate, strategy)
+from gradatim.backend.distribute.shards import Tree, dealt
 from gradatim.backend.errors import GraphError, ParameterError, ShapeError, UnknownNameError
 
 REFERENCE = get_backend("reference")
@@ -39,14 +40,19 @@ def step_of(batch):
     return [x, y, weights], [loss, *slopes, *curvature, mean, variance, h, values], updates
 
 
-def run_steps(replicas, padding, steps=3):
-    inputs, outputs, updates = step_of(ROWS // replicas)
-    f = DataParallel(replicas).function(inputs, outputs, updates, REFERENCE)
+def feeds_of(padding):
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((ROWS, 5)), rng.integers(0, 3, ROWS)
     weights = rng.uniform(0.5, 2.0, ROWS)
     if padding:                                     # the last batch is short: zeros that weigh zero
         x[-padding:], y[-padding:], weights[-padding:] = 0, 0, 0
+    return x, y, weights
+
+
+def run_steps(replicas, padding, steps=3):
+    inputs, outputs, updates = step_of(ROWS // replicas)
+    f = DataParallel(replicas).function(inputs, outputs, updates, REFERENCE)
+    x, y, weights = feeds_of(padding)
     results = [r for _ in range(steps) for r in f(x, y, weights)]
     return results + [v.numpy() for v in updates]
 
@@ -237,3 +243,52 @@ def test_a_communicator_must_say_how():
                  base.abort, base.reset):
         with pytest.raises(NotImplementedError):
             call()
+
+
+# ---- virtual shards ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+def test_the_tree_adds_in_one_order(shards, size):
+    size = min(size, shards)
+    parts = np.random.default_rng(shards).standard_normal((shards, 5)).astype("f")
+    want = Tree(shards, None).sum(parts)
+    np.testing.assert_allclose(want, parts.sum(axis=0), rtol=1e-5)
+    before = parts.copy()
+
+    def work(c):
+        own = dealt(shards, c.rank, size)
+        tree = Tree(shards, c)
+        return [tree.sum(parts[own.start:own.stop], kind) for kind in ("sum", "max", "min")]
+    for found in everywhere(size, work):
+        assert found[0].tobytes() == want.tobytes()
+        np.testing.assert_array_equal(found[1:], [parts.max(axis=0), parts.min(axis=0)])
+    np.testing.assert_array_equal(parts, before)
+
+
+@pytest.mark.parametrize("padding", [0, 4, 11])
+@pytest.mark.parametrize("shards", [2, 3, 4])
+def test_virtual_shards_equal_one_device_with_the_whole_batch(shards, padding):
+    strategy = DataParallel(virtual_shards=shards, deterministic=True)
+    inputs, outputs, updates = step_of(ROWS // shards)
+    f = strategy.function(inputs, outputs[:-2], updates, REFERENCE)      # but those with rows
+    found = [r for _ in range(3) for r in f(*feeds_of(padding))]
+    want = run_steps(1, padding)
+    size = len(outputs)
+    want = [r for step in range(3) for r in want[step * size:(step + 1) * size - 2]]
+    for got, right in zip(found, want, strict=True):
+        np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings, text", [
+    (dict(virtual_shards=0), "virtual_shards must be a whole number from 1 on, not 0"),
+    (dict(batch_norm="none"), 'batch_norm is "global" or "shard", not \'none\''),
+    (dict(timeout=0), "timeout is a number of seconds, not 0")])
+def test_settings_of_data_parallel_training(settings, text):
+    with pytest.raises(ParameterError, match=text):
+        DataParallel(**settings)
+
+
+def test_more_workers_than_shards():
+    with pytest.raises(ParameterError, match="9 workers cannot share 8 virtual shards"):
+        DataParallel(9, deterministic=True).local((72, 2))

@@ -8,7 +8,6 @@ from typing import Iterator
 
 import numpy as np
 
-from ..backend.function import Function
 from .averaging import average_epoch, averaged, averages
 from .progress import Progress
 from .ranks import agree, agree_on_rate, cancellable, require_the_same
@@ -229,7 +228,7 @@ def stepped(source, number: int, compiled, pace: Pace, start: int = 0, room=None
     tables, done = source.tables, start
     if tables is not None:
         compute, names = compiled(source.first())
-        if isinstance(compute, Function):
+        if hasattr(compute, "steps"):
             rows = source.full_batches(number)
             while done < len(rows):
                 most = pace.steps if room is None else min(pace.steps, room(done))

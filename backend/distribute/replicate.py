@@ -5,10 +5,10 @@ import numpy as np
 
 from ..graph import Graph
 from ..op import OPS
-from ..tensor import constant
+from ..tensor import Tensor, constant
 
 
-def replicate(graph: Graph, rank: int) -> Graph:
+def replicate(graph: Graph, rank: int | Tensor) -> Graph:
     """The graph that replica ``rank`` runs on its share of the rows.
 
     Every ``batch_sum`` is completed over all replicas, and random ops learn where this replica's
@@ -19,8 +19,8 @@ def replicate(graph: Graph, rank: int) -> Graph:
     ----------
     graph : Graph
         Built for one replica's number of rows.
-    rank : int
-        Which replica, from 0.
+    rank : int or Tensor
+        Which replica, from 0; or an int64 tensor that says so when the graph runs.
 
     Examples
     --------
@@ -34,7 +34,9 @@ def replicate(graph: Graph, rank: int) -> Graph:
         if node.op.name == "batch_sum":
             return (OPS["all_reduce"](node.with_inputs(inputs).outputs[0]),)
         if node.op.name == "row_offset":
-            return (constant(np.asarray(rank * inputs[0].shape[0], node.specs[0].dtype)),)
+            rows = inputs[0].shape[0]
+            return (rank * rows if isinstance(rank, Tensor) else
+                    constant(np.asarray(rank * rows, node.specs[0].dtype)),)
         return None
 
     return graph.rewrite(rule)

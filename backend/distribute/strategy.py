@@ -17,6 +17,7 @@ from ..passes import REPLICATED
 from ..tensor import Tensor, Variable, placeholder_op
 from .mpi import launched, world
 from .replicate import replicate
+from .shards import ShardedFunction, dealt
 
 
 class Strategy:
@@ -102,6 +103,18 @@ class DataParallel(Strategy):
         How many. By default as many as the launcher started, and one without a launcher. With
         a number and no launcher they are threads of this process, which share the threads that
         `n_jobs` grants.
+    virtual_shards : int
+        With ``deterministic``, into how many shards a batch is cut, however many workers there
+        are; at least as many as workers.
+    deterministic : bool
+        Whether the bits of what is learned are the same for any number of workers: each shard is
+        computed on its own, and sums are added along one fixed tree. This holds for one type of
+        processor and one build of the libraries.
+    batch_norm : {"global", "shard"}
+        Whether batch statistics are those of the whole batch, or of each worker's share of it
+        (each virtual shard's), which saves exchanges and is another model.
+    timeout : float
+        Seconds that a process waits for the others before it stops with an error.
 
     Raises
     ------
@@ -115,15 +128,20 @@ class DataParallel(Strategy):
     (4, 3)
     """
 
-    def __init__(self, workers: int | None = None):
-        whole = isinstance(workers, (int, np.integer)) and not isinstance(workers, bool)
-        if workers is not None and not (whole and workers >= 1):
-            raise ParameterError(f"workers must be a whole number from 1 on, not {workers!r}",
-                                 fix="pass the number of devices to use")
-        self.workers = workers if workers is None else int(workers)
+    def __init__(self, workers: int | None = None, *, virtual_shards: int = 8,
+                 deterministic: bool = False, batch_norm: str = "global", timeout: float = 60.0):
+        self.workers = workers if workers is None else _count("workers", workers)
+        self.virtual_shards = _count("virtual_shards", virtual_shards)
+        if batch_norm not in ("global", "shard"):
+            raise ParameterError(f'batch_norm is "global" or "shard", not {batch_norm!r}')
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise ParameterError(f"timeout is a number of seconds, not {timeout!r}")
+        self.deterministic, self.batch_norm = bool(deterministic), batch_norm
+        self.timeout = float(timeout)
 
     @property
-    def parts(self) -> int:
+    def _size(self) -> int:
+        """How many workers there are."""
         ranks = launched()
         if ranks > 1 and self.workers not in (None, ranks):
             raise ParameterError(f"workers={self.workers}, but the launcher started {ranks} "
@@ -131,31 +149,62 @@ class DataParallel(Strategy):
         return ranks if ranks > 1 else self.workers or 1
 
     @property
+    def parts(self) -> int:
+        if not self.deterministic:
+            return self._size
+        if self._size > self.virtual_shards:
+            raise ParameterError(f"{self._size} workers cannot share {self.virtual_shards} virtual "
+                                 "shards", fix=f"pass virtual_shards={self._size} or more")
+        return self.virtual_shards
+
+    @property
     def own(self) -> range:
         team = self.team()
-        return range(self.parts) if team is None else range(team.rank, team.rank + 1)
+        return range(self.parts) if team is None else dealt(self.parts, team.rank, team.size)
+
+    @property
+    def meaning(self) -> str:
+        statistics = "" if self.batch_norm == "global" else f", {self.parts} batch statistics"
+        return (f"{self.parts} virtual shards" if self.deterministic else "one device") + statistics
 
     def team(self):
-        return world() if launched() > 1 and self.parts > 1 else None
+        if launched() <= 1 or self._size <= 1:
+            return None
+        found = world()
+        found.timeout = self.timeout
+        return found
 
     def alone(self) -> Strategy:
-        return self if launched() <= 1 else SingleDevice()
+        return self if launched() <= 1 and not self.deterministic else SingleDevice()
+
+    def surroundings(self):
+        return surroundings(own_statistics=self.batch_norm == "shard")
 
     def function(self, inputs, outputs, updates, backend, precision=None):
         graph, team = Graph(outputs, updates, inputs), self.team()
+        rows = _rows_of_results(graph)                     # refuses sums that are not marked
+        if self.deterministic:
+            return ShardedFunction(graph, self.parts, self.own, team, backend, precision)
         if team is None:
-            return ReplicatedFunction(graph, self.parts, backend, precision)
-        _rows_of_results(graph)                            # refuses sums that are not marked
+            return ReplicatedFunction(graph, self.parts, rows, backend, precision)
         return Function(replicate(graph, team.rank), backend, REPLICATED, communicator=team,
                         precision=precision)
+
+
+def _count(name: str, value) -> int:
+    """A whole number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ParameterError(f"{name} must be a whole number from 1 on, not {value!r}",
+                             fix="pass the number of devices to use")
+    return int(value)
 
 
 class ReplicatedFunction:
     """One program per replica, run together on shares of the arrays."""
 
-    def __init__(self, graph: Graph, replicas: int, backend: Backend,
+    def __init__(self, graph: Graph, replicas: int, rows: list[bool], backend: Backend,
                  precision: str | None = None):
-        self._rows = _rows_of_results(graph)
+        self._rows = rows
         self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
         with surroundings(shares=replicas):
