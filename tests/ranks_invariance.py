@@ -1,4 +1,4 @@
-"""Training on virtual shards; prints a digest of what was learned, the same for any number of ranks."""
+"""Training on virtual shards; prints digests of what was learned, equal for any number of ranks."""
 import hashlib
 
 import numpy as np
