@@ -1,4 +1,4 @@
-"""What each rank runs: scikit-learn's checks of an estimator, all or one in so many; none may fail."""
+"""What each rank runs: scikit-learn's checks of estimators, one in so many; none may fail."""
 import sys
 import warnings
 

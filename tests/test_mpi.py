@@ -60,6 +60,13 @@ def test_the_bits_do_not_depend_on_the_number_of_ranks(size):
     assert on_ranks(size, "ranks_invariance.py").splitlines() == want
 
 
+def test_scikit_learn_checks_pass_on_ranks():
+    """One check in ten; ``mpiexec -n 2 python tests/ranks_estimators.py 1 NAME...`` runs all."""
+    names = "LinearClassifier", "DNNClassifier", "CNNClassifier"
+    found = on_ranks(2, "ranks_estimators.py", "10", *names, seconds=240)
+    assert [line.split()[0] for line in found.splitlines()] == list(names)
+
+
 def test_a_process_that_nobody_launched_is_alone(monkeypatch):
     for name in ("PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
