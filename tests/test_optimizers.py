@@ -22,25 +22,50 @@ def sgd(w, g, s, rate, t, momentum=0.0, nesterov=False):
     return w + (momentum * s["v"] - rate * g if nesterov else s["v"])
 
 
-def rmsprop(w, g, s, rate, t, rho=0.9, epsilon=1e-7):
+def rmsprop(w, g, s, rate, t, rho=0.9, epsilon=1e-7, momentum=0.0, centered=False):
     s["v"] = rho * s.get("v", 0.0) + (1 - rho) * g ** 2
-    return w - rate * g / np.sqrt(s["v"] + epsilon)
+    s["a"] = rho * s.get("a", 0.0) + (1 - rho) * g
+    spread = s["v"] - s["a"] ** 2 if centered else s["v"]
+    s["step"] = momentum * s.get("step", 0.0) + rate * g / np.sqrt(spread + epsilon)
+    return w - s["step"]
 
 
-def adam(w, g, s, rate, t, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+def adam(w, g, s, rate, t, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False):
     s["m"] = beta_1 * s.get("m", 0.0) + (1 - beta_1) * g
     s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * g ** 2
     alpha = rate * np.sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)
-    return w - alpha * s["m"] / (np.sqrt(s["v"]) + epsilon)
+    s["top"] = np.maximum(s.get("top", 0.0), s["v"])
+    return w - alpha * s["m"] / (np.sqrt(s["top"] if amsgrad else s["v"]) + epsilon)
 
 
-def in_numpy(formula, decay=0.0, clip=None, **settings):
+def lamb(w, g, s, rate, t):
+    s["m"] = 0.9 * s.get("m", 0.0) + 0.1 * g
+    s["v"] = 0.999 * s.get("v", 0.0) + 0.001 * g ** 2
+    step = s["m"] / (1 - 0.9 ** t) / (np.sqrt(s["v"] / (1 - 0.999 ** t)) + 1e-7)
+    return w - rate * np.linalg.norm(w) / np.linalg.norm(step) * step
+
+
+def ftrl(w, g, s, rate, t, power=-0.5, l1=0.0, l2=0.0, shrink=0.0, beta=0.0):
+    before = s.get("n", 0.1)
+    s["n"] = before + g ** 2
+    s["z"] = s.get("z", 0.0) + g + 2 * shrink * w - (
+        s["n"] ** -power - before ** -power) / rate * w
+    quadratic = s["n"] ** -power / rate + 2 * (l2 + beta / (2 * rate))
+    return (np.clip(s["z"], -l1, l1) - s["z"]) / quadratic
+
+
+CUT = {"value": lambda g, c: np.clip(g, -c, c),
+       "norm": lambda g, c: g * c / max(np.linalg.norm(g), c)}
+
+
+def in_numpy(formula, decay=0.0, clip=None, cut=None, **settings):
     weights, slots = dict(START), {path: {} for path in START}
     for t, (gradients, rate) in enumerate(zip(GRADIENTS, RATES), 1):
         norm = np.sqrt(sum((g ** 2).sum() for g in gradients.values()))
         factor = 1.0 if clip is None else clip / max(norm, clip)
         for path, g in gradients.items():
             w = weights[path] * (1.0 - decay * rate)
+            g = CUT[cut[0]](g, cut[1]) if cut else g
             weights[path] = formula(w, g * factor, slots[path], rate, t, **settings)
     return weights
 
@@ -71,6 +96,20 @@ CASES = [
     (training.Adam(global_clipnorm=0.3, weight_decay=0.01), (adam, dict(clip=0.3, decay=0.01))),
     (training.Adam(global_clipnorm=1e6), (adam, {})),
     (training.AdamW(), (adam, dict(decay=0.004))),
+    (training.SGD(clipnorm=0.7), (sgd, dict(cut=("norm", 0.7)))),
+    (training.RMSprop(clipvalue=0.2), (rmsprop, dict(cut=("value", 0.2)))),
+    (training.Adam(clipnorm=0.7, weight_decay=0.1), (adam, dict(cut=("norm", 0.7), decay=0.1))),
+    (training.RMSprop(momentum=0.8), (rmsprop, dict(momentum=0.8))),
+    (training.RMSprop(centered=True), (rmsprop, dict(centered=True))),
+    (training.RMSprop(0.1, 0.8, momentum=0.5, centered=True),
+     (rmsprop, dict(rho=0.8, momentum=0.5, centered=True))),
+    (training.Adam(beta_2=0.5, amsgrad=True), (adam, dict(beta_2=0.5, amsgrad=True))),
+    (training.AdamW(beta_2=0.5, amsgrad=True), (adam, dict(beta_2=0.5, amsgrad=True, decay=0.004))),
+    (training.Lamb(), (lamb, {})),
+    (training.Lamb(weight_decay=0.1, clipvalue=0.5), (lamb, dict(decay=0.1, cut=("value", 0.5)))),
+    (training.Ftrl(), (ftrl, {})),
+    (training.Ftrl(0.1, -0.7, 0.1, 0.05, 0.02, 0.03, 0.4),
+     (ftrl, dict(power=-0.7, l1=0.05, l2=0.02, shrink=0.03, beta=0.4))),
 ]
 
 
@@ -101,7 +140,10 @@ def test_the_bias_correction_is_exact_in_float32():
 
 SLOTS = [("sgd", []), (training.SGD(momentum=0.5), ["sgd/velocity/"]),
          ("rmsprop", ["rmsprop/mean_square/"]), ("adam", ["adam/m/", "adam/v/"]),
-         ("adamw", ["adamw/m/", "adamw/v/"])]
+         ("adamw", ["adamw/m/", "adamw/v/"]), ("lamb", ["lamb/m/", "lamb/v/"]),
+         (training.Adam(amsgrad=True), ["adam/m/", "adam/v/", "adam/v_hat/"]),
+         (training.RMSprop(momentum=0.5, centered=True),
+          ["rmsprop/mean_square/", "rmsprop/mean/", "rmsprop/velocity/"])]
 
 
 @pytest.mark.parametrize("name, prefixes", SLOTS)
@@ -143,6 +185,14 @@ ERRORS = [
      "weight_decay must be a finite number from 0 on, not -1"),
     (lambda: training.SGD(global_clipnorm=0),
      "global_clipnorm must be larger than 0: nothing would be learned\n  fix  leave it None"),
+    (lambda: training.Adam(clipnorm=-1), "clipnorm must be a finite number from 0 on, not -1"),
+    (lambda: training.SGD(clipvalue=0),
+     "clipvalue must be larger than 0: nothing would be learned\n  fix  leave it None"),
+    (lambda: training.Lion(clipnorm=1.0, clipvalue=0.5),
+     "clipnorm and clipvalue cannot both cut gradients\n  fix  leave clipvalue out"),
+    (lambda: training.Adam(amsgrad=1), "amsgrad must be True or False, not 1"),
+    (lambda: training.Ftrl(learning_rate_power=0.5),
+     "learning_rate_power must be at most 0, not 0.5"),
     (lambda: optimizer(3), "an optimizer is a name or an Optimizer, not 3"),
 ]
 

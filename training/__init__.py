@@ -1,5 +1,5 @@
 """Training: the one loop, optimizers and schedules as graph, metrics, callbacks."""
-from .adaptive import Adadelta, Adagrad, Adamax, Lion, Nadam
+from .adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
 from .callbacks import (Callback, CSVLogger, EarlyStopping, FunctionCallback, ReduceLROnPlateau,
                         TerminateOnNaN)
 from .checkpoint import Checkpoint

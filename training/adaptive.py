@@ -1,11 +1,12 @@
-"""Optimizers beside the usual ones: Adagrad, Adadelta, Adamax, Nadam and Lion."""
+"""Optimizers beside the usual ones: Adagrad, Adadelta, Adamax, Nadam, Lion, Lamb and Ftrl."""
 from __future__ import annotations
 
 import numpy as np
 
 from ..backend import OPS
+from ..backend.errors import ParameterError
 from ..layers.arguments import fraction, number
-from .optimizers import OPTIMIZERS, Adam, Optimizer
+from .optimizers import OPTIMIZERS, Moments, Optimizer
 
 abs_, exp, maximum, power, sqrt = (OPS[n] for n in ("abs", "exp", "maximum", "power", "sqrt"))
 NADAM_DECAY = 0.96                 # of Nadam's momentum schedule, as in Dozat's paper and Keras
@@ -16,7 +17,7 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`.
     initial_accumulator_value : float
         What the sum of squares starts from.
@@ -33,8 +34,9 @@ class Adagrad(Optimizer):
 
     def __init__(self, learning_rate: float = 0.001, initial_accumulator_value: float = 0.1,
                  epsilon: float = 1e-7, weight_decay: float = 0.0,
-                 global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
+                 global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.initial_accumulator_value = number("initial_accumulator_value",
                                                 initial_accumulator_value, at_least=0.0)
         self.epsilon = number("epsilon", epsilon, at_least=0.0)
@@ -50,7 +52,7 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`; the paper's rate is 1.
     rho : float
         Decay of both running means, in [0, 1).
@@ -66,8 +68,9 @@ class Adadelta(Optimizer):
     slots = ("mean_square", "mean_square_step")
 
     def __init__(self, learning_rate: float = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
-                 weight_decay: float = 0.0, global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
+                 weight_decay: float = 0.0, global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.rho, self.epsilon = fraction("rho", rho), number("epsilon", epsilon, at_least=0.0)
 
     def change(self, g, slots, scale):
@@ -78,12 +81,12 @@ class Adadelta(Optimizer):
         return step * scale, {"mean_square": squares, "mean_square_step": steps}
 
 
-class Adamax(Adam):
+class Adamax(Moments):
     """Adam with the largest gradient in place of the mean square (Kingma and Ba 2015, section 7).
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm
+    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Adam`; ``beta_2`` is how much of the largest gradient is kept.
 
     Examples
@@ -104,12 +107,12 @@ class Adamax(Adam):
         return m * scale / (u + self.epsilon), {"m": m, "u": u}
 
 
-class Nadam(Adam):
+class Nadam(Moments):
     """Adam with Nesterov's momentum (Dozat, *Incorporating Nesterov Momentum into Adam*, 2016).
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm
+    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Adam`.
 
     Examples
@@ -140,9 +143,7 @@ class Nadam(Adam):
         return exp(-((1.0 - power(NADAM_DECAY ** k, t)) * first).sum())
 
     def change(self, g, slots, scale):
-        m, v = slots["m"], slots["v"]
-        m = m + (g - m) * (1.0 - self.beta_1)
-        v = v + (g * g - v) * (1.0 - self.beta_2)
+        m, v = self.means(g, slots)
         of_mean, of_gradient, epsilon = scale
         return (m * of_mean + g * of_gradient) / (sqrt(v) + epsilon), {"m": m, "v": v}
 
@@ -152,7 +153,7 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`; the rate wants to be 3 to 10 times smaller than Adam's.
     beta_1 : float
         Share of the momentum in what gives the sign, in [0, 1).
@@ -168,8 +169,9 @@ class Lion(Optimizer):
     slots = ("m",)
 
     def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
-                 weight_decay: float = 0.0, global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
+                 weight_decay: float = 0.0, global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
 
     def change(self, g, slots, scale):
@@ -178,5 +180,91 @@ class Lion(Optimizer):
         return direction * scale, {"m": m * self.beta_2 + g * (1.0 - self.beta_2)}
 
 
+class Lamb(Moments):
+    """Adam whose step for a parameter is as long as the rate times the parameter (You et al. 2020).
+
+    For large batches: the same rate serves layers of small and large weights.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
+        See `Adam`; epsilon is added to the corrected root.
+
+    Examples
+    --------
+    >>> from gradatim.training import Lamb
+    >>> Lamb(0.01)
+    Lamb(learning_rate=0.01)
+    """
+
+    def scale(self, rate, t):
+        return (rate, *(1.0 - power(beta, t) for beta in (self.beta_1, self.beta_2)))
+
+    def change_of(self, p, g, slots, scale):
+        m, v = self.means(g, slots)
+        rate, first, second = scale
+        step = m / first / (sqrt(v / second) + self.epsilon)
+        size, length = (sqrt((a * a).sum()) for a in (p, step))
+        both = OPS["minimum"](size, length) > 0.0
+        ratio = OPS["where"](both, size / OPS["where"](both, length, 1.0), 1.0)
+        return step * (ratio * rate), {"m": m, "v": v}
+
+
+class Ftrl(Optimizer):
+    """Follow the regularised leader: sparse weights by penalties in closed form (McMahan 2013).
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
+        See `Optimizer`.
+    learning_rate_power : float
+        How the rate falls with the sum of squares; at most 0.
+    initial_accumulator_value : float
+        What the sum of squares starts from.
+    l1_regularization_strength, l2_regularization_strength : float
+        Penalties that hold weights at or near zero.
+    l2_shrinkage_regularization_strength : float
+        A penalty by the size that weights have now.
+    beta : float
+        The paper's beta, added to the root.
+
+    Examples
+    --------
+    >>> from gradatim.training import Ftrl
+    >>> Ftrl(0.1, l1_regularization_strength=0.01)
+    Ftrl(learning_rate=0.1, l1_regularization_strength=0.01)
+    """
+    slots = ("accumulator", "linear")
+
+    def __init__(self, learning_rate: float = 0.001, learning_rate_power: float = -0.5,
+                 initial_accumulator_value: float = 0.1,
+                 l1_regularization_strength: float = 0.0, l2_regularization_strength: float = 0.0,
+                 l2_shrinkage_regularization_strength: float = 0.0, beta: float = 0.0,
+                 weight_decay: float = 0.0, global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
+        self.learning_rate_power = number("learning_rate_power", learning_rate_power)
+        if self.learning_rate_power > 0:
+            raise ParameterError(f"learning_rate_power must be at most 0, not {learning_rate_power}")
+        for name, value in (
+                ("initial_accumulator_value", initial_accumulator_value),
+                ("l1_regularization_strength", l1_regularization_strength),
+                ("l2_regularization_strength", l2_regularization_strength),
+                ("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength),
+                ("beta", beta)):
+            setattr(self, name, number(name, value, at_least=0.0))
+
+    def change_of(self, p, g, slots, scale):
+        start, fall = self.initial_accumulator_value, -self.learning_rate_power
+        before = slots["accumulator"] + start
+        after = before + g * g
+        slope = g + p * (2.0 * self.l2_shrinkage_regularization_strength)
+        root = power(after, fall)
+        linear = slots["linear"] + slope - (root - power(before, fall)) / scale * p
+        l1, l2 = self.l1_regularization_strength, 2.0 * self.l2_regularization_strength
+        new = (OPS["clip"](linear, low=-l1, high=l1) - linear) / ((root + self.beta) / scale + l2)
+        return p - new, {"accumulator": after - start, "linear": linear}
+
+
 OPTIMIZERS |= {"adagrad": Adagrad, "adadelta": Adadelta, "adamax": Adamax, "nadam": Nadam,
-               "lion": Lion}
+               "lion": Lion, "lamb": Lamb, "ftrl": Ftrl}

@@ -4,10 +4,13 @@ from __future__ import annotations
 from ..backend import OPS, Tensor, Variable, variable
 from ..backend.context import surroundings
 from ..backend.errors import ParameterError, unknown_name
-from ..layers.arguments import fraction, number
+from ..layers.arguments import flag, fraction, number
 from ..layers.value import Value
 
 sqrt, maximum, square, cast = OPS["sqrt"], OPS["maximum"], OPS["square"], OPS["cast"]
+
+
+CLIPS = ("global_clipnorm", "clipnorm", "clipvalue")
 
 
 class Optimizer(Value):
@@ -26,11 +29,15 @@ class Optimizer(Value):
     global_clipnorm : float, optional
         If the norm of all gradients together is larger, they are scaled down to it
         (Pascanu, Mikolov and Bengio, 2013).
+    clipnorm : float, optional
+        The same for the gradient of each parameter by itself.
+    clipvalue : float, optional
+        Every number of a gradient is moved into ``[-clipvalue, clipvalue]``.
 
     Raises
     ------
     ParameterError
-        If one of them is negative or no number.
+        If one of them is negative or no number, or two of the three last are given.
 
     Examples
     --------
@@ -42,14 +49,20 @@ class Optimizer(Value):
     whole_batches = False        # whether every step must see all samples
 
     def __init__(self, learning_rate: float, weight_decay: float = 0.0,
-                 global_clipnorm: float | None = None):
+                 global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
         self.learning_rate = number("learning_rate", learning_rate, at_least=0.0)
         self.weight_decay = number("weight_decay", weight_decay, at_least=0.0)
-        self.global_clipnorm = None if global_clipnorm is None else \
-            number("global_clipnorm", global_clipnorm, at_least=0.0)
-        if self.global_clipnorm == 0:
-            raise ParameterError("global_clipnorm must be larger than 0: nothing would be learned",
-                                 fix="leave it None")
+        self.global_clipnorm, self.clipnorm = global_clipnorm, clipnorm
+        self.clipvalue = clipvalue
+        given = [name for name in CLIPS if getattr(self, name) is not None]
+        for name in given:
+            if number(name, getattr(self, name), at_least=0.0) == 0:
+                raise ParameterError(f"{name} must be larger than 0: nothing would be learned",
+                                     fix="leave it None")
+        if len(given) > 1:
+            raise ParameterError(f"{given[0]} and {given[1]} cannot both cut gradients",
+                                 fix=f"leave {given[1]} out")
 
     def state_for(self, parameters: dict[str, Variable]) -> dict[str, dict[str, Variable]]:
         """Slot variables by slot and parameter path: ``adam/m/dense_1/kernel``."""
@@ -94,8 +107,8 @@ class Optimizer(Value):
                 scalars[name] = typed(scale, name), cast(decay, dtype=name)
             slots = {slot: state[slot][path] for slot in self.slots}
             with surroundings(device=p.device):
-                change, new = self.change(gradients[path], slots, scalars[name][0])
                 value = p - p * scalars[name][1] if self.weight_decay else p
+                change, new = self.change_of(value, gradients[path], slots, scalars[name][0])
                 result[p] = value - change
             result.update((slots[slot], tensor) for slot, tensor in new.items())
         return result
@@ -103,6 +116,10 @@ class Optimizer(Value):
     def scale(self, rate: Tensor, t: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What `change` multiplies by in step ``t``, counted from 1; 0-d float64, or several."""
         return rate
+
+    def change_of(self, p: Tensor, g: Tensor, slots: dict, scale) -> tuple[Tensor, dict]:
+        """The same as `change`, for formulas that read the parameter."""
+        return self.change(g, slots, scale)
 
     def change(self, g: Tensor, slots: dict, scale: Tensor) -> tuple[Tensor, dict]:
         """What is subtracted from a parameter, and the new slots."""
@@ -117,7 +134,13 @@ class Optimizer(Value):
         return False
 
     def clip(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Gradients scaled so that their common norm is at most ``global_clipnorm``."""
+        """Gradients cut to what ``global_clipnorm``, ``clipnorm`` or ``clipvalue`` allows."""
+        if self.clipvalue is not None:
+            return {path: OPS["clip"](g, low=-self.clipvalue, high=self.clipvalue)
+                    for path, g in gradients.items()}
+        if self.clipnorm is not None:
+            return {path: g * (self.clipnorm / maximum(global_norm({path: g}), self.clipnorm))
+                    for path, g in gradients.items()}
         if self.global_clipnorm is None:
             return gradients
         norm = global_norm(gradients)
@@ -130,7 +153,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`.
     momentum : float
         Share of the last velocity that is kept, in [0, 1): ``v = momentum * v + rate * g``, and
@@ -146,8 +169,9 @@ class SGD(Optimizer):
     """
 
     def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
-                 weight_decay: float = 0.0, global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
+                 weight_decay: float = 0.0, global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.momentum, self.nesterov = fraction("momentum", momentum), bool(nesterov)
 
     @property
@@ -169,12 +193,16 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`.
     rho : float
-        Decay of the running mean of squares, in [0, 1).
+        Decay of the running means, in [0, 1).
     epsilon : float
         Added to the mean square under the root, as in Keras.
+    momentum : float
+        Share of the last step that is kept, in [0, 1).
+    centered : bool
+        Whether the variance stands in place of the mean square (Graves 2013, equation 38).
 
     Examples
     --------
@@ -182,30 +210,65 @@ class RMSprop(Optimizer):
     >>> RMSprop(0.01)
     RMSprop(learning_rate=0.01)
     """
-    slots = ("mean_square",)
 
     def __init__(self, learning_rate: float = 0.001, rho: float = 0.9, epsilon: float = 1e-7,
-                 weight_decay: float = 0.0, global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
+                 weight_decay: float = 0.0, global_clipnorm: float | None = None,
+                 clipnorm: float | None = None, clipvalue: float | None = None,
+                 momentum: float = 0.0, centered: bool = False):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.rho, self.epsilon = fraction("rho", rho), number("epsilon", epsilon, at_least=0.0)
+        self.momentum, self.centered = fraction("momentum", momentum), flag("centered", centered)
+
+    @property
+    def slots(self):
+        """Means of squares and of gradients, and the last step, as far as they are needed."""
+        return ("mean_square", *["mean"] * self.centered, *["velocity"] * (self.momentum > 0))
 
     def change(self, g, slots, scale):
-        mean = slots["mean_square"]
-        mean = mean + (g * g - mean) * (1.0 - self.rho)
-        return g * scale / sqrt(mean + self.epsilon), {"mean_square": mean}
+        square_ = slots["mean_square"]
+        new = {"mean_square": square_ + (g * g - square_) * (1.0 - self.rho)}
+        spread = new["mean_square"]
+        if self.centered:
+            new["mean"] = slots["mean"] + (g - slots["mean"]) * (1.0 - self.rho)
+            spread = spread - new["mean"] * new["mean"]
+        step = g * scale / sqrt(spread + self.epsilon)
+        if self.momentum:
+            step = new["velocity"] = slots["velocity"] * self.momentum + step
+        return step, new
 
 
-class Adam(Optimizer):
+class Moments(Optimizer):
+    """What Adam and its kin share: running means of gradients and of something of their size."""
+    slots = ("m", "v")
+
+    def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, weight_decay: float = 0.0,
+                 global_clipnorm: float | None = None, clipnorm: float | None = None,
+                 clipvalue: float | None = None):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
+        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
+        self.epsilon = number("epsilon", epsilon, at_least=0.0)
+
+    def means(self, g: Tensor, slots: dict) -> tuple[Tensor, Tensor]:
+        """The new means of gradients and of their squares."""
+        m, v = slots["m"], slots["v"]
+        return m + (g - m) * (1.0 - self.beta_1), v + (g * g - v) * (1.0 - self.beta_2)
+
+
+class Adam(Moments):
     """Adaptive moments (Kingma and Ba 2015), the bias correction folded into the rate (section 2).
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm
+    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
         See `Optimizer`.
     beta_1, beta_2 : float
         Decay of the running means of gradients and of their squares, in [0, 1).
     epsilon : float
         Added to the root ("epsilon hat" of the paper).
+    amsgrad : bool
+        Whether the largest mean of squares so far stands in place of the present one (Reddi, Kale
+        and Kumar, *On the Convergence of Adam and Beyond*, 2018).
 
     Examples
     --------
@@ -213,24 +276,30 @@ class Adam(Optimizer):
     >>> Adam()
     Adam()
     """
-    slots = ("m", "v")
 
     def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, weight_decay: float = 0.0,
-                 global_clipnorm: float | None = None):
-        super().__init__(learning_rate, weight_decay, global_clipnorm)
-        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
-        self.epsilon = number("epsilon", epsilon, at_least=0.0)
+                 global_clipnorm: float | None = None, clipnorm: float | None = None,
+                 clipvalue: float | None = None, amsgrad: bool = False):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm,
+                         clipnorm, clipvalue)
+        self.amsgrad = flag("amsgrad", amsgrad)
+
+    @property
+    def slots(self):
+        """Means of gradients and of squares, and the largest of these where it is wanted."""
+        return ("m", "v", "v_hat") if self.amsgrad else ("m", "v")
 
     def scale(self, rate, t):
         corrections = [1.0 - OPS["power"](beta, t) for beta in (self.beta_1, self.beta_2)]
         return rate * sqrt(corrections[1]) / corrections[0]
 
     def change(self, g, slots, scale):
-        m, v = slots["m"], slots["v"]
-        m = m + (g - m) * (1.0 - self.beta_1)
-        v = v + (g * g - v) * (1.0 - self.beta_2)
-        return m * scale / (sqrt(v) + self.epsilon), {"m": m, "v": v}
+        m, v = self.means(g, slots)
+        if not self.amsgrad:
+            return m * scale / (sqrt(v) + self.epsilon), {"m": m, "v": v}
+        largest = maximum(slots["v_hat"], v)
+        return m * scale / (sqrt(largest) + self.epsilon), {"m": m, "v": v, "v_hat": largest}
 
 
 class AdamW(Adam):
@@ -238,7 +307,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon, global_clipnorm
+    learning_rate, beta_1, beta_2, epsilon, global_clipnorm, clipnorm, clipvalue, amsgrad
         See `Adam`.
     weight_decay : float
         0.004 by default, as in Keras.
@@ -252,8 +321,10 @@ class AdamW(Adam):
 
     def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, weight_decay: float = 0.004,
-                 global_clipnorm: float | None = None):
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm)
+                 global_clipnorm: float | None = None, clipnorm: float | None = None,
+                 clipvalue: float | None = None, amsgrad: bool = False):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm,
+                         clipnorm, clipvalue, amsgrad)
 
 
 OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
