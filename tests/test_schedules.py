@@ -23,7 +23,27 @@ def one_cycle(i, total, peak=0.3, start=0.04, final=1e-4):
     return final + (1 - final) * (1 + math.cos(math.pi * share)) / 2
 
 
+def restarts(i, total, cycles=3, growth=2.0, decay=1.0, final=0.0):
+    lengths = np.array([growth ** n for n in range(cycles)])
+    ends = total * np.cumsum(lengths) / lengths.sum()
+    n = int(np.searchsorted(ends, i, side="right"))
+    share = (i - (ends[n - 1] if n else 0.0)) / (total * lengths[n] / lengths.sum())
+    return decay ** n * (final + (1 - final) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def cyclic(i, total, cycles=4, low=0.1, decay=1.0):
+    n, share = divmod(i * cycles / total, 1.0)
+    return low + (1 - low) * (1 - abs(2 * share - 1)) * decay ** n
+
+
 CASES = [
+    (training.Polynomial(), lambda i, n: 1 - i / n),
+    (training.Polynomial(2.0, 0.1), lambda i, n: 0.9 * (1 - i / n) ** 2 + 0.1),
+    (training.InverseTime(), lambda i, n: 1 / (1 + 9 * i / n)),
+    (training.CosineRestarts(), restarts),
+    (training.CosineRestarts(2, 1.0, 0.5, 0.2), lambda i, n: restarts(i, n, 2, 1.0, 0.5, 0.2)),
+    (training.Cyclic(), cyclic),
+    (training.Cyclic(3, 0.0, 0.5), lambda i, n: cyclic(i, n, 3, 0.0, 0.5)),
     (training.Constant(), lambda i, total: 1.0),
     (training.Exponential(), lambda i, total: 0.01 ** (i / total)),
     (training.Exponential(final=0.5), lambda i, total: 0.5 ** (i / total)),
@@ -72,6 +92,12 @@ ERRORS = [
     (lambda: training.Cosine(final="low"), "final must be a number in [0, 1), not 'low'"),
     (lambda: training.OneCycle(peak=0.0),
      'peak must be larger than 0\n  fix  use schedule="cosine"'),
+    (lambda: training.Polynomial(0.0),
+     'power must be larger than 0\n  fix  use schedule="constant"'),
+    (lambda: training.InverseTime(-1), "decay must be a finite number from 0 on, not -1"),
+    (lambda: training.CosineRestarts(0), "cycles must be a whole number from 1 on, not 0"),
+    (lambda: training.CosineRestarts(decay=2.0), "decay must be in (0, 1], not 2.0"),
+    (lambda: training.Cyclic(decay=0), "decay must be in (0, 1], not 0"),
     (lambda: schedule(1), "a schedule is a name or a Schedule, not 1"),
 ]
 

@@ -154,6 +154,44 @@ class ReduceLROnPlateau(Callback):
                 run.learning_rate = max(run.learning_rate * self.factor, self.min_lr)
 
 
+class LearningRateScheduler(Callback):
+    """Set the learning rate before every epoch by a function of your own.
+
+    Parameters
+    ----------
+    schedule : callable ``(epoch, rate) -> rate``
+        From the number of the epoch, from 0, and the rate as it is. A `Schedule` changes the rate
+        from step to step, and needs no function.
+
+    Raises
+    ------
+    ParameterError
+        If it is not callable; during training, if it gives no rate.
+
+    Examples
+    --------
+    >>> from gradatim.training import LearningRateScheduler
+    >>> halve = LearningRateScheduler(lambda epoch, rate: rate * 0.5 if epoch else rate)
+    """
+
+    def __init__(self, schedule: Callable):
+        if not callable(schedule):
+            raise ParameterError(f"schedule must be callable, not {schedule!r}")
+        self.schedule = schedule
+
+    def on_fit_begin(self, run):
+        self._set(run, run.first_epoch)
+
+    def on_epoch_end(self, run):
+        self._set(run, run.first_epoch + run.epoch + 1)
+
+    def _set(self, run, epoch: int) -> None:
+        """The rate of an epoch."""
+        if epoch < run.first_epoch + run.epochs:
+            rate = self.schedule(epoch, run.learning_rate)
+            run.learning_rate = number("the learning rate of the schedule", rate, at_least=0.0)
+
+
 class TerminateOnNaN(Callback):
     """Stop with an error as soon as the loss of an epoch is NaN or infinite.
 
