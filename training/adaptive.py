@@ -245,7 +245,8 @@ class Ftrl(Optimizer):
         super().__init__(learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue)
         self.learning_rate_power = number("learning_rate_power", learning_rate_power)
         if self.learning_rate_power > 0:
-            raise ParameterError(f"learning_rate_power must be at most 0, not {learning_rate_power}")
+            raise ParameterError("learning_rate_power must be at most 0, not "
+                                 f"{learning_rate_power!r}")
         for name, value in (
                 ("initial_accumulator_value", initial_accumulator_value),
                 ("l1_regularization_strength", l1_regularization_strength),
