@@ -10,12 +10,14 @@ from .convolution import (
     Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
 from .dense import Dense
 from .distribution_losses import GaussianLikelihood, Poisson, Quantile, Tweedie
-from .dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
+from .dropout import (
+    Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D)
 from .embed_columns import EmbedColumns
 from .embedding import Embedding
 from .further_losses import (
-    BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity,
-    Hinge, KLDivergence, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, SquaredHinge)
+    BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity, Dice,
+    Hinge, KLDivergence, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, SquaredHinge,
+    Tversky)
 from .initializers import (
     Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, Initializer, LecunNormal,
     LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
@@ -27,10 +29,11 @@ from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply,
 from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential
 from .normalization import (
-    GroupNormalization, LayerNormalization, Normalization, RMSNormalization)
+    GroupNormalization, LayerNormalization, Normalization, RMSNormalization, UnitNormalization)
 from .pooling import (
     AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalMaxPooling1D, GlobalMaxPooling2D, MaxPooling1D, MaxPooling2D)
+from .preprocessing import CategoryEncoding, Discretization, Masking, Rescaling
 from .recurrent import GRU, LSTM, SimpleRNN
 from .registry import from_config, to_config
 from .regularizers import L1, L1L2, L2, Regularizer, regularizer

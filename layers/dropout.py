@@ -136,3 +136,33 @@ class GaussianNoise(Noise):
 
     def disturb(self, x, seed, step, offset):
         return x + normal_like(x, seed, step, offset, stddev=self.stddev, stream=self.stream)
+
+
+class GaussianDropout(Noise):
+    """Multiplies by normal numbers of mean one, which leaves the mean and disturbs as dropout does.
+
+    Srivastava et al., "Dropout", 2014, section 10.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1): the standard deviation is ``sqrt(rate / (1 - rate))``.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> x = gt.constant(np.ones((2, 3), "float32"))
+    >>> gt.run(layers.GaussianDropout(0.0)(x, training=True)[0])[0]
+    array([1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(self, rate: float, name: str | None = None):
+        super().__init__(name)
+        self.rate = fraction("rate", rate)
+
+    def disturb(self, x, seed, step, offset):
+        stddev = (self.rate / (1.0 - self.rate)) ** 0.5
+        return x * (normal_like(x, seed, step, offset, stddev=stddev, stream=self.stream) + 1.0)

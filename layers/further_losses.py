@@ -1,10 +1,10 @@
-"""Losses beside the usual ones: hinge, focal, divergence, direction, and relative errors."""
+"""Losses beside the usual ones: hinge, focal, overlap, divergence, direction, relative errors."""
 from __future__ import annotations
 
 from ..backend import OPS
 from ..backend.errors import ParameterError
 from .arguments import flag, number
-from .losses import LOSSES, SMALLEST_PROBABILITY, CrossEntropy, Loss
+from .losses import LOSSES, SMALLEST_PROBABILITY, CrossEntropy, Loss, within
 
 clip, log, maximum, power, square = (OPS[n] for n in ("clip", "log", "maximum", "power", "square"))
 abs_, equal, log_softmax, rsqrt, where = (
@@ -234,7 +234,70 @@ class CategoricalFocalCrossentropy(Focal):
         return -(y * factor * log_softmax(logits)).sum(axis=-1)
 
 
-LOSSES |= {"hinge": Hinge, "squared_hinge": SquaredHinge, "categorical_hinge": CategoricalHinge,
+class Tversky(Loss):
+    """``1 - TP / (TP + alpha FP + beta FN)`` of each sample, counted in probabilities.
+
+    Salehi, Erdogmus and Gholipour, 2017: for masks of images in which one class is rare. Keras's,
+    with all axes but the first summed for each sample.
+
+    Parameters
+    ----------
+    alpha, beta : float
+        What false positives and false negatives weigh, from 0 on; Keras 3.15 has them exchanged.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is negative.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Tversky
+    >>> y, p = gt.constant([[1.0, 1.0, 0.0, 0.0]]), gt.constant([[1.0, 0.0, 1.0, 0.0]])
+    >>> gt.run(Tversky(alpha=0.0, beta=1.0)(y, p)).round(3)
+    array([0.5], dtype=float32)
+    """
+    tiny = SMALLEST_PROBABILITY
+
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5):
+        self.alpha = number("alpha", alpha, at_least=0.0)
+        self.beta = number("beta", beta, at_least=0.0)
+
+    def values(self, y_true, y_pred):
+        axes = tuple(range(1, y_pred.ndim))
+        both, predicted, actual = (t.sum(axis=axes) for t in (y_true * y_pred, y_pred, y_true))
+        whole = both + (predicted - both) * self.alpha + (actual - both) * self.beta
+        return 1.0 - both / (whole + self.tiny)
+
+    def __call__(self, y_true, y_pred, lengths=None):
+        y_true = self.aligned(y_true, y_pred)
+        if lengths is not None and y_pred.ndim > 1:
+            y_true, y_pred = within(y_true, lengths), within(y_pred, lengths)
+        return self.values(y_true, y_pred)
+
+
+class Dice(Tversky):
+    """``1 - 2 |A B| / (|A| + |B|)`` of each sample, counted in probabilities (Milletari 2016).
+
+    Keras's, with all axes but the first summed for each sample.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim.layers import Dice
+    >>> y, p = gt.constant([[1.0, 1.0, 0.0]]), gt.constant([[1.0, 0.0, 0.0]])
+    >>> gt.run(Dice()(y, p)).round(3)
+    array([0.333], dtype=float32)
+    """
+    tiny = 0.5 * SMALLEST_PROBABILITY
+
+    def __init__(self):
+        super().__init__()
+
+
+LOSSES |= {"dice": Dice, "tversky": Tversky, "hinge": Hinge, "squared_hinge": SquaredHinge,
+           "categorical_hinge": CategoricalHinge,
            "kl_divergence": KLDivergence, "cosine_similarity": CosineSimilarity,
            "mean_absolute_percentage_error": MeanAbsolutePercentageError,
            "mape": MeanAbsolutePercentageError,

@@ -96,6 +96,34 @@ class RMSNormalization(Layer):
         return x * rsqrt(square(x).mean(axis=-1, keepdims=True) + self.epsilon) * self.scale
 
 
+class UnitNormalization(Layer):
+    """``x / sqrt(sum(x ** 2))``, over the last axis: vectors of length one.
+
+    Parameters
+    ----------
+    axis : int
+        The vectors' axis: the last, -1.
+    name : str, optional
+        The layer's name.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> gt.run(layers.UnitNormalization()(gt.constant([[3.0, 4.0]])))
+    array([[0.6, 0.8]], dtype=float32)
+    """
+    keeps_time = any_rank = True
+    smallest = 1e-12        # Keras's; keeps a vector of zeros finite
+
+    def __init__(self, axis: int = -1, name: str | None = None):
+        super().__init__(name)
+        self.axis = last_axis(axis)
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * rsqrt(maximum(square(x).sum(axis=-1, keepdims=True), self.smallest))
+
+
 class GroupNormalization(Layer):
     """Normalises each sample over its positions and one group of channels at a time.
 
