@@ -13,21 +13,10 @@ from ..tensor import Node, Tensor, constant_op
 from .device import Pointer, Source
 from .draws import drawn, draws
 from .expression import TYPES, fits, number, written
+from .segments import THREADS, Flat, Part, queue_plain
 
-THREADS = 256
-BLOCKS = 2112          # 16 for each of the 132 multiprocessors of an H100 or H200
 ROWS_AT_ONCE = 8       # elements that a thread adds up before a block writes what it has
 SUMMING_BLOCKS = 264
-
-_PLAIN = """#include "common.cuh"
-extern "C" __global__ void {name}({parameters}) {{
-  int64 threads = int64(gridDim.x) * blockDim.x;
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) {{
-{body}
-  }}
-}}
-EXPORT_FLAT({name})
-"""
 
 # A block adds up some rows of all columns: threads side by side take columns, those behind rows.
 _SUMMING = """#include "common.cuh"
@@ -155,6 +144,11 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     dims, strides = collapsed(shape, [o.view.strides for o in operands])
     parameters, arguments, index = ["int64 count"], [np.int64(count)], []
     general = [o for o, s in zip(operands, strides) if any(s) and s != contiguous(dims)]
+    if not general and not sums:
+        program.steps.append(Flat(name, "\n".join(lines), tuple(
+            Part(o.name, TYPES[o.dtype], o.written, any(s)) for o, s in zip(operands, strides)),
+            tuple(map(_pointer, operands)), count))
+        return
     if general:
         index.append("    int64 rest = i;")
         for axis in reversed(range(len(dims))):
@@ -166,9 +160,7 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     for operand, own in zip(operands, strides):
         kind = TYPES[operand.dtype]
         parameters.append(f"{'' if operand.written else 'const '}{kind}* {operand.name}")
-        arguments.append(Pointer(operand.view.value,
-                                 operand.view.offset * np.dtype(operand.dtype).itemsize,
-                                 operand.written))
+        arguments.append(_pointer(operand))
         where = "i" if own == contiguous(dims) else "0"
         if operand in general:
             used = [axis for axis, s in enumerate(own) if s]
@@ -179,9 +171,12 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     if sums:
         _launch_sums(program, name, shape, parameters, arguments, body, sums)
         return
-    text = _PLAIN.format(name=name, parameters=", ".join(parameters), body=body)
-    blocks = min(-(-count // THREADS), BLOCKS)
-    program.launch(Source(name, text), name, (blocks, 1, 1), (THREADS, 1, 1), arguments)
+    queue_plain(program, name, count, parameters, arguments, body)
+
+
+def _pointer(operand: Operand) -> Pointer:
+    return Pointer(operand.view.value, operand.view.offset * np.dtype(operand.dtype).itemsize,
+                   operand.written)
 
 
 def _launch_sums(program, name: str, shape, parameters, arguments, body: str, sums) -> None:

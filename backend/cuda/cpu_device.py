@@ -20,7 +20,7 @@ from ..array_module import numpy_module
 from ..errors import BackendError
 from .cache import KERNELS, cached
 from .cpu_calls import CALLS, view
-from .device import Call, Device, Launch, Pointer, Source
+from .device import Call, Device, Launch, Pointer, Source, packed
 
 SHIM = Path(__file__).parent / "shim"
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-math-errno", "-w", f"-I{KERNELS}", f"-I{SHIM}")
@@ -134,9 +134,7 @@ class CpuDevice(Device):
             found = [addresses[a.value] + a.offset if isinstance(a, Pointer) else a
                      for a in step.arguments]
             return lambda: function(*found, **step.settings)
-        values = [np.uint64(addresses[a.value] + a.offset) if isinstance(a, Pointer) else a
-                  for a in step.arguments]
-        kept = [np.array(v) for v in values]
+        kept = [packed(a, addresses) for a in step.arguments]
         pointers = np.array([v.ctypes.data for v in kept], np.uint64)
         sizes = np.array([*step.grid, *step.block], np.uint32)
 

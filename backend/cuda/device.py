@@ -15,8 +15,13 @@ class Pointer(NamedTuple):
     written: bool = False
 
 
+class Table(NamedTuple):
+    """An argument that is a structure of 64-bit words: Pointers and whole numbers."""
+    words: tuple
+
+
 class Launch(NamedTuple):
-    """One kernel with its grid and arguments: Pointers, and NumPy scalars passed as they are."""
+    """One kernel with its grid and arguments: Pointers, Tables, and NumPy scalars as they are."""
     name: str
     function: Any
     grid: tuple[int, int, int]
@@ -30,6 +35,22 @@ class Call(NamedTuple):
     name: str
     arguments: tuple
     settings: dict
+
+
+def pointers(step) -> list[Pointer]:
+    """All that a step reads and writes, those in Tables too."""
+    words = [w for a in step.arguments for w in (a.words if isinstance(a, Table) else (a,))]
+    return [w for w in words if isinstance(w, Pointer)]
+
+
+def packed(argument, addresses: list[int]) -> np.ndarray:
+    """An argument of a kernel as the bytes that the kernel is handed."""
+    if isinstance(argument, Table):
+        return np.array([addresses[w.value] + w.offset if isinstance(w, Pointer) else int(w)
+                         for w in argument.words], np.int64)
+    if isinstance(argument, Pointer):
+        return np.array(addresses[argument.value] + argument.offset, np.uint64)
+    return np.array(argument)
 
 
 class Source(NamedTuple):

@@ -19,9 +19,10 @@ from ..tensor import Node, Tensor, constant_op
 from . import arena
 from .cache import KERNELS
 from .chain import emit_chain, emit_copy, fits_chain
-from .device import Call, Launch, Pointer, Source
+from .device import Call, Launch, Pointer, Source, pointers
 from .emit import EMIT, PATTERNS
 from .lease import Lease
+from .segments import Flat, merge
 
 
 class Value(NamedTuple):
@@ -55,7 +56,7 @@ class CudaProgram(Program):
         self.device = backend.device
         self.values: list[Value] = []
         self.views: dict[Tensor, View] = {}
-        self.steps: list[Launch | Call | ArrayStep] = []
+        self.steps: list[Launch | Call | ArrayStep | Flat] = []      # Flat until all are known
         self.constants: list[tuple[int, np.ndarray]] = []
         self._fall_backs: dict[str, None] = {}
         self._users: dict[Tensor, list[Node]] = {}
@@ -85,7 +86,7 @@ class CudaProgram(Program):
 
     def _compile(self) -> None:
         graph = self.graph
-        order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS)
+        order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS, apart=True)
         self._in_place = {} if self.communicator is not None else in_place(
             graph, order, lambda t: t.node.op.name in VIEWS)
         for cluster in order:
@@ -104,6 +105,7 @@ class CudaProgram(Program):
         for value, v in pending:                     # all at once, when everything is computed
             self.call("copy", [Pointer(self.views[v].value, 0, True), Pointer(value)],
                       nbytes=v.spec.nbytes)
+        merge(self)
 
     def _result(self, t: Tensor, changed: set) -> int:
         """A value that holds an output to the end, as it was before the updates."""
@@ -260,6 +262,13 @@ class CudaProgram(Program):
 
 def touched(step) -> list[int]:
     """Values that a step reads or writes."""
+    reads, writes = touched_how(step)
+    return sorted(reads | writes)
+
+
+def touched_how(step) -> tuple[set[int], set[int]]:
+    """Values that a step reads, and those that it writes."""
     if isinstance(step, ArrayStep):
-        return [*step.inputs, *step.outputs]
-    return [a.value for a in step.arguments if isinstance(a, Pointer)]
+        return {*step.inputs}, {*step.outputs}
+    found = pointers(step)
+    return {p.value for p in found if not p.written}, {p.value for p in found if p.written}

@@ -80,10 +80,11 @@ class _Plan:
 
 
 def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequence = (),
-             fixed: Collection[Node] = ()) -> list[Cluster]:
+             fixed: Collection[Node] = (), apart: bool = False) -> list[Cluster]:
     """The graph's steps as clusters, in an order in which inputs come first.
 
-    Nodes that are ``fixed`` by the weights never share a chain with others.
+    Nodes that are ``fixed`` by the weights never share a chain with others. With ``apart`` only
+    those do, beside single numbers, that share tensors: equal chains can be told by their text.
     """
     plan = _Plan(graph)
     users: dict[Tensor, list[Node]] = {}
@@ -113,7 +114,8 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
             continue
         shape = node.specs[0].shape, node in fixed
         near = [plan.of[t.node] for t in node.inputs if t.node in plan.of]
-        if shape in chains:
+        if shape in chains and (not apart or not shape[0] or
+                                _share(chains[shape], node)):
             near.append(chains[shape])
         for chain in dict.fromkeys(near):
             if chain.kind == "chain" and len(chain.nodes) < LARGEST and \
@@ -125,6 +127,11 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
         chains[shape] = chain
     recompute(plan, users, kept, fixed)
     return _ordered(plan)
+
+
+def _share(chain: Cluster, node: Node) -> bool:
+    """Whether a chain reads a tensor of its own shape that the node reads too."""
+    return any(t.shape == chain.shape and t in n.inputs for t in node.inputs for n in chain.nodes)
 
 
 def _sums_columns(node: Node) -> bool:

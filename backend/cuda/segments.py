@@ -1,0 +1,153 @@
+"""Segments: equal chains over many tensors as one launch, such as an optimizer's over all weights."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .device import Pointer, Source, Table
+
+THREADS = 256
+BLOCKS = 2112          # 16 for each of the 132 multiprocessors of an H100 or H200
+PIECE = 2048           # elements of a segment that one block computes
+TABLE = 4000           # bytes of the table: a kernel's parameters have 4096 on every GPU
+
+_PLAIN = """#include "common.cuh"
+extern "C" __global__ void {name}({parameters}) {{
+  int64 threads = int64(gridDim.x) * blockDim.x;
+  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) {{
+{body}
+  }}
+}}
+EXPORT_FLAT({name})
+"""
+
+
+# Each block looks up which tensor it works on; the table is part of the kernel's parameters.
+_SEGMENTS = """#include "common.cuh"
+struct Segments {{
+{fields}
+  int64 count[{most}], first[{most}];
+}};
+extern "C" __global__ void {name}(Segments table, int segments) {{
+  int low = 0, high = segments - 1;
+  while (low < high) {{
+    int middle = (low + high + 1) / 2;
+    if (table.first[middle] <= int64(blockIdx.x)) low = middle; else high = middle - 1;
+  }}
+{names}
+  int64 begin = (blockIdx.x - table.first[low]) * {piece}, end = begin + {piece};
+  if (end > table.count[low]) end = table.count[low];
+  for (int64 i = begin + threadIdx.x; i < end; i += blockDim.x) {{
+{body}
+  }}
+}}
+EXPORT_FLAT({name})
+"""
+
+
+class Part(NamedTuple):
+    """What a flat chain reads or writes: element by element, or one number for all."""
+    name: str
+    kind: str
+    written: bool
+    whole: bool
+
+
+class Flat(NamedTuple):
+    """A chain all of whose tensors lie without gaps, which may become part of a larger launch."""
+    name: str
+    body: str
+    parts: tuple[Part, ...]
+    arguments: tuple[Pointer, ...]
+    count: int
+
+
+class _Group:
+    """Flat chains of one text at one place, and what the steps from there on read and write."""
+
+    def __init__(self, first: Flat):
+        self.members = [first]
+        self.reads: set[int] = set()
+        self.writes: set[int] = set()
+        self.room = TABLE // (8 * (len(first.parts) + 2))
+
+    def passes(self, reads: set[int], writes: set[int]) -> bool:
+        """Whether an earlier step may as well run here."""
+        return not (writes & (self.reads | self.writes) or reads & self.writes)
+
+
+def merge(program) -> None:
+    """Replace flat chains by launches; equal ones run where the last of them stands.
+
+    What decides is memory: a chain is put off if no step on the way reads what it writes, or
+    writes what it reads or writes.
+    """
+    from .program import touched_how
+    groups: list[_Group] = []
+    steps: list = []
+    for step in reversed(program.steps):
+        reads, writes = touched_how(step)
+        home = None
+        if isinstance(step, Flat):
+            home = next((g for g in groups if g.members[0][1:3] == step[1:3] and
+                         len(g.members) < g.room and g.passes(reads, writes)), None)
+            if home is None:
+                steps.append(_Group(step))
+                groups.append(steps[-1])
+            else:
+                home.members.append(step)
+        else:
+            steps.append(step)
+        # All groups behind the place where the step now runs would have to pass it.
+        for group in groups[:groups.index(home) + 1 if home else None]:
+            group.reads |= reads
+            group.writes |= writes
+    program.steps = []
+    for step in reversed(steps):
+        if not isinstance(step, _Group):
+            program.steps.append(step)
+        elif len(step.members) == 1:
+            _queue_one(program, step.members[0])
+        else:
+            _queue_all(program, step.members[::-1], step.room)
+
+
+def queue_plain(program, name: str, count: int, parameters, arguments, body: str) -> None:
+    """Queue a chain of one shape."""
+    text = _PLAIN.format(name=name, parameters=", ".join(parameters), body=body)
+    blocks = min(-(-count // THREADS), BLOCKS)
+    program.launch(Source(name, text), name, (blocks, 1, 1), (THREADS, 1, 1), arguments)
+
+
+def _queue_one(program, chain: Flat) -> None:
+    parameters = ["int64 count", *(f"{_type(p)} {p.name}" for p in chain.parts)]
+    queue_plain(program, chain.name, chain.count, parameters,
+                [np.int64(chain.count), *chain.arguments], _elements(chain))
+
+
+def _queue_all(program, chains: list[Flat], room: int) -> None:
+    first, parts = chains[0], chains[0].parts
+    blocks = [-(-c.count // PIECE) for c in chains]
+    starts = np.cumsum([0, *blocks])
+    pad = (0,) * (room - len(chains))
+    words = [w for k in range(len(parts)) for w in (*(c.arguments[k] for c in chains), *pad)]
+    words += [*(c.count for c in chains), *pad, *map(int, starts[:-1]), *pad]
+    fields = "\n".join(f"  {_type(p)} {p.name}[{room}];" for p in parts)
+    names = "\n".join(f"  {_type(p)} {p.name} = table.{p.name}[low];" for p in parts)
+    text = _SEGMENTS.format(name=first.name, fields=fields, names=names, most=room, piece=PIECE,
+                            body=_elements(first))
+    program.launch(Source(first.name, text), first.name, (int(starts[-1]), 1, 1),
+                   (THREADS, 1, 1), [Table(tuple(words)), np.int32(len(chains))])
+
+
+def _type(part: Part) -> str:
+    return f"{'' if part.written else 'const '}{part.kind}*"
+
+
+def _elements(chain: Flat) -> str:
+    """The body with each tensor's element in its place."""
+    body = chain.body
+    for part in chain.parts:
+        body = body.replace(f"@{part.name}@", f"{part.name}[{'i' if part.whole else '0'}]")
+    return body

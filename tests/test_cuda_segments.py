@@ -1,0 +1,67 @@
+"""Equal chains of the CUDA backend over many tensors as one launch; when they may not be one."""
+import shutil
+
+import numpy as np
+import pytest
+
+import gradatim as gt
+from gradatim.backend.cuda import CudaBackend
+from gradatim.backend.cuda.device import Launch, Table
+
+if not (shutil.which("g++") or shutil.which("c++")):
+    pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
+
+from gradatim.backend.cuda.cpu_device import CpuDevice  # noqa: E402
+
+CUDA = CudaBackend(CpuDevice())
+SHAPES = [(3,), (5, 7), (1,), (70, 60), (2, 3, 4), (2048,)]
+
+
+def adam(count: int, backend, steps: int = 3):
+    """Variables after steps of Adam, as a graph, and the program."""
+    rng = np.random.default_rng(0)
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(count)]
+    make = lambda scale: [gt.variable((scale * rng.standard_normal(s)).astype("f"))
+                          for s in shapes]
+    weights, means, squares = make(1.0), make(0.0), make(0.0)
+    rate = gt.placeholder(())
+    updates = {}
+    for w, m, v in zip(weights, means, squares):
+        g = gt.tanh(w)
+        first, second = m * 0.9 + g * 0.1, v * 0.999 + gt.square(g) * 0.001
+        updates.update({m: first, v: second, w: w - rate * first / (gt.sqrt(second) + 1e-7)})
+    step = gt.function([rate], rate * 2.0, updates=updates, backend=backend)
+    for i in range(steps):
+        step(np.float32(0.01 * (i + 1)))
+    return [v.numpy() for v in (*weights, *means, *squares)], step.program
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 150])
+def test_an_optimizer_over_all_weights_is_one_launch(count):
+    got, program = adam(count, CUDA)
+    wanted, _ = adam(count, "reference")
+    for a, b in zip(got, wanted):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7)
+    launches = [s for s in program.steps if isinstance(s, Launch) and "sqrt" in s.name]
+    room = 4000 // (8 * 6)
+    assert len(launches) == -(-count // room)
+    tables = [a for s in launches for a in s.arguments if isinstance(a, Table)]
+    assert all(8 * len(t.words) <= 4000 for t in tables) and bool(tables) == (count > 1)
+
+
+def test_chains_that_wait_for_each_other_stay_apart():
+    x, y = gt.placeholder((6, 5)), gt.placeholder((5, 4))
+    build = lambda: gt.tanh(gt.matmul(gt.tanh(x * 2.0), y) * 2.0)
+    step = gt.function([x, y], build(), backend=CUDA)
+    a, b = np.full((6, 5), 0.1, "f"), np.full((5, 4), 0.3, "f")
+    np.testing.assert_allclose(step(a, b), np.tanh(np.tanh(a * 2) @ b * 2), rtol=1e-6)
+    assert sum(isinstance(s, Launch) for s in step.program.steps) == 2
+
+
+def test_a_chain_is_not_put_off_past_what_overwrites_its_input():
+    a, b = gt.variable(np.float32([1, 2])), gt.variable(np.float32([10, 20, 30]))
+    total = gt.matmul(gt.reshape(a * 3.0, shape=(1, 2)), gt.reshape(a, shape=(2, 1)))
+    step = gt.function([], total, updates={a: a * 3.0, b: b * 3.0}, backend=CUDA)
+    assert float(step()[0, 0]) == 15.0
+    np.testing.assert_array_equal(a.numpy(), [3, 6])
+    np.testing.assert_array_equal(b.numpy(), [30, 60, 90])
