@@ -1,6 +1,7 @@
 """Clusters: which nodes of a graph become one step of a program, and in what order they run."""
 from __future__ import annotations
 
+import sys
 from typing import Callable, Collection, Sequence
 
 from ..graph import Graph
@@ -84,7 +85,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
     """The graph's steps as clusters, in an order in which inputs come first.
 
     Nodes that are ``fixed`` by the weights never share a chain with others. With ``apart`` only
-    those do, beside single numbers, that share tensors: equal chains can be told by their text.
+    those do that share tensors, and equal chains can be told by their text.
     """
     plan = _Plan(graph)
     users: dict[Tensor, list[Node]] = {}
@@ -101,6 +102,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
                     place is max or _ready(nodes, plan.place)):
                 at = place(nodes, key=plan.place.__getitem__)
                 fused.update((n, (nodes, at)) for n in nodes)
+    largest = sys.maxsize if apart else LARGEST
     chains: dict[tuple, Cluster] = {}          # the latest of each shape
     for node in graph.steps:
         if node in fused:
@@ -114,24 +116,62 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
             continue
         shape = node.specs[0].shape, node in fixed
         near = [plan.of[t.node] for t in node.inputs if t.node in plan.of]
-        if shape in chains and (not apart or not shape[0] or
-                                _share(chains[shape], node)):
+        if shape in chains:
             near.append(chains[shape])
         for chain in dict.fromkeys(near):
-            if chain.kind == "chain" and len(chain.nodes) < LARGEST and \
+            if chain.kind == "chain" and len(chain.nodes) < largest and \
                     (chain.shape, chain.nodes[0] in fixed) == shape and plan.may_join(chain, node):
                 plan.add(chain, node)
                 break
         else:
             chain = plan.make("chain", [node])
         chains[shape] = chain
+    if apart:
+        plan = _apart(plan)
     recompute(plan, users, kept, fixed)
     return _ordered(plan)
 
 
-def _share(chain: Cluster, node: Node) -> bool:
-    """Whether a chain reads a tensor of its own shape that the node reads too."""
-    return any(t.shape == chain.shape and t in n.inputs for t in node.inputs for n in chain.nodes)
+def _apart(plan: _Plan) -> _Plan:
+    """The plan with chains cut where no tensor of their own shape holds them together."""
+    cut = _Plan.__new__(_Plan)
+    cut.place, cut.clusters, cut.of = plan.place, [], {}
+    for cluster in _ordered(plan):
+        parts = _connected(cluster) if cluster.kind == "chain" else [cluster.nodes]
+        for nodes in parts:
+            cut.make(cluster.kind, nodes).sums = cluster.sums.intersection(nodes)
+    return cut
+
+
+def _connected(chain: Cluster) -> list[list[Node]]:
+    """A chain's nodes in groups of which each shares no tensor of the chain's shape with others."""
+    group: dict[Node, list[Node]] = {}
+    holders: dict[Tensor, Node] = {}
+    for node in chain.nodes:
+        group[node] = [node]
+        for t in (*node.inputs, *node.outputs):
+            other = holders.setdefault(t, node)
+            if group[other] is not group[node] and t.shape == chain.shape:
+                group[other].extend(group[node])
+                for n in group[node]:
+                    group[n] = group[other]
+    return [_by_structure(nodes) for nodes in {id(g): g for g in group.values()}.values()]
+
+
+def _by_structure(nodes: list[Node]) -> list[Node]:
+    """Inputs before what reads them, in an order that equal graphs have in common."""
+    read = {t.node for n in nodes for t in n.inputs}
+    found: dict[Node, None] = {}
+    inside = set(nodes)
+    stack = [(n, False) for n in nodes if n not in read][::-1]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            found[node] = None
+        elif node not in found:
+            stack.append((node, True))
+            stack += [(t.node, False) for t in reversed(node.inputs) if t.node in inside]
+    return list(found)
 
 
 def _sums_columns(node: Node) -> bool:
