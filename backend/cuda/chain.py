@@ -146,7 +146,8 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     general = [o for o, s in zip(operands, strides) if any(s) and s != contiguous(dims)]
     if not general and not sums:
         program.steps.append(Flat(name, "\n".join(lines), tuple(
-            Part(o.name, TYPES[o.dtype], o.written, any(s)) for o, s in zip(operands, strides)),
+            Part(o.name, TYPES[o.dtype], o.written, any(s) if count > 1 else None)
+            for o, s in zip(operands, strides)),
             tuple(map(_pointer, operands)), count))
         return
     if general:

@@ -47,11 +47,14 @@ EXPORT_FLAT({name})
 
 
 class Part(NamedTuple):
-    """What a flat chain reads or writes: element by element, or one number for all."""
+    """What a flat chain reads or writes: element by element, or one number for all.
+
+    Where there is one element only, ``whole`` is None: it may be part of a launch either way.
+    """
     name: str
     kind: str
     written: bool
-    whole: bool
+    whole: bool | None
 
 
 class Flat(NamedTuple):
@@ -67,10 +70,23 @@ class _Group:
     """Flat chains of one text at one place, and what the steps from there on read and write."""
 
     def __init__(self, first: Flat):
-        self.members = [first]
+        self.members, self.parts = [first], first.parts
         self.reads: set[int] = set()
         self.writes: set[int] = set()
         self.room = TABLE // (8 * (len(first.parts) + 2))
+
+    def takes(self, chain: Flat) -> bool:
+        """Whether a chain has the text of these, and there is room."""
+        if len(self.members) == self.room or chain.body != self.members[0].body:
+            return False
+        return all(a[:3] == b[:3] and None in (a.whole, b.whole) or a == b
+                   for a, b in zip(self.parts, chain.parts))
+
+    def add(self, chain: Flat) -> None:
+        """Take a chain in."""
+        self.members.append(chain)
+        if self.parts[0].whole is None:
+            self.parts = chain.parts
 
     def passes(self, reads: set[int], writes: set[int]) -> bool:
         """Whether an earlier step may as well run here."""
@@ -90,13 +106,12 @@ def merge(program) -> None:
         reads, writes = touched_how(step)
         home = None
         if isinstance(step, Flat):
-            home = next((g for g in groups if g.members[0][1:3] == step[1:3] and
-                         len(g.members) < g.room and g.passes(reads, writes)), None)
+            home = next((g for g in groups if g.takes(step) and g.passes(reads, writes)), None)
             if home is None:
                 steps.append(_Group(step))
                 groups.append(steps[-1])
             else:
-                home.members.append(step)
+                home.add(step)
         else:
             steps.append(step)
         # All groups behind the place where the step now runs would have to pass it.
@@ -110,7 +125,7 @@ def merge(program) -> None:
         elif len(step.members) == 1:
             _queue_one(program, step.members[0])
         else:
-            _queue_all(program, step.members[::-1], step.room)
+            _queue_all(program, step.members[::-1], step.parts, step.room)
 
 
 def queue_plain(program, name: str, count: int, parameters, arguments, body: str) -> None:
@@ -123,11 +138,11 @@ def queue_plain(program, name: str, count: int, parameters, arguments, body: str
 def _queue_one(program, chain: Flat) -> None:
     parameters = ["int64 count", *(f"{_type(p)} {p.name}" for p in chain.parts)]
     queue_plain(program, chain.name, chain.count, parameters,
-                [np.int64(chain.count), *chain.arguments], _elements(chain))
+                [np.int64(chain.count), *chain.arguments], _elements(chain.body, chain.parts))
 
 
-def _queue_all(program, chains: list[Flat], room: int) -> None:
-    first, parts = chains[0], chains[0].parts
+def _queue_all(program, chains: list[Flat], parts, room: int) -> None:
+    first = chains[0]
     blocks = [-(-c.count // PIECE) for c in chains]
     starts = np.cumsum([0, *blocks])
     pad = (0,) * (room - len(chains))
@@ -136,7 +151,7 @@ def _queue_all(program, chains: list[Flat], room: int) -> None:
     fields = "\n".join(f"  {_type(p)} {p.name}[{room}];" for p in parts)
     names = "\n".join(f"  {_type(p)} {p.name} = table.{p.name}[low];" for p in parts)
     text = _SEGMENTS.format(name=first.name, fields=fields, names=names, most=room, piece=PIECE,
-                            body=_elements(first))
+                            body=_elements(first.body, parts))
     program.launch(Source(first.name, text), first.name, (int(starts[-1]), 1, 1),
                    (THREADS, 1, 1), [Table(tuple(words)), np.int32(len(chains))])
 
@@ -145,9 +160,8 @@ def _type(part: Part) -> str:
     return f"{'' if part.written else 'const '}{part.kind}*"
 
 
-def _elements(chain: Flat) -> str:
+def _elements(body: str, parts) -> str:
     """The body with each tensor's element in its place."""
-    body = chain.body
-    for part in chain.parts:
+    for part in parts:
         body = body.replace(f"@{part.name}@", f"{part.name}[{'i' if part.whole else '0'}]")
     return body
