@@ -1,4 +1,4 @@
-"""Segments: equal chains over many tensors as one launch, such as an optimizer's over all weights."""
+"""Segments: equal chains over many tensors as one launch, as an optimizer over all weights is."""
 from __future__ import annotations
 
 from typing import NamedTuple
