@@ -111,7 +111,18 @@ class Lease:
             array = np.empty(spec.shape, spec.dtype)
             self.device.download(array, self.addresses[value])
             found.append(array)
+        self._complain()
         return found
+
+    def _complain(self) -> None:
+        """Raise what a kernel found wrong."""
+        if self.program.status is None:
+            return
+        number, address = np.zeros((), np.int32), self.addresses[self.program.status]
+        self.device.download(number, address)
+        if number:
+            self.device.upload(address, np.zeros((), np.int32))
+            raise self.program.complaints[int(number) - 1]
 
     def hand_over(self, state: list) -> None:
         """Replace the updated entries of the state by arrays that stay where they are."""

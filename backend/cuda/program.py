@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Sequence
@@ -58,6 +59,8 @@ class CudaProgram(Program):
         self.views: dict[Tensor, View] = {}
         self.steps: list[Launch | Call | ArrayStep | Flat] = []      # Flat until all are known
         self.constants: list[tuple[int, np.ndarray]] = []
+        self.complaints: list[Exception] = []                 # by the number that kernels write
+        self.status: int | None = None
         self._fall_backs: dict[str, None] = {}
         self._users: dict[Tensor, list[Node]] = {}
         for node in graph.steps:
@@ -189,6 +192,16 @@ class CudaProgram(Program):
         self.constants.append((len(self.values) - 1, np.ascontiguousarray(array)))
         return View.whole(len(self.values) - 1, array.shape)
 
+    def complaint(self, kind: type[Exception], text: str) -> list:
+        """Two arguments: where a kernel writes the number of what it finds wrong, and the number.
+
+        Runs go on to their end; then the complaint is raised.
+        """
+        if self.status is None:
+            self.status = self.constant(np.zeros((), np.int32)).value
+        self.complaints.append(kind(text))
+        return [Pointer(self.status), np.int32(len(self.complaints))]
+
     def out(self, t: Tensor) -> View:
         """Where a node's result goes."""
         if t not in self.views:
@@ -220,10 +233,10 @@ class CudaProgram(Program):
 
     def kernel(self, file: str, name: str, grid, block, arguments, shared: int = 0,
                **macros) -> None:
-        """Queue a kernel of ``kernels/``."""
-        text = (KERNELS / file).read_text()
-        given = tuple(sorted((k, str(v)) for k, v in macros.items()))
-        self.launch(Source(Path(file).stem, text, given), name, grid, block, arguments, shared)
+        """Queue a kernel of ``kernels/``; macros stand for its element types."""
+        given = "".join(f"#define {k} {v}\n" for k, v in sorted(macros.items()))
+        text = f'#include "common.cuh"\n{given}#line 1 "{file}"\n{_text(file)}'
+        self.launch(Source(Path(file).stem, text), name, grid, block, arguments, shared)
 
     def launch(self, source: Source, name: str, grid, block, arguments, shared: int = 0) -> None:
         """Queue a kernel."""
@@ -258,6 +271,11 @@ class CudaProgram(Program):
             if self._leases:
                 return self._leases.pop()
         return Lease(self)
+
+
+@cache
+def _text(file: str) -> str:
+    return (KERNELS / file).read_text()
 
 
 def touched(step) -> list[int]:

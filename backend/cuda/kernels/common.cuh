@@ -43,8 +43,25 @@ __device__ __forceinline__ void store(bfloat16* p, float x) {
 
 // ---- sums and maxima of a block, in an order that only the block's size decides ---------------------
 
+// Numbers below and above all others.
+template <class T> __device__ __forceinline__ T highest_of(T x) { return infinity_of(x); }
+__device__ __forceinline__ int64 highest_of(int64) { return 0x7fffffffffffffffLL; }
+__device__ __forceinline__ int highest_of(int) { return 0x7fffffff; }
+__device__ __forceinline__ uint32 highest_of(uint32) { return 0xffffffffu; }
+__device__ __forceinline__ uint8 highest_of(uint8) { return 255; }
+__device__ __forceinline__ bool highest_of(bool) { return true; }
+template <class T> __device__ __forceinline__ T lowest_of(T x) { return -infinity_of(x); }
+__device__ __forceinline__ int64 lowest_of(int64) { return -0x7fffffffffffffffLL - 1; }
+__device__ __forceinline__ int lowest_of(int) { return -0x7fffffff - 1; }
+__device__ __forceinline__ uint32 lowest_of(uint32) { return 0; }
+__device__ __forceinline__ uint8 lowest_of(uint8) { return 0; }
+__device__ __forceinline__ bool lowest_of(bool) { return false; }
+
+template <class T> __device__ __forceinline__ bool finite(T x) { return x - x == T(0); }
+
 // As NumPy has it: NaN wins.
 template <class T> __device__ __forceinline__ T larger(T a, T b) { return a > b || a != a ? a : b; }
+template <class T> __device__ __forceinline__ T smaller(T a, T b) { return a < b || a != a ? a : b; }
 
 struct Sum {
   template <class T> __device__ static T join(T a, T b) { return a + b; }
@@ -52,7 +69,15 @@ struct Sum {
 };
 struct Max {
   template <class T> __device__ static T join(T a, T b) { return larger(a, b); }
-  template <class T> __device__ static T empty(T x) { return -infinity_of(x); }
+  template <class T> __device__ static T empty(T x) { return lowest_of(x); }
+};
+struct Min {
+  template <class T> __device__ static T join(T a, T b) { return smaller(a, b); }
+  template <class T> __device__ static T empty(T x) { return highest_of(x); }
+};
+struct Product {
+  template <class T> __device__ static T join(T a, T b) { return a * b; }
+  template <class T> __device__ static T empty(T) { return T(1); }
 };
 
 template <class How, class T> __device__ __forceinline__ T warp_reduce(T x) {
@@ -69,6 +94,39 @@ template <class How, class T> __device__ T block_reduce(T x, T* parts) {
   __syncthreads();
   return warp_reduce<How>(thread % 32 < warps ? parts[thread % 32] : How::empty(x));
 }
+
+// ---- rows and columns -------------------------------------------------------------------------------
+
+// Numbers (outer, n, inner): a group of threads, side by side in y, works on the n of one column.
+// Threads side by side in x take columns that lie side by side; z takes the next outer.
+struct Column {
+  int64 outer, column, first;      // and the first element's place; k more are k * inner on
+  bool inside;
+  __device__ Column(int64 outers, int64 n, int64 inner) {
+    int64 tiles = (inner + blockDim.x - 1) / blockDim.x;
+    outer = int64(blockIdx.x) / tiles * blockDim.z + threadIdx.z;
+    column = int64(blockIdx.x) % tiles * blockDim.x + threadIdx.x;
+    inside = outer < outers && column < inner;
+    first = inside ? outer * n * inner + column : 0;
+  }
+};
+
+// The same result in every thread of a group; `parts` is shared memory for one number per thread.
+// blockDim.y is a power of two.
+template <class How, class T> __device__ T group_reduce(T x, T* parts) {
+  if (blockDim.x == 1 && blockDim.z == 1 && blockDim.y % 32 == 0) return block_reduce<How>(x, parts);
+  T* mine = parts + (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  __syncthreads();                                       // whoever used `parts` before has read it
+  *mine = x;
+  for (unsigned half = blockDim.y / 2; half; half /= 2) {
+    __syncthreads();
+    if (threadIdx.y < half) *mine = How::join(*mine, mine[half * blockDim.x]);
+  }
+  __syncthreads();
+  return parts[threadIdx.z * blockDim.y * blockDim.x + threadIdx.x];
+}
+
+#define GROUP_THREADS 256          // the most threads of a block of groups
 
 // ---- random numbers ---------------------------------------------------------------------------------
 
