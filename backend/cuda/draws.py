@@ -19,11 +19,12 @@ def draws(node: Node) -> bool:
                                              node.settings["shared_axes"])
 
 
-def drawn(node: Node, counters: list[str]) -> str:
-    """The text of element ``i``; ``counters`` are seed, step and offset."""
+def drawn(node: Node, counters: list[str], shape=None) -> str:
+    """The text of element ``i``, of a shape of its own; ``counters`` are seed, step and offset."""
     spec, given = node.specs[0], node.settings
+    shape = spec.shape if shape is None else shape
     word = _WORD.format(seed=counters[0], step=counters[1], offset=counters[2],
-                        stream=given["stream"] % 2 ** 32, row=math.prod(spec.shape[1:]))
+                        stream=given["stream"] % 2 ** 32, row=math.prod(shape[1:]))
     return DRAWS[node.op.name](word, spec.dtype.name, given)
 
 

@@ -6,6 +6,7 @@ import math
 from ..lowering.view import View, contiguous
 from ..tensor import Node
 from .device import Pointer
+from .emit_moving import MOVING
 from .emit_reduce import REDUCTIONS
 from .emit_rows import ROWS
 from .expression import FLOATS
@@ -82,5 +83,5 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
     return [node, add]
 
 
-EMIT = {"matmul": _matmul, **REDUCTIONS, **ROWS}
+EMIT = {"matmul": _matmul, **MOVING, **REDUCTIONS, **ROWS}
 PATTERNS = ((_with_bias, max),)
