@@ -15,7 +15,7 @@ from ..training.ranks import once
 from ..training.schedules import schedule
 
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
-AUTO_STEPS = 3000          # epochs="auto" makes about so many steps
+AUTO_STEPS = 3000          # epochs="auto" makes about so many steps of mini-batches
 AUTO_EPOCHS = 10           # and at least so many epochs
 AUTO_ITERATIONS = 500      # of L-BFGS, which ends by itself when slopes are small
 
@@ -61,12 +61,13 @@ class Automatic:
         """What the factors of products are rounded to, if to anything."""
         return "bfloat16" if self.precision == "bfloat16" else None
 
-    def _epochs(self, steps: int) -> int:
+    def _epochs(self, steps: int, full: bool) -> int:
+        """How many, if an epoch has so many steps."""
         if self.epochs != "auto":
             return self.epochs
         if self._optimizer.whole_batches:
             return AUTO_ITERATIONS
-        return max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
+        return self._auto_full_batch_steps if full else max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
 
     def _schedule(self, one_pass: bool) -> Schedule:
         if one_pass or self._optimizer.whole_batches:

@@ -76,6 +76,7 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
     _auto_batch_size = 128
     _auto_learning_rate = 1e-3
     _auto_full_batch_rate = 1e-2
+    _auto_full_batch_steps = 400
     _auto_schedule = "one_cycle"
     _takes_sparse = True
 
@@ -236,8 +237,7 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         for member in fitted.members:
             member.trainer.row_numbers = rows
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
-        epochs = 1 if one_pass else self._epochs(
-            1 if full else -(-len(X) // (rows * self.accumulate)))
+        epochs = 1 if one_pass else self._epochs(-(-len(X) // (rows * self.accumulate)), full)
         before = self.history_ if again else []
         tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
         with fitted.training(rate):

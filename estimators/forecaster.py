@@ -90,6 +90,7 @@ class RNNForecaster(Forecasts, Regressor):
     _auto_batch_size = 64
     _auto_learning_rate = 5e-3
     _auto_full_batch_rate = 1e-2
+    _auto_full_batch_steps = 600
 
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
         x = h = Input(spec.shape)

@@ -40,6 +40,7 @@ class LinearClassifier(Classifier):
     True
     """
     _auto_full_batch_rate = 3e-2
+    _auto_full_batch_steps = 3000
 
     def _network(self, spec: Spec, n_outputs: int):
         return Sequential([Dense(n_outputs, kernel_initializer="zeros")])

@@ -87,6 +87,7 @@ class TextGenerator(Estimator):
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
     _auto_full_batch_rate = 1e-2
+    _auto_full_batch_steps = 600
 
     def _network(self, spec: Spec, n_outputs: int):
         sizes = layer_sizes("units", self.units, least=1)

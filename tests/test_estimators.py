@@ -108,7 +108,14 @@ def test_precision_that_no_backend_here_has():
                                                  (1000, 300, 750)])
 def test_automatic_epochs(rows, batch, epochs):
     net = gt.DNNClassifier(batch_size=batch)
-    assert net._epochs(-(-rows // batch)) == epochs
+    assert net._epochs(-(-rows // batch), full=False) == epochs
+
+
+@pytest.mark.parametrize("net, epochs", [
+    (gt.DNNRegressor(), 400), (gt.RNNClassifier(), 600), (gt.LinearClassifier(), 3000),
+    (gt.DNNClassifier(solver="lbfgs"), 500), (gt.DNNClassifier(epochs=7), 7)], ids=str)
+def test_automatic_epochs_of_full_batches(net, epochs):
+    assert net._epochs(1, full=True) == epochs
 
 
 def test_automatic_epochs_reach_the_loop():
