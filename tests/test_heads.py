@@ -106,7 +106,8 @@ def test_quantiles_are_those_of_linear_programming():
 @pytest.mark.parametrize("loss, power", [("poisson", 1.0), ("tweedie", 1.5), ("tweedie", 2.0)])
 def test_exponential_means_are_those_of_generalised_linear_models(loss, power):
     y = np.exp(X @ [0.5, -0.3, 0.0] + 4.0) * RANDOM.gamma(5.0, 0.2, 240)
-    ours = gt.DNNRegressor(loss=loss, power=power, **LINEAR).fit(X, y).predict(X)
+    net = gt.DNNRegressor(loss=loss, power=power, solver="lbfgs", **LINEAR)
+    ours = net.fit(X, y).predict(X)
     theirs = TweedieRegressor(power=power, alpha=0.0, link="log", max_iter=1000).fit(X, y)
     np.testing.assert_allclose(ours, theirs.predict(X), rtol=0.02)
 
