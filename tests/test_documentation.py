@@ -176,6 +176,16 @@ def test_names_of_gradatim_on_the_pages_exist():
                 thing = getattr(thing, name)
 
 
+@pytest.mark.parametrize("room", ["layers", "training"])
+def test_every_layer_loss_metric_optimizer_and_callback_is_on_the_map(room):
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs/index.md").read_text()))
+    bases = {"Layer", "Flow", "Loss", "Initializer", "Regularizer", "Callback", "Metric",
+             "Optimizer", "Schedule"}
+    ours = {name.partition(".")[2] for name, thing in PUBLIC.items()
+            if name.startswith(f"{room}.") and isinstance(thing, type)}
+    assert ours - bases <= named
+
+
 def test_every_folder_is_on_the_map():
     listed = set(re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/index.md").read_text(), re.MULTILINE))
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)

@@ -5,7 +5,7 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.distribute import DataParallel
-from gradatim.training import SGD, Adam
+from gradatim.training import SGD, Adam, Lamb
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((45, 6))                  # 45 = 18 + 18 + 9: an uneven last batch
@@ -28,6 +28,11 @@ def classifier():
             layers.Dense(3, activation="softmax")]
 
 
+def attentive():
+    return [layers.Reshape((3, 2)), layers.MultiHeadAttention(2, 3, dropout=0.2),
+            layers.RMSNormalization(), layers.Flatten(), layers.Dense(2)]
+
+
 CASES = {
     "dense": (dense, Y, None, dict(metrics=["r2", "mae"])),
     "weights": (dense, Y, WEIGHTS, dict(metrics=["r2", "rmse"], alpha=0.1)),
@@ -35,6 +40,7 @@ CASES = {
     "classes": (classifier, CLASSES, WEIGHTS, dict(
         loss="sparse_categorical_crossentropy", optimizer=SGD(0.1, momentum=0.9, nesterov=True),
         schedule="one_cycle", metrics=["accuracy", "f1", "precision", "recall"])),
+    "attention": (attentive, Y, WEIGHTS, dict(optimizer=Lamb(0.01, clipnorm=0.5))),
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 import gradatim as gt
 from gradatim import layers
+from gradatim.backend.distribute import DataParallel
 from gradatim.backend.errors import DataError, ParameterError, ShapeError
 from gradatim.training import Accuracy, Checkpoint
 
@@ -142,6 +143,13 @@ def test_backends_agree_and_parts_add_up():
     logs = [run.fit(X, Y, epochs=3, batch_size=16).history[-1]["loss"] for run in runs]
     np.testing.assert_allclose(logs[0], logs[1:], rtol=1e-4)
     assert trainer(accumulate=2).fit(X, Y, epochs=20, batch_size=16).history[-1]["loss"] < 4.0
+
+
+def test_replicas_equal_one_device():
+    logs = [trainer(dtype="float64", strategy=strategy, metrics={"kind": "accuracy"}).fit(
+        X, Y, epochs=2, batch_size=18).history for strategy in ("single", DataParallel(2))]
+    for one, two in zip(*logs, strict=True):
+        assert two == pytest.approx(one, rel=0, abs=1e-10)
 
 
 def test_validation_weights_and_checkpoints(tmp_path):
