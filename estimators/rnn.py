@@ -64,8 +64,8 @@ def recurrent_layers(estimator, both_ways: bool, last_step: bool = False) -> lis
 class SequenceSamples:
     """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
 
-    embedding = None
     _takes_sparse = False
+    _last_step = True         # whether there is one answer for a sequence, or one for every step
     _fit_sets = ("_rows",)
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
@@ -79,7 +79,7 @@ class SequenceSamples:
         net = [] if self.embedding is None else [Embedding(
             self._n_tokens, self.embedding, embeddings_initializer=RandomNormal(0.0, 1.0),
             mask_zero=True)]
-        return Sequential([*net, *recurrent_layers(self, self.bidirectional, last_step=True),
+        return Sequential([*net, *recurrent_layers(self, self.bidirectional, self._last_step),
                            Dense(n_outputs)])
 
     def _validated(self, X, reset, y=ABSENT, **options):

@@ -9,16 +9,14 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from ..backend import Spec
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..layers import Dense, Sequential
 from ..layers.losses import SparseCategoricalCrossentropy
 from .base import Estimator
 from .checking import require_targets
 from .class_labels import class_numbers, fix_classes, judged_numbers, shares
 from .classifier import as_float64, probabilities
 from .report import naive_accuracy
-from .rnn import CONSTRAINTS, PARAMETERS, SequenceSamples, recurrent_layers
+from .rnn import CONSTRAINTS, PARAMETERS, SequenceSamples
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -56,12 +54,14 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     units: Any = 64
     bidirectional: bool = True
     dropout: float = 0.0
+    embedding: Any = None
     architecture: Any = "auto"
 
     _own_parameters = PARAMETERS
     _parameter_constraints = {**Estimator._parameter_constraints, **CONSTRAINTS}
     _fit_sets = ("classes_", "n_features_in_")
     _rule, _metric = "most frequent class", "accuracy"
+    _last_step = False
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over some sequences at a constant rate.
@@ -144,11 +144,6 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         return float(np.average(right, weights=weights))
 
     # ---- the contract's parts ------------------------------------------------------------------
-
-    def _network(self, spec: Spec, n_outputs: int):
-        if callable(self.architecture):
-            return self.architecture(spec, n_outputs)
-        return Sequential([*recurrent_layers(self, self.bidirectional), Dense(n_outputs)])
 
     def _validated(self, X, reset, **with_y):
         X = super()._validated(X, reset)

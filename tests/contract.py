@@ -1,4 +1,4 @@
-"""scikit-learn's checks on every estimator of arrays, in every combination of how it may be used.
+"""scikit-learn's checks on every estimator, in every combination of how it may be used.
 
 The test suite runs one combination in full and samples the others; in full they are run by
 ``python tests/contract.py``, or a part of them: ``--backend reference --dtype float32 --routing on
@@ -12,8 +12,9 @@ import argparse
 import sys
 import warnings
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from itertools import product
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -42,6 +43,12 @@ ESTIMATORS = [
     gt.NetworkRegressor(epochs=40, loss="huber", n_ensemble=2),
     gt.WideAndDeepClassifier(hidden_layer_sizes=(16,), epochs=200, label_smoothing=0.1),
     gt.WideAndDeepRegressor(hidden_layer_sizes=(16,), epochs=100),
+    gt.BaselineForecaster(horizon=2),
+    gt.ImageReader(image_shape=(4, 4)),
+    gt.RNNForecaster(horizon=2, lookback=3, units=4, epochs=2),
+    gt.RNNTagger(units=4, epochs=2),
+    gt.TextGenerator(units=4, epochs=2),
+    gt.TextVectorizer(),
 ]
 
 # Checks that scikit-learn keeps outside its list; names come and go with its versions.
@@ -52,6 +59,48 @@ OUTSIDE_TRANSFORMERS = [
     "check_global_output_transform_pandas", "check_set_output_transform_polars",
     "check_global_set_output_transform_polars", "check_transformer_get_feature_names_out",
     "check_transformer_get_feature_names_out_pandas", "check_get_feature_names_out_error"]
+
+
+# scikit-learn makes no check of estimators whose samples are not rows of numbers. They are made
+# here all the same, as far as they do not speak of rows, on its samples in the form of theirs.
+ANY_SAMPLES = [
+    "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types",
+    "check_estimator_repr", "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params", "check_mixin_order",
+    "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
+    "check_param_validation", "check_fit_score_takes_y", "check_estimators_overwrite_params",
+    "check_estimators_fit_returns_self", "check_readonly_memmap_input",
+    "check_fit_check_is_fitted", "check_estimators_pickle"]
+FITTED = ["check_estimators_unfitted"]
+COLUMNS = ["check_dont_overwrite_parameters", "check_positive_only_tag_during_fit",
+           "check_dict_unchanged", "check_f_contiguous_array_estimator"]
+ORDER = ["check_methods_sample_order_invariance", "check_fit_idempotent"]
+
+
+class Form(NamedTuple):
+    """What becomes of scikit-learn's rows and labels, and which checks more can be made then."""
+    X: Callable
+    y: Callable
+    more: list[str]
+
+
+def texts(X) -> list[str]:
+    """Rows of numbers as sentences."""
+    return [" ".join(f"word{int(v)}" for v in row) for row in np.atleast_2d(X)]
+
+
+SERIES = Form(lambda X: X, lambda y: None, FITTED + COLUMNS + ORDER[1:])
+FORMS = {
+    "BaselineForecaster": SERIES, "RNNForecaster": SERIES,
+    "ImageReader": Form(lambda X: np.tile(np.abs(X[:, :1, None, None]), (1, 5, 4, 3)),
+                        lambda y: y, [*ORDER, "check_pipeline_consistency"]),
+    "RNNTagger": Form(lambda X: X[:, np.arange(4) % X.shape[1]],        # four steps
+                      lambda y: np.repeat(y, 4).reshape(-1, 4), FITTED + COLUMNS + ORDER + [
+                          "check_methods_subset_invariance", "check_sample_weights_list",
+                          "check_pipeline_consistency"]),
+    "TextGenerator": Form(texts, lambda y: None, FITTED),
+    "TextVectorizer": Form(texts, lambda y: y, [*FITTED, "check_pipeline_consistency"]),
+}
 
 
 class Combination(NamedTuple):
@@ -70,12 +119,14 @@ COMBINATIONS = [Combination(*parts) for parts in
 
 def checks_of(estimator) -> list[tuple[str, object]]:
     """Names and checks, those outside the list with them; call one with the estimator."""
-    found = []
-    for _, check in estimator_checks_generator(estimator):
-        words = [check.func.__name__, *map(str, check.keywords.values())]
-        found.append((" ".join(words), check))
-    name = type(estimator).__name__
-    outside = OUTSIDE + OUTSIDE_TRANSFORMERS * hasattr(estimator, "transform")
+    found, name = [], type(estimator).__name__
+    if name in FORMS:
+        outside = ANY_SAMPLES + FORMS[name].more
+    else:
+        for _, check in estimator_checks_generator(estimator):
+            words = [check.func.__name__, *map(str, check.keywords.values())]
+            found.append((" ".join(words), check))
+        outside = OUTSIDE + OUTSIDE_TRANSFORMERS * hasattr(estimator, "transform")
     for check in (getattr(estimator_checks, o) for o in outside if hasattr(estimator_checks, o)):
         found.append((check.__name__, lambda estimator, check=check: check(name, estimator)))
     return found
@@ -92,8 +143,13 @@ def used(estimator, combination: Combination):
         warnings.simplefilter("ignore")
         if combination.routing == "on":
             stack.enter_context(config_context(enable_metadata_routing=True))
-            if hasattr(estimator, "set_fit_request"):       # it takes weights
+            if "sample_weight" in signature(estimator.fit).parameters:
                 estimator.set_fit_request(sample_weight=True)
+        if type(estimator).__name__ in FORMS:
+            form = FORMS[type(estimator).__name__]
+            stack.enter_context(patch.multiple(
+                estimator_checks, _enforce_estimator_tags_X=lambda _, X, **__: form.X(X),
+                _enforce_estimator_tags_y=lambda _, y: form.y(y)))
         if combination.dtype == "float32":
             original = estimator_checks._enforce_estimator_tags_X
 

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks on every estimator of arrays: none expected to fail, none skipped.
+"""scikit-learn's own checks on every estimator: none expected to fail, none skipped.
 
 One combination of backend, input and routing in full; of each other one a few checks of every
 estimator. ``python tests/contract.py`` runs all of them.
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from sklearn.utils import estimator_checks
+
+import gradatim as gt
 
 SPEC = spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
 contract = sys.modules["contract"] = module_from_spec(SPEC)
@@ -25,6 +27,12 @@ def cases(checks, first: int, every: int):
     return [pytest.param(estimator, check, id=f"{name}-{label}")
             for i, (estimator, name, own) in enumerate(zip(ESTIMATORS, NAMES, checks))
             for label, check in own[(first + 7 * i) % every::every]]
+
+
+def test_no_estimator_is_missing():
+    public = {name for name in gt.estimators.__all__
+              if hasattr(getattr(gt.estimators, name), "get_params")}
+    assert public == set(NAMES) and len(NAMES) == len(public)
 
 
 @pytest.mark.parametrize("estimator, check", cases(CHECKS, 0, 1))

@@ -118,3 +118,21 @@ def test_nothing_before_fit():
     for call in (lambda m: m.predict(X), lambda m: m.score(X, Y), lambda m: m.report(X, Y)):
         with pytest.raises(NotFittedError):
             call(gt.RNNTagger())
+
+
+@pytest.mark.parametrize("form", ["lists", "rows"])
+def test_tokens_are_embedded(form, tmp_path):
+    random = np.random.default_rng(0)
+    lengths = random.integers(2, 8, 80) if form == "lists" else np.full(80, 6)
+    sentences = [random.integers(1, 6, n) for n in lengths]
+    tags = [np.where(np.r_[1, s[:-1]] > 3, "late", "early") for s in sentences]  # the last token's
+    sentences = np.stack(sentences) if form == "rows" else sentences
+    model = gt.RNNTagger(embedding=4, units=8, epochs=100, random_state=0).fit(sentences, tags)
+    assert model.score(sentences, tags) > 0.95
+    model.save(tmp_path / "tagger.h5")
+    for one, other in zip(gt.load(tmp_path / "tagger.h5").predict(sentences),
+                          model.predict(sentences), strict=True):
+        np.testing.assert_array_equal(one, other)
+    unseen = [np.array([1, 99, 2]), np.array([3])] if form == "lists" else np.full((2, 6), 99)
+    found = [len(steps) for steps in model.predict(unseen)]
+    assert found == ([3, 1] if form == "lists" else [6, 6])
