@@ -70,7 +70,8 @@ def test_keras_computes_the_same(layer, shapes, shape, total, slope):
      lambda x: np.pad(x, ((0, 0), (1, 0), (0, 0), (0, 2), (0, 0)))),
     (layers.ZeroPadding3D(1), lambda x: np.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))),
     (layers.Cropping3D(((0, 1), 1, (0, 1))), lambda x: x[:, :-1, 1:-1, :-1]),
-    (layers.UpSampling3D((1, 2, 3)), lambda x: x.repeat(2, axis=2).repeat(3, axis=3))], ids=repr)
+    (layers.UpSampling3D((1, 2, 3)), lambda x: x.repeat(2, axis=2).repeat(3, axis=3))],
+    ids=lambda value: repr(value) if isinstance(value, layers.Layer) else "formula")
 def test_moving_voxels(layer, formula):
     x = filled((2, 3, 4, 2, 2), 0)
     np.testing.assert_array_equal(gt.run(layer(gt.constant(x))), formula(x))
