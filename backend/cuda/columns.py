@@ -6,8 +6,8 @@ import math
 from ..lowering.view import View, contiguous
 from ..spec import one_axis
 from .chain import emit_copy
+from .segments import BLOCKS, THREADS
 
-THREADS = 256
 ALONE = 8              # elements that a thread goes through before another shares its column
 SIDE = 32              # threads side by side, so that a warp reads what lies together
 ENOUGH = 264           # blocks that fill a GPU: beyond, columns are not cut into parts
@@ -19,6 +19,11 @@ def block(outer: int, n: int, inner: int) -> tuple[tuple, tuple]:
     y = min(_power(-(-n // ALONE)), THREADS // x)
     z = min(_power(outer), THREADS // (x * y), 64)
     return (-(-inner // x) * -(-outer // z), 1, 1), (x, y, z)
+
+
+def flat(count: int) -> tuple[tuple, tuple]:
+    """Grid and block of kernels that loop over elements."""
+    return (min(-(-count // THREADS), BLOCKS), 1, 1), (THREADS, 1, 1)
 
 
 def parts(n: int, blocks: int) -> int:

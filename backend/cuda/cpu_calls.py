@@ -5,6 +5,9 @@ import ctypes
 
 import numpy as np
 
+from ..array_module import numpy_module
+from ..op import OPS
+
 
 def view(address: int, shape, dtype, strides=None) -> np.ndarray:
     """Memory at an address as an array; strides in bytes, which may be negative."""
@@ -38,4 +41,19 @@ def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, activati
         out[...] = np.maximum(product, 0) if activation == "relu" else product
 
 
-CALLS = {"copy": copy, "matmul": matmul}
+def _op_by_numpy(name: str):
+    """A call that is what the reference makes of an op; inputs and the result in this order."""
+    def call(*addresses: int, shapes, dtype, settings, activation="") -> None:
+        *inputs, out = (view(a, s, dtype) for a, s in zip(addresses, shapes))
+        made = OPS[name].forward(numpy_module, *inputs, **dict(settings))
+        for bias in addresses[len(shapes):]:
+            made = made + view(bias, out.shape[-1:], dtype)
+        out[...] = np.maximum(made, 0) if activation == "relu" else made
+    return call
+
+
+ALWAYS = {"copy": copy, "matmul": matmul}
+# What there are kernels for, too. All take ``shapes`` of inputs and result, ``dtype``, and the op's
+# ``settings`` as pairs; "convolution" may have a bias behind the result, and an ``activation``.
+CALLS = {**ALWAYS, **{name: _op_by_numpy(name) for name in (
+    "convolution", "convolution_data_gradient", "convolution_kernel_gradient")}}

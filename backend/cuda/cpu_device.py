@@ -19,7 +19,7 @@ import numpy as np
 from ..array_module import numpy_module
 from ..errors import BackendError
 from .cache import KERNELS, cached
-from .cpu_calls import CALLS, view
+from .cpu_calls import ALWAYS, CALLS, view
 from .device import Call, Device, Launch, Pointer, Source, packed
 
 SHIM = Path(__file__).parent / "shim"
@@ -43,18 +43,20 @@ class CpuDevice(Device):
         In what order the threads of a block run: 0 forward, 1 backward, above that drawn.
     flags : tuple of str
         Further flags for the compiler, such as those of a sanitizer.
+    libraries : bool
+        Whether there are calls for what kernels of our own do, too.
     """
     name = "cuda:0"
     xp = numpy_module
     stand_in = True
     architecture = "cpu"
 
-    def __init__(self, flags: tuple[str, ...] = ()):
+    def __init__(self, flags: tuple[str, ...] = (), libraries: bool = False):
         self.compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
         if self.compiler is None:
             raise BackendError("the stand-in for a GPU needs a C++ compiler, and there is none",
                                fix="install g++, or set CXX")
-        self.flags, self.schedule = flags, 0
+        self.flags, self.schedule, self.libraries = flags, 0, libraries
         self._libraries: dict[Source, ctypes.CDLL] = {}
         self._lock = RLock()                 # the shim runs one launch at a time
 
@@ -77,7 +79,7 @@ class CpuDevice(Device):
         return view(address, shape, dtype, strides)
 
     def has(self, call: str) -> bool:
-        return call in CALLS
+        return call in CALLS and (self.libraries or call in ALWAYS)
 
     def function(self, source: Source, name: str):
         with self._lock:

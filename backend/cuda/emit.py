@@ -7,8 +7,10 @@ from ..lowering.view import View, contiguous
 from ..tensor import Node
 from .device import Pointer
 from .emit_moving import MOVING
+from .emit_recurrent import RECURRENT
 from .emit_reduce import REDUCTIONS
 from .emit_rows import ROWS
+from .emit_windows import WINDOWS
 from .expression import FLOATS
 
 # ---- products ----------------------------------------------------------------------------------
@@ -66,8 +68,8 @@ def _usable(program, view: View, t, turned: bool) -> View:
 
 
 def _with_bias(node: Node, users, kept) -> list[Node] | None:
-    """A matrix product, the bias added to it, and the ReLU of that."""
-    if node.op.name != "matmul" or node.specs[0].dtype.name not in FLOATS:
+    """A matrix product or convolution, the bias added to it, and the ReLU of that."""
+    if node.op.name not in ("matmul", "convolution") or node.specs[0].dtype.name not in FLOATS:
         return None
     out = node.outputs[0]
     if out in kept or len(users.get(out, ())) != 1:
@@ -83,5 +85,5 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
     return [node, add]
 
 
-EMIT = {"matmul": _matmul, **MOVING, **REDUCTIONS, **ROWS}
+EMIT = {"matmul": _matmul, **MOVING, **RECURRENT, **REDUCTIONS, **ROWS, **WINDOWS}
 PATTERNS = ((_with_bias, max),)

@@ -11,12 +11,11 @@ from ..ops.shape import tupled
 from ..spec import one_axis
 from ..tensor import Node
 from .chain import Operand, emit_copy, launch
-from .columns import THREADS, about, block
+from .columns import THREADS, about, block, flat
 from .device import Pointer
 from .draws import drawn
 from .emit_reduce import sizes
 from .expression import FLOATS, TYPES, number
-from .segments import BLOCKS
 
 FEW = 256              # indices that every row looks through by itself
 COUNTS = 1 << 22       # numbers of the table in which rows are counted
@@ -27,11 +26,6 @@ def emit_fill(program, to: View, value: float, dtype: str) -> None:
     """Queue the writing of one number everywhere."""
     launch(program, "chain_fill", to.shape, [Operand("out0", to, dtype, True)],
            [f"    @out0@ = {number(float(value), dtype)};"], [])
-
-
-def _flat(count: int) -> tuple[tuple, tuple]:
-    """Grid and block of kernels that loop over elements."""
-    return (min(-(-count // THREADS), BLOCKS), 1, 1), (THREADS, 1, 1)
 
 
 def _known(node: Node) -> bool:
@@ -107,7 +101,7 @@ def _outside(program, n: int) -> list:
 def _positions(program, name: str, indices, x: Pointer, out, count: int, outer: int, n: int,
                m: int, inner: int, dtype: str, x_first: bool) -> None:
     arrays = [x, program.read(indices)] if x_first else [program.read(indices), x]
-    program.kernel("positions.cu", name, *_flat(count),
+    program.kernel("positions.cu", name, *flat(count),
                    [*arrays, program.write(out), *sizes(outer, n, m, inner),
                     *_outside(program, n)], T=TYPES[dtype], I=TYPES[indices.dtype.name])
 
@@ -175,12 +169,12 @@ def sorted_rows(program, indices, n: int, kinds) -> tuple[int, int, int]:
     counts = program.scratch((n * chunks,), "int32")
     order = program.scratch((m,), "int32")
     emit_fill(program, View.whole(counts, (n * chunks,)), 0, "int32")
-    program.kernel("positions.cu", "count_rows", *_flat(chunks),
+    program.kernel("positions.cu", "count_rows", *flat(chunks),
                    [program.read(indices), Pointer(counts, 0, True), *sizes(n, m),
                     np.int32(chunks), np.int64(each), *_outside(program, n)], **kinds)
     program.kernel("positions.cu", "starts_of_rows", (1, 1, 1), (THREADS, 1, 1),
                    [Pointer(counts, 0, True), np.int64(n * chunks)], **kinds)
-    program.kernel("positions.cu", "order_of_rows", *_flat(chunks),
+    program.kernel("positions.cu", "order_of_rows", *flat(chunks),
                    [program.read(indices), Pointer(counts, 0, True), Pointer(order, 0, True),
                     *sizes(n, m), np.int32(chunks), np.int64(each)], **kinds)
     return counts, order, chunks
@@ -190,7 +184,7 @@ def _one_hot(program, node: Node):
     indices, out = node.inputs[0], node.outputs[0]
     if not _known(node):
         return None
-    program.kernel("sequences.cu", "one_hot", *_flat(out.spec.size),
+    program.kernel("sequences.cu", "one_hot", *flat(out.spec.size),
                    [program.read(indices), program.write(out),
                     *sizes(indices.spec.size, node.settings["depth"])],
                    T=TYPES[out.dtype.name], I=TYPES[indices.dtype.name])
@@ -201,7 +195,7 @@ def _sequence_mask(program, node: Node):
     lengths, out = node.inputs[1], node.outputs[0]
     if lengths.dtype.name not in TYPES:
         return None
-    program.kernel("sequences.cu", "sequence_mask", *_flat(out.spec.size),
+    program.kernel("sequences.cu", "sequence_mask", *flat(out.spec.size),
                    [program.read(lengths), program.write(out), *sizes(*out.shape)],
                    T=TYPES["bool"], I=TYPES[lengths.dtype.name])
     return True
@@ -212,7 +206,7 @@ def _reverse_sequence(program, node: Node):
     if not _known(node):
         return None
     batch, steps, *rest = x.shape
-    program.kernel("sequences.cu", "reverse_sequence", *_flat(x.spec.size),
+    program.kernel("sequences.cu", "reverse_sequence", *flat(x.spec.size),
                    [program.read(x), program.read(lengths), program.write(node.outputs[0]),
                     *sizes(batch, steps, math.prod(rest))],
                    T=TYPES[x.dtype.name], I=TYPES[lengths.dtype.name])

@@ -1,0 +1,189 @@
+"""Convolution and pooling: kernels of our own, or a library's calls where a device has them."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..ops.sliding import sliding
+from ..tensor import Node
+from .columns import THREADS, block, flat, parts
+from .device import Pointer, Table
+from .emit_reduce import queue_reduce, sizes
+from .expression import FLOATS, TYPES
+
+NONE = np.uint64(0)            # an address that is not given
+TILE = 64                      # rows and columns of results that a block makes
+FEW = 4                        # channels for which there is a direct kernel
+SHARED = 48 << 10              # bytes of shared memory that every GPU gives a block
+ENOUGH = 264                   # blocks that fill a GPU
+
+
+def _axes(size, window, settings, dilated: bool):
+    return sliding(size, window, strides=settings["strides"] or tuple(window),
+                   padding=settings["padding"],
+                   **({"dilation": settings["dilation"]} if dilated else {}))
+
+
+def _windows(axes) -> Table:
+    """The struct ``Windows`` of ``kernels/windows.cuh``."""
+    missing = 3 - len(axes)
+    fields = (("size", 1), ("window", 1), ("stride", 1), ("dilation", 1), ("low", 0), ("out", 1))
+    return Table(tuple(n for name, none in fields
+                       for n in ((none,) * missing + tuple(getattr(a, name) for a in axes))))
+
+
+# ---- pooling -----------------------------------------------------------------------------------
+
+def _pool_axes(size, node: Node):
+    pool = node.settings["pool_size"]
+    return _axes(size, (pool,) * len(size) if isinstance(pool, int) else tuple(pool),
+                 node.settings, False)
+
+
+def _pool(name: str, spread: bool = False):
+    """A kernel over the results of pooling, or over the points that its gradient spreads to."""
+    def emit(program, node: Node):
+        x, out = node.inputs[0], node.outputs[0]
+        numbers = next((t.dtype.name for t in (*node.inputs[1:], *node.outputs[1:])), "uint8")
+        if x.dtype.name not in FLOATS or numbers not in TYPES:
+            return None
+        size = (out if spread else x).shape[1:-1]
+        given = [program.read(t) for t in node.inputs]
+        written = [program.write(out)]
+        if len(node.outputs) > 1:
+            used = program.is_read(node.outputs[1])
+            written.append(program.write(node.outputs[1]) if used else NONE)
+        program.kernel("pool.cu", name, *flat(out.spec.size),
+                       [_windows(_pool_axes(size, node)), *given, *written,
+                        *sizes(x.shape[0], x.shape[-1])], T=TYPES[x.dtype.name], N=TYPES[numbers])
+        return True
+    return emit
+
+
+# ---- convolution -------------------------------------------------------------------------------
+
+def _call(program, node: Node, arguments, **more) -> bool:
+    """Queue a library's call, where there is one."""
+    name = node.op.name
+    if not program.device.has(name):
+        return False
+    arrays = [t for t in (*node.inputs, *node.outputs)]
+    program.call(name, arguments, shapes=tuple(t.shape for t in arrays),
+                 dtype=node.outputs[0].dtype.name,
+                 settings=tuple(sorted(node.settings.items())), **more)
+    return True
+
+
+def _thin(groups: int, kernel_shape) -> bool:
+    """One channel in each of several groups."""
+    return groups > 1 and kernel_shape[-2] == 1
+
+
+def _shape(batch: int, channels: int, filters: int, groups: int) -> Table:
+    """The struct ``Shape`` of ``kernels/convolution.cu``."""
+    return Table((batch, channels, filters, groups))
+
+
+def _tiles(rows: int, columns: int, layers: int) -> tuple[tuple, tuple]:
+    return (-(-rows // TILE), -(-columns // TILE), layers), (16, 16, 1)
+
+
+def _convolution(program, node: Node, *fused: Node):
+    """The convolution, with a bias and ReLU behind it."""
+    x, kernel = node.inputs
+    out = (fused[-1] if fused else node).outputs[0]
+    if out.dtype.name not in FLOATS:
+        return None
+    relu, groups = len(fused) > 1, node.settings["groups"]
+    bias = program.read(fused[0].inputs[1]) if fused else NONE
+    arrays = [program.read(x), program.read(kernel)]
+    if _call(program, node, [*arrays, program.write(out), *([bias] if fused else [])],
+             activation="relu" if relu else ""):
+        return True
+    axes = _axes(x.shape[1:-1], kernel.shape[:-2], node.settings, True)
+    windows, kind = _windows(axes), TYPES[out.dtype.name]
+    (batch, *_, channels), filters = x.shape, out.shape[-1]
+    thin = _thin(groups, kernel.shape)
+    after = np.int32(relu)
+    direct = [windows, *arrays, bias, program.write(out), *sizes(batch, channels, filters), after]
+    if thin:
+        program.kernel("direct_convolution.cu", "depthwise", *flat(out.spec.size), direct, T=kind)
+    elif channels <= FEW and groups == 1 and kernel.spec.nbytes <= SHARED:
+        x_threads = min(1 << (filters - 1).bit_length(), 32)
+        y_threads = THREADS // x_threads
+        rows = out.spec.size // filters
+        program.kernel("direct_convolution.cu", "convolution_few_channels",
+                       (min(-(-rows // y_threads), 8 * ENOUGH), 1, 1), (x_threads, y_threads, 1),
+                       direct, shared=kernel.spec.nbytes, T=kind)
+    else:
+        program.kernel("convolution.cu", "convolution",
+                       *_tiles(out.spec.size // filters, filters // groups, groups),
+                       [windows, _shape(batch, channels, filters, groups), *arrays, bias,
+                        program.write(out), after], T=kind)
+    return True
+
+
+def _data_gradient(program, node: Node):
+    g, kernel = node.inputs
+    out, groups = node.outputs[0], node.settings["groups"]
+    if out.dtype.name not in FLOATS:
+        return None
+    arrays = [program.read(g), program.read(kernel), program.write(out)]
+    if _call(program, node, arrays):
+        return True
+    windows = _windows(_axes(out.shape[1:-1], kernel.shape[:-2], node.settings, True))
+    (batch, *_, channels), filters, kind = out.shape, g.shape[-1], TYPES[out.dtype.name]
+    if _thin(groups, kernel.shape):
+        program.kernel("direct_convolution.cu", "depthwise_data_gradient", *flat(out.spec.size),
+                       [windows, *arrays, *sizes(batch, channels, filters)], T=kind)
+    else:
+        program.kernel("convolution.cu", "convolution_data_gradient",
+                       *_tiles(out.spec.size // channels, channels // groups, groups),
+                       [windows, _shape(batch, channels, filters, groups), *arrays], T=kind)
+    return True
+
+
+def _kernel_gradient(program, node: Node):
+    """Spots in parts, each with a sum of its own, where the kernel alone makes few blocks."""
+    x, g = node.inputs
+    out, groups, dtype = node.outputs[0], node.settings["groups"], node.outputs[0].dtype.name
+    if dtype not in FLOATS:
+        return None
+    arrays = [program.read(x), program.read(g)]
+    if _call(program, node, [*arrays, program.write(out)]):
+        return True
+    windows = _windows(_axes(x.shape[1:-1], out.shape[:-2], node.settings, True))
+    (batch, *_, channels), filters, kind = x.shape, out.shape[-1], TYPES[dtype]
+    taps, spots, thin = math.prod(out.shape[:-2]), g.spec.size // filters, _thin(groups, out.shape)
+    if thin:
+        grid, threads = block(taps, spots, filters)
+        pieces = parts(spots, grid[0])
+        columns = (taps, pieces, filters)
+    else:
+        rows = taps * channels // groups
+        grid, threads = _tiles(rows, filters // groups, groups)
+        pieces = max(1, min(spots // 256, ENOUGH // math.prod(grid)))
+        columns = (1, pieces, out.spec.size)
+    to = program.write(out) if pieces == 1 else \
+        Pointer(program.scratch(columns, dtype), 0, True)
+    each = np.int64(-(-spots // pieces))
+    if thin:
+        program.kernel("direct_convolution.cu", "depthwise_kernel_gradient",
+                       (grid[0], pieces, 1), threads,
+                       [windows, *arrays, to, *sizes(batch, channels, filters), each], T=kind)
+    else:
+        program.kernel("convolution.cu", "convolution_kernel_gradient",
+                       (*grid[:2], groups * pieces), threads,
+                       [windows, _shape(batch, channels, filters, groups), *arrays, to, each],
+                       T=kind)
+    if pieces > 1:
+        queue_reduce(program, "sum", to.value, program.write(out), columns, dtype, dtype)
+    return True
+
+
+WINDOWS = {"max_pool": _pool("max_pool"), "max_pool_gradient": _pool("max_pool_gradient", True),
+           "max_pool_select": _pool("max_pool_select"), "average_pool": _pool("average_pool"),
+           "average_pool_gradient": _pool("average_pool_gradient", True),
+           "convolution": _convolution, "convolution_data_gradient": _data_gradient,
+           "convolution_kernel_gradient": _kernel_gradient}
