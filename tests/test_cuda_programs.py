@@ -1,4 +1,4 @@
-"""Whole training steps on the CUDA backend's stand-in against the reference, with own kernels only."""
+"""Whole training steps on the CUDA backend's stand-in equal the reference, by own kernels only."""
 import shutil
 
 import numpy as np

@@ -81,7 +81,7 @@ struct Product {
 };
 
 template <class How, class T> __device__ __forceinline__ T warp_reduce(T x) {
-  for (int offset = 16; offset; offset >>= 1) x = How::join(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  for (int offset = 16; offset; offset >>= 1) x = How::join(x, T(__shfl_xor_sync(0xffffffffu, x, offset)));
   return x;
 }
 
