@@ -7,7 +7,7 @@ _HOMES = {
     "backend": (
         "placeholder constant variable gradients function run graph eager device "
         "Graph Tensor Variable Spec op get_backend register_backend"),
-    "backend.distribute": "DataParallel",
+    "backend.distribute": "DataParallel Mirrored",
     "estimators": (
         "load LinearRegressor LinearClassifier DNNClassifier DNNRegressor CNNClassifier "
         "CNNRegressor RNNClassifier RNNForecaster RNNRegressor TextGenerator FeatureEncoder "

@@ -11,6 +11,7 @@ from sklearn.utils.validation import (
     _check_n_features, _check_sample_weight, check_is_fitted, validate_data)
 
 from ..backend import Spec
+from ..backend.distribute import strategy
 from ..backend.errors import ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
@@ -20,6 +21,7 @@ from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from .automatic import Automatic
 from .checking import explained, refuse_unusable, require_numbers
+from .elsewhere import fit_elsewhere
 from .fitted import Fitted, average, member_seeds
 from .held_out import hold_out, validation_data
 from .importances import Importances
@@ -173,6 +175,10 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
         saved = dict(vars(self))
         try:
             self._validate_params()
+            spread = strategy(self.strategy)
+            if spread.starts:
+                return fit_elsewhere(self, spread, X, y, sample_weight, validation, again,
+                                     **options)
             with self._threads():
                 return self._fit(X, y, sample_weight, validation, again, **options)
         except BaseException:

@@ -1,6 +1,8 @@
 """What several test files need: threads and signals as they expect, and the real data sets."""
 import os
 import signal
+import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,24 @@ def data_home() -> Path:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("the environment variable GRADATIM_DATA names no folder of data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def traceless():
+    """The environment for processes of which, after the test, none and no shared memory is left."""
+    mark, memory = uuid.uuid4().hex, set(os.listdir("/dev/shm"))
+    yield os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MARK": mark}
+    end = time.monotonic() + 5
+    while found := [*marked(mark), *sorted(set(os.listdir("/dev/shm")) - memory)]:
+        assert time.monotonic() < end, found          # what belongs to tests beside goes away
+        time.sleep(0.02)
+
+
+def marked(mark: str):
+    """The processes that carry a mark in their environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                yield (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            pass                                      # it has just ended

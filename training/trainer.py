@@ -195,6 +195,9 @@ class Trainer:
         """
         if not isinstance(epochs, (int, np.integer)) or epochs < 0:
             raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
+        if self.strategy.starts:
+            raise ParameterError("only estimators start workers of their own",
+                                 fix='pass strategy="auto", and start the script with mpiexec')
         callbacks = callbacks_of(callbacks)
         X, y = self._samples(X), self.ends.targets(y, self.dtype)
         if X_val is None and validation_fraction:

@@ -2,5 +2,6 @@
 from .communicator import Communicator
 from .local import local_communicators
 from .mpi import MPICommunicator, launched, world
+from .mirrored import Mirrored
 from .replicate import replicate
 from .strategy import DataParallel, SingleDevice, Strategy, strategy

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from ..errors import DistributedError
-from .launch import environment, mpiexec
+from .launch import alone, environment, mpiexec
 from .mpi import launched
 
 SECONDS = 6.0        # that one probe may take
@@ -126,10 +126,7 @@ def visible_gpus() -> list[str]:
 
 def probe(what: str, *before: str) -> dict:
     """What a probe prints, in a process of its own with so much time."""
-    # Variables of a launcher would make the new process look for ranks that are not its own.
-    own = {k: v for k, v in environment().items()
-           if not k.startswith(("PMI", "OMPI_COMM", "HYDI", "SLURM_", "MPI_"))}
-    with subprocess.Popen([*before, sys.executable, "-m", MODULE, what], env=own,
+    with subprocess.Popen([*before, sys.executable, "-m", MODULE, what], env=alone(environment()),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:

@@ -36,6 +36,12 @@ def environment(**variables: str) -> dict[str, str]:
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", **variables}
 
 
+def alone(variables: dict[str, str]) -> dict[str, str]:
+    """An environment without what a launcher told this process, which is not for its children."""
+    return {name: value for name, value in variables.items()
+            if not name.startswith(("PMI", "OMPI_COMM", "HYDI", "HYDRA", "SLURM_", "MPI_"))}
+
+
 def launch(script: list[str], workers: int, restarts: int = 0) -> int:
     """Run a Python script on several processes, as ``mpiexec`` does.
 

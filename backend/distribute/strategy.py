@@ -31,8 +31,11 @@ class Strategy:
         Into how many equal parts every batch is cut.
     own : range
         The parts that this process computes.
+    starts : int
+        How many processes are to be started for a fit; 0 if it is made in this one.
     """
     parts = 1
+    starts = 0
 
     @property
     def own(self) -> range:
@@ -287,7 +290,13 @@ def automatic() -> Strategy:
     return DataParallel() if ranks > 1 else SingleDevice()
 
 
-STRATEGIES = {"auto": automatic, "single": SingleDevice}
+def mirrored() -> Strategy:
+    """Data parallel over workers that are started for each fit."""
+    from .mirrored import Mirrored
+    return Mirrored()
+
+
+STRATEGIES = {"auto": automatic, "single": SingleDevice, "mirrored": mirrored}
 
 
 def strategy(name) -> Strategy:
