@@ -73,10 +73,11 @@ team.barrier()
 print(sys.argv[1:])
 """)
     command = [sys.executable, "-m", "gradatim", "launch", "-n", "2", "--restarts"]
-    done = subprocess.run([*command, "5", script, "--epochs", "3"], env=traceless, capture_output=True,
-                          text=True)
+    done = subprocess.run([*command, "5", script, "--epochs", "3"], env=traceless,
+                          capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("['--epochs', '3']") == 2
     assert done.stderr.count("was killed, or ended without a word") == 2
     assert "gradatim: the processes ended with exit code 9; start 2 of 5 again" in done.stderr
     (tmp_path / "starts").unlink()
-    assert subprocess.run([*command, "1", script], env=traceless, capture_output=True).returncode == 9
+    done = subprocess.run([*command, "1", script], env=traceless, capture_output=True)
+    assert done.returncode == 9

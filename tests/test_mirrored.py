@@ -1,4 +1,4 @@
-"""Fits that start workers of their own: equal to others, and nothing is left of them in any case."""
+"""Fits that start workers of their own: equal to others, and nothing is ever left of them."""
 import importlib.util
 import re
 import signal
@@ -36,10 +36,10 @@ def test_workers_give_what_one_process_gives(traceless):
 
 @needs_mpi
 @pytest.mark.parametrize("what, said", [
-    ("kill", r"\ngradatim.*DistributedError: the 2 workers ended with exit code 9\n  got  gradatim: "
-             r"rank 1 of 2 \(process \d+\) was killed, or ended without a word, at step \d+, "),
-    ("raise", r"DistributedError: in worker 1 of 2:\n(.*\n)+LookupError: this worker knows nothing"),
-])
+    ("kill", r"DistributedError: the 2 workers ended with exit code 9\n  got  gradatim: rank 1 of "
+             r"2 \(process \d+\) was killed, or ended without a word, at step \d+, "),
+    ("raise", r"Error: in worker 1 of 2:\n(.*\n)+LookupError: this worker knows nothing"),
+], ids=["kill", "raise"])
 def test_a_worker_that_fails(what, said, traceless):
     process = started(what, traceless)
     out, complaint = process.communicate(timeout=60)

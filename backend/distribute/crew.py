@@ -119,7 +119,7 @@ def end(process: subprocess.Popen) -> None:
 
 
 def pump(source, target, kept: deque | None) -> None:
-    """Hand on what workers print, as it comes; notebooks show only what their own process prints."""
+    """Hand on what workers print: a notebook shows only what its own process prints."""
     read = source.readline if kept is None else lambda: source.read1(65536)      # bars have no end
     while part := read():
         if kept is not None:
