@@ -70,8 +70,9 @@ class Call {
     program_->run(from, to, at_.data());
   }
 
-  std::vector<double> timed(int runs) {
+  std::vector<double> timed(int runs, int threads) {
     py::gil_scoped_release free;
+    Team team(threads);
     return program_->timed(at_.data(), runs);
   }
 

@@ -148,16 +148,20 @@ void Program::run(size_t from, size_t to, char* const* at) const {
 }
 
 std::vector<double> Program::timed(char* const* at, int runs) const {
-  std::vector<double> result;
-  for (const Step& step : steps_) {
-    std::vector<double> times;
-    for (int i = 0; i < runs && step.run; i++) {
-      auto start = std::chrono::steady_clock::now();
-      step.run(at);
-      times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  std::vector<std::vector<double>> times(steps_.size());
+  for (int i = 0; i < runs; i++) {
+    auto before = std::chrono::steady_clock::now();
+    for (size_t k = 0; k < steps_.size(); k++) {
+      steps_[k].run(at);
+      auto now = std::chrono::steady_clock::now();
+      times[k].push_back(std::chrono::duration<double>(now - before).count());
+      before = now;
     }
-    std::sort(times.begin(), times.end());
-    result.push_back(times.empty() ? 0 : times[times.size() / 2]);
+  }
+  std::vector<double> result;
+  for (auto& found : times) {
+    std::sort(found.begin(), found.end());
+    result.push_back(found.empty() ? 0 : found[found.size() / 2]);
   }
   return result;
 }

@@ -83,7 +83,7 @@ class Program {
   std::vector<char*> addresses(Aligned& arena, Aligned& kept) const;
   void prepare(char* const* at) const;          // the steps that run once
   void run(size_t from, size_t to, char* const* at) const;
-  // Median seconds of each step over some runs, for the breakdown of where time goes.
+  // Median seconds of each step over some runs, in their order; all must be the core's own.
   std::vector<double> timed(char* const* at, int runs) const;
 
  private:
