@@ -95,6 +95,27 @@ struct Walk {
   }
 };
 
+// The memory between the first and the last pixel of tiles [first, end), asked for in POINTS parts
+// while the products of other tiles keep the processor busy.
+struct Ahead {
+  const char* from;
+  int64_t bytes;
+
+  INLINE Ahead(const Tiles& t, const float* x, int64_t first, int64_t end) {
+    int64_t a = first / t.across, b = (end - 1) / t.across;             // rows of tiles
+    int64_t low = a / t.down * t.height + std::max<int64_t>(a % t.down * 4 - t.top, 0);
+    int64_t high = b / t.down * t.height + std::min(b % t.down * 4 - t.top + 6, t.height);
+    int64_t row = t.width * t.channels * 4;
+    from = reinterpret_cast<const char*>(x) + low * row;
+    bytes = first < end ? (high - low) * row : 0;
+  }
+
+  INLINE void ask(int part) const {
+    for (int64_t at = bytes * part / POINTS / 64 * 64; at < bytes * (part + 1) / POINTS; at += 64)
+      __builtin_prefetch(from + at, 0, 2);
+  }
+};
+
 // Transformed tiles lie as (36, rows, channels), the planes `plane` floats apart.
 APART void read_inputs(const Tiles& tiles, const float* x, int64_t first, int64_t count,
                        const float* zeros, float* to, int64_t plane) {
@@ -211,10 +232,13 @@ void forward(const Job& job, const float* x, const float* u, const float* bias, 
   for (int64_t i = begin; i < end; i += rows) {
     int64_t count = std::min(rows, end - i);
     read_inputs(job.in, x, i, count, zeros, v, plane);
+    Ahead next(job.in, x, i + count, std::min(i + count + rows, end)), out(job.out, y, i, i + count);
     for (int p = 0; p < POINTS; p++) {
       const float* a = v + p * plane;
       const float* b = u + p * k * n;
       float* c = m + p * result;
+      next.ask(p);
+      out.ask(p);
       if (k == 16) products<16>(a, count, k, b, n, c);
       else if (k == 32) products<32>(a, count, k, b, n, c);
       else if (k == 64) products<64>(a, count, k, b, n, c);
@@ -237,10 +261,14 @@ void accumulate(const Job& job, const float* x, const float* g, float* sums, flo
     int64_t count = std::min(rows, end - i);
     read_inputs(job.in, x, i, count, zeros, v, plane);
     read_gradients(job.out, g, i, count, zeros, w, other, bias);
+    int64_t after = std::min(i + count + rows, end);
+    Ahead next(job.in, x, i + count, after), gradients(job.out, g, i + count, after);
     for (int p = 0; p < POINTS; p++) {
       const float* a = v + p * plane;
       const float* b = w + p * other;
       float* c = sums + p * m * n;
+      next.ask(p);
+      gradients.ask(p);
       if (W == 8) outer<4, 2>(a, m, b, n, count, c);
       else if (n % 64 == 0) outer<4, 4>(a, m, b, n, count, c);
       else if (n % 32 == 0) outer<8, 2>(a, m, b, n, count, c);
