@@ -78,14 +78,18 @@ class TableSamples:
                                  fix="use names of a frame, positions from 0 on, or one bool each")
         return sorted(set(found))
 
+    def _sizes(self) -> list[int]:
+        """How many categories each column has; 0 for numbers."""
+        sizes = [0] * self.n_features_in_
+        for plan in self._categories:
+            sizes[plan["columns"][0]] = len(labels(plan))
+        return sizes
+
     def _embedded(self, network: Sequential) -> Sequential:
         """The net, after embeddings of the columns of categories."""
         if not self._categories:
             return network
-        sizes = [0] * self.n_features_in_
-        for plan in self._categories:
-            sizes[plan["columns"][0]] = len(labels(plan))
-        return Sequential([EmbedColumns(tuple(sizes)), *network.layers])
+        return Sequential([EmbedColumns(tuple(self._sizes())), *network.layers])
 
     def _statistics(self, X, weights):
         mean, variance = super()._statistics(X, weights)

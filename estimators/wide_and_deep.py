@@ -2,58 +2,85 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Integral
+from operator import mul
 from typing import Any
 
 import numpy as np
 
 from ..backend import OPS, Spec
 from ..backend.errors import ParameterError
-from ..layers import Add, Concatenate, Dense, Input, Model
+from ..backend.ops.elementwise import maximum, minimum
+from ..layers import Add, Concatenate, Dense, EmbedColumns, Embedding, Input, Model, Sequential
 from .classifier import Classifier
 from .dnn import CONSTRAINTS as DENSE_CONSTRAINTS, PARAMETERS as DENSE_PARAMETERS, dense_network
 from .regressor import Regressor
+from .tabular import CONSTRAINTS as TABLE_CONSTRAINTS, PARAMETERS as TABLE_PARAMETERS, TableSamples
 
-CONSTRAINTS = {**DENSE_CONSTRAINTS, "wide_features": ["array-like", None],
+CONSTRAINTS = {**DENSE_CONSTRAINTS, **TABLE_CONSTRAINTS, "wide_features": ["array-like", None],
                "deep_features": ["array-like", None], "crosses": ["array-like", None]}
 
-PARAMETERS = DENSE_PARAMETERS + """
+PARAMETERS = f"""{DENSE_PARAMETERS}
+    {TABLE_PARAMETERS} The linear part has a weight for each category.
     wide_features, deep_features : list of int or str, optional
         Columns of the linear and of the deep part, by number, or by name where X is a DataFrame;
         all by default.
     crosses : list of tuple of int or str, optional
-        Products of columns for the linear part, besides its columns: with the 0 and 1 of one-hot
-        columns, the places where all of them are 1."""
+        Columns that the linear part takes together, besides alone: it has a weight for each pair
+        (or triple, ...) of categories, and for the product of numbers."""
+
+LARGEST_CROSS = 2 ** 22        # weights per output
 
 
-class WideAndDeep:
+class WideAndDeep(TableSamples):
     """The net that both share: outputs are the sums of a linear and a deep part's.
 
     Cheng et al. 2016, "Wide & deep learning for recommender systems", equation 3.
     """
 
     def _network(self, spec: Spec, n_outputs: int):
-        x = Input(spec.shape)
-        wide = [self._columns(x, "wide_features", self.wide_features)]
+        x, sizes = Input(spec.shape), self._sizes()
+        wide = self._numbers(x, "wide_features", self.wide_features)
+        numbers = [j for j in wide if not sizes[j]]
+        plain = [_columns(x, numbers)] if numbers else []
+        terms = [self._term(x, [j], sizes, n_outputs) for j in wide if sizes[j]]
         for cross in () if self.crosses is None else self.crosses:
             if isinstance(cross, (str, Integral)) or len(cross) < 2:
                 raise ParameterError("crosses holds tuples of at least two columns",
                                      got=repr(cross), fix='pass crosses=[(0, 3), (1, 2)], say')
-            product, *others = [self._columns(x, "crosses", [column]) for column in cross]
-            for other in others:
-                product = product * other
-            wide.append(product)
-        wide = wide[0] if len(wide) == 1 else Concatenate()(wide)
-        deep = dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                             self.batch_norm, n_outputs)
-        deep = deep(self._columns(x, "deep_features", self.deep_features))
-        linear = Dense(n_outputs, use_bias=False, kernel_initializer="zeros", name="wide")
-        return Model(x, Add()([linear(wide), deep]))
+            columns = self._numbers(x, "crosses", cross)
+            if any(sizes[j] for j in columns):
+                terms.append(self._term(x, columns, sizes, n_outputs))
+            else:
+                plain.append(_product(x, columns))
+        if plain:
+            linear = Dense(n_outputs, use_bias=False, kernel_initializer="zeros", name="wide")
+            terms.append(linear(plain[0] if len(plain) == 1 else Concatenate()(plain)))
+        deep = self._numbers(x, "deep_features", self.deep_features)
+        net = dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                            self.batch_norm, n_outputs)
+        if any(sizes[j] for j in deep):
+            net = Sequential([EmbedColumns([sizes[j] for j in deep]), *net.layers])
+        return Model(x, Add()([*terms, net(_columns(x, deep))]))
 
-    def _columns(self, x, parameter: str, columns):
-        """Some columns of the input, or all of them."""
+    def _term(self, x, columns: list[int], sizes: list[int], n_outputs: int):
+        """The weights of the categories in some columns, times the numbers in the others."""
+        places, code = 1, 0
+        for j in (j for j in columns if sizes[j]):
+            one = minimum(maximum(x[:, j], 0.0), float(sizes[j] - 1))          # (batch,)
+            code, places = OPS["cast"](one, dtype="int64") + code * sizes[j], places * sizes[j]
+        if places > LARGEST_CROSS:
+            raise ParameterError("a cross has too many categories", got=f"{places}, at columns "
+                                 f"{columns}", fix="leave it to the deep part, or join categories")
+        weights = Embedding(places, n_outputs, embeddings_initializer="zeros")(code)
+        numbers = [j for j in columns if not sizes[j]]
+        return weights * _product(x, numbers) if numbers else weights
+
+    def _numbers(self, x, parameter: str, columns) -> list[int]:
+        """Columns by number; all of them by default."""
         if columns is None:
-            return x
+            return list(range(x.shape[-1]))
         names = getattr(self, "feature_names_in_", np.array([], object)).tolist()
         numbers = []
         for column in columns:
@@ -67,7 +94,19 @@ class WideAndDeep:
             numbers.append(int(number) % x.shape[-1])
         if not numbers:
             raise ParameterError(f"{parameter} is empty", fix="leave it out to take all columns")
-        return OPS["gather"](x, np.array(numbers, np.int64), axis=-1)
+        return numbers
+
+
+def _columns(x, numbers: list[int]):
+    """Some columns of the input, or the input itself."""
+    if numbers == list(range(x.shape[-1])):
+        return x
+    return OPS["gather"](x, np.array(numbers, np.int64), axis=-1)
+
+
+def _product(x, numbers: list[int]):
+    """The product of some columns, ``(batch, 1)``."""
+    return reduce(mul, (_columns(x, [j]) for j in numbers))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -102,6 +141,7 @@ class WideAndDeepClassifier(WideAndDeep, Classifier):
     activation: Any = "relu"
     dropout: float = 0.0
     batch_norm: bool = False
+    categorical_features: Any = "from_dtype"
     wide_features: Any = None
     deep_features: Any = None
     crosses: Any = None
@@ -138,6 +178,7 @@ class WideAndDeepRegressor(WideAndDeep, Regressor):
     activation: Any = "relu"
     dropout: float = 0.0
     batch_norm: bool = False
+    categorical_features: Any = "from_dtype"
     wide_features: Any = None
     deep_features: Any = None
     crosses: Any = None

@@ -44,3 +44,38 @@ def test_wide_and_deep_in_files(tmp_path):
     loaded = gt.load(tmp_path / "model.h5")
     np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
     assert loaded.crosses == [(0, 1), (1, 2, 0)]
+
+
+CITIES = pd.DataFrame({"city": RANDOM.choice(["Bonn", "Kiel", "Ulm"], 240),
+                       "job": RANDOM.choice(["baker", "clerk"], 240), "age": X[:, 0]})
+
+
+@pytest.mark.parametrize("crosses, learns", [(None, False), ([("city", "job")], True)])
+def test_the_linear_part_remembers_pairs_of_categories(crosses, learns, tmp_path):
+    labels = (CITIES.city == "Kiel") ^ (CITIES.job == "baker")
+    net = gt.WideAndDeepClassifier(crosses=crosses, deep_features=["age"], epochs=300,
+                                   hidden_layer_sizes=(2,), learning_rate=0.05, random_state=0)
+    found = net.fit(CITIES, labels).predict_proba(CITIES)
+    assert (net.score(CITIES, labels) == 1.0) == learns
+    net.save(tmp_path / "model.h5")
+    np.testing.assert_array_equal(gt.load(tmp_path / "model.h5").predict_proba(CITIES), found)
+    strange = CITIES.assign(city="Ghent")
+    assert np.isfinite(net.predict_proba(strange)).all()
+
+
+def test_numbers_count_by_category():
+    y = np.where(CITIES.job == "baker", 3.0, -2.0) * CITIES.age
+    net, without = (gt.WideAndDeepRegressor(crosses=crosses, deep_features=["city"], epochs=400,
+                                            hidden_layer_sizes=(2,), learning_rate=0.05,
+                                            random_state=0).fit(CITIES, y)
+                    for crosses in ([("job", "age")], None))
+    assert net.score(CITIES, y) > 0.99 > 0.6 > without.score(CITIES, y)
+
+
+def test_both_parts_take_categories():
+    labels = CITIES.city.to_numpy()
+    net = gt.WideAndDeepClassifier(epochs=60, random_state=0).fit(CITIES, labels)
+    assert net.score(CITIES, labels) == 1.0
+    many = pd.DataFrame({name: [f"{name}{i % 2100}" for i in range(4200)] for name in "ab"})
+    with pytest.raises(ParameterError, match="a cross has too many categories"):
+        gt.WideAndDeepRegressor(crosses=[("a", "b")], epochs=1).fit(many, np.arange(4200.0))
