@@ -6,8 +6,8 @@ from .augmentation import (
 from .base import Flow, Layer
 from .batch_normalization import BatchNormalization
 from .bidirectional import Bidirectional
-from .convolution import (
-    Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D)
+from .constraints import Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm, constraint
+from .convolution import Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D
 from .dense import Dense
 from .distribution_losses import GaussianLikelihood, Poisson, Quantile, Tweedie
 from .dropout import (
@@ -38,6 +38,7 @@ from .recurrent import GRU, LSTM, SimpleRNN
 from .registry import from_config, to_config
 from .regularizers import L1, L1L2, L2, Regularizer, regularizer
 from .saving import load_network, network_from_manifest, network_to_manifest, save_network
+from .separable import SeparableConv1D, SeparableConv2D
 from .shaping import (
     Cropping1D, Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
     ZeroPadding1D, ZeroPadding2D)

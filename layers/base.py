@@ -105,6 +105,7 @@ class Layer:
         self.weights: dict[str, Variable] = {}
         self.children: dict[str, Layer] = {}
         self.penalties: list[tuple] = []           # (regularizer, Variable)
+        self.constraints: list[tuple] = []         # (constraint, Variable)
         self.built: Spec | None = None
         self.dtype = "float32"
 
@@ -122,7 +123,7 @@ class Layer:
         return flow.to(self.call(flow.x), lengths=flow.lengths if self.keeps_time else None)
 
     def add_weight(self, name: str, shape: Sequence[int], initializer="glorot_uniform",
-                   regularizer=None, trainable: bool = True) -> Variable:
+                   regularizer=None, trainable: bool = True, constraint=None) -> Variable:
         """A variable of the layer, ``<path>/<name>`` in files."""
         from .initializers import initializer as find
         weight = variable(tuple(int(n) for n in shape), self.dtype, f"{self.path}/{name}",
@@ -131,6 +132,9 @@ class Layer:
         if regularizer is not None:
             from .regularizers import regularizer as find_regularizer
             self.penalties.append((find_regularizer(regularizer), weight))
+        if constraint is not None:
+            from .constraints import constraint as find_constraint
+            self.constraints.append((find_constraint(constraint), weight))
         return weight
 
     def add_child(self, name: str, layer: Layer) -> Layer:
@@ -184,7 +188,7 @@ class Layer:
             dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
             if self.built is None or dtype != self.dtype and self._undrawn():
                 self.dtype = dtype
-                self.weights, self.penalties = {}, []
+                self.weights, self.penalties, self.constraints = {}, [], []
                 self.build(spec)
                 self.built = spec
             self.check(spec)
@@ -290,6 +294,12 @@ class Layer:
         trained = set(self.trainable_variables().values())
         return [(penalty, v) for layer in self.layers_by_path().values()
                 for penalty, v in layer.penalties if v in trained]
+
+    def all_constraints(self) -> dict[Variable, object]:
+        """What everything that is trained is put back to after a step."""
+        trained = set(self.trainable_variables().values())
+        return {v: constraint for layer in self.layers_by_path().values()
+                for constraint, v in layer.constraints if v in trained}
 
     def initialize(self, seed: int) -> None:
         """Draw every weight anew."""

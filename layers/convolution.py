@@ -1,4 +1,4 @@
-"""Convolutions over one or two spatial axes: full, depthwise and separable, channels last."""
+"""Convolutions over one or two spatial axes: full and depthwise, channels last."""
 from __future__ import annotations
 
 from ..backend import Spec, Tensor
@@ -8,6 +8,7 @@ from ..backend.ops.convolution import convolution
 from ..backend.ops.shape import reshape
 from .arguments import one_of, positive_int, sizes
 from .base import Layer
+from .constraints import constraint
 from .initializers import initializer
 from .regularizers import regularizer
 
@@ -19,6 +20,7 @@ PADDINGS = {1: ("valid", "same", "causal"), 2: ("valid", "same"), 3: ("valid", "
 class Convolution(Layer):
     """What convolution layers share: a window that slides, a bias and an activation."""
     rank = 2
+    kernel_constraint = bias_constraint = None
 
     def slide(self, kernel_size, strides, padding, dilation_rate) -> None:
         """Check and keep how the window moves."""
@@ -52,7 +54,12 @@ class Convolution(Layer):
         """One bias per filter."""
         if self.use_bias:
             self.bias = self.add_weight("bias", (filters,), self.bias_initializer,
-                                        self.bias_regularizer)
+                                        self.bias_regularizer, constraint=self.bias_constraint)
+
+    def constrain(self, kernel_constraint, bias_constraint) -> None:
+        """Check and keep what the weights are put back to."""
+        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+        constraint(kernel_constraint), constraint(bias_constraint)
 
     def finished(self, sums: Tensor) -> Tensor:
         """``activation(sums + bias)``."""
@@ -66,12 +73,19 @@ class Convolution(Layer):
 
 
 class FullConvolution(Convolution):
-    """Convolution over all channels, or all channels of a group."""
+    """Convolution over all channels, or all channels of a group.
+
+    Parameters
+    ----------
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step, such as ``"max_norm"``.
+    """
 
     def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
                  dilation_rate=1, groups: int = 1, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
-                 kernel_regularizer=None, bias_regularizer=None, name: str | None = None):
+                 kernel_regularizer=None, bias_regularizer=None, kernel_constraint=None,
+                 bias_constraint=None, name: str | None = None):
         super().__init__(name)
         self.filters, self.groups = positive_int("filters", filters), positive_int("groups", groups)
         if filters % groups:
@@ -80,6 +94,7 @@ class FullConvolution(Convolution):
         self.slide(kernel_size, strides, padding, dilation_rate)
         self.finish(activation, use_bias, bias_initializer, bias_regularizer)
         self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+        self.constrain(kernel_constraint, bias_constraint)
         initializer(kernel_initializer), regularizer(kernel_regularizer)
 
     def build(self, spec: Spec) -> None:
@@ -90,7 +105,8 @@ class FullConvolution(Convolution):
                              fix="use a number of groups that divides the channels")
         self.kernel = self.add_weight("kernel",
                                       (*self.window, channels // self.groups, self.filters),
-                                      self.kernel_initializer, self.kernel_regularizer)
+                                      self.kernel_initializer, self.kernel_regularizer,
+                                      constraint=self.kernel_constraint)
         self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
@@ -283,111 +299,4 @@ class DepthwiseConv2D(_Depthwise):
     >>> from gradatim import layers
     >>> print(layers.DepthwiseConv2D(3, padding="same")(gt.placeholder((2, 8, 8, 4))).spec)
     float32[2, 8, 8, 4]
-    """
-
-
-class _Separable(Convolution):
-    """A depthwise convolution, then a matrix product of the channels at every place."""
-
-    def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
-                 dilation_rate=1, depth_multiplier: int = 1, activation=None,
-                 use_bias: bool = True, depthwise_initializer="glorot_uniform",
-                 pointwise_initializer="glorot_uniform", bias_initializer="zeros",
-                 depthwise_regularizer=None, pointwise_regularizer=None, bias_regularizer=None,
-                 name: str | None = None):
-        super().__init__(name)
-        self.filters = positive_int("filters", filters)
-        self.depth_multiplier = positive_int("depth_multiplier", depth_multiplier)
-        self.slide(kernel_size, strides, padding, dilation_rate)
-        self.finish(activation, use_bias, bias_initializer, bias_regularizer)
-        self.depthwise_initializer = depthwise_initializer
-        self.pointwise_initializer = pointwise_initializer
-        self.depthwise_regularizer = depthwise_regularizer
-        self.pointwise_regularizer = pointwise_regularizer
-        initializer(depthwise_initializer), initializer(pointwise_initializer)
-        regularizer(depthwise_regularizer), regularizer(pointwise_regularizer)
-
-    def build(self, spec: Spec) -> None:
-        channels = self.channels(spec)
-        self.depthwise_kernel = self.add_weight(
-            "depthwise_kernel", (*self.window, channels, self.depth_multiplier),
-            self.depthwise_initializer, self.depthwise_regularizer)
-        self.pointwise_kernel = self.add_weight(
-            "pointwise_kernel", (*(1,) * self.rank, channels * self.depth_multiplier, self.filters),
-            self.pointwise_initializer, self.pointwise_regularizer)
-        self.add_bias(self.filters)
-
-    def call(self, x: Tensor) -> Tensor:
-        return self.finished(convolution(self.depthwise(x, self.depthwise_kernel),
-                                         self.pointwise_kernel))
-
-
-class SeparableConv1D(_Separable):
-    """Convolution over time in two steps: each channel by itself, then all channels at a step.
-
-    Chollet, "Xception", 2017, section 2. Input ``(batch, length, channels)``, output ``(batch,
-    steps, filters)``.
-
-    Parameters
-    ----------
-    filters, kernel_size, strides, padding, dilation_rate
-        As for `Conv1D`.
-    depth_multiplier : int
-        Filters per channel in the first step.
-    activation, use_bias, bias_initializer, bias_regularizer
-        As for `Conv1D`.
-    depthwise_initializer, depthwise_regularizer
-        Of the first kernel ``(kernel_size, channels, depth_multiplier)``.
-    pointwise_initializer, pointwise_regularizer
-        Of the second kernel ``(1, channels * depth_multiplier, filters)``.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim import layers
-    >>> print(layers.SeparableConv1D(8, 3)(gt.placeholder((2, 10, 4))).spec)
-    float32[2, 8, 8]
-    """
-    rank = 1
-
-
-class SeparableConv2D(_Separable):
-    """Convolution over images in two steps: each channel by itself, then all channels of a pixel.
-
-    Chollet, "Xception", 2017, section 2. Input ``(batch, height, width, channels)``, output
-    ``(batch, rows, columns, filters)``.
-
-    Parameters
-    ----------
-    filters, kernel_size, strides, padding, dilation_rate
-        As for `Conv2D`.
-    depth_multiplier : int
-        Filters per channel in the first step.
-    activation, use_bias, bias_initializer, bias_regularizer
-        As for `Conv2D`.
-    depthwise_initializer, depthwise_regularizer
-        Of the first kernel ``(height, width, channels, depth_multiplier)``.
-    pointwise_initializer, pointwise_regularizer
-        Of the second kernel ``(1, 1, channels * depth_multiplier, filters)``.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim import layers
-    >>> print(layers.SeparableConv2D(8, 3, padding="same")(gt.placeholder((2, 8, 8, 4))).spec)
-    float32[2, 8, 8, 8]
     """

@@ -6,6 +6,7 @@ from ..backend.errors import ShapeError
 from ..backend.ops.activations import activation as find_activation
 from .arguments import positive_int
 from .base import Layer
+from .constraints import constraint
 
 
 class Dense(Layer):
@@ -23,6 +24,8 @@ class Dense(Layer):
         How the first values are drawn.
     kernel_regularizer, bias_regularizer : Regularizer, optional
         Penalties added to the loss.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step, such as ``"max_norm"``.
     name : str, optional
         The layer's name.
 
@@ -42,23 +45,26 @@ class Dense(Layer):
 
     def __init__(self, units: int, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
-                 kernel_regularizer=None, bias_regularizer=None, name: str | None = None):
+                 kernel_regularizer=None, bias_regularizer=None, kernel_constraint=None,
+                 bias_constraint=None, name: str | None = None):
         super().__init__(name)
         self.units = positive_int("units", units)
         self.activation, self.use_bias = activation, use_bias
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
-        find_activation(activation)
+        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+        find_activation(activation), constraint(kernel_constraint), constraint(bias_constraint)
 
     def build(self, spec: Spec) -> None:
         if not spec.shape:
             raise ShapeError("Dense needs a feature axis beside the batch axis",
                              fix="reshape the input to (batch, features)")
         self.kernel = self.add_weight("kernel", (spec.shape[-1], self.units),
-                                      self.kernel_initializer, self.kernel_regularizer)
+                                      self.kernel_initializer, self.kernel_regularizer,
+                                      constraint=self.kernel_constraint)
         if self.use_bias:
             self.bias = self.add_weight("bias", (self.units,), self.bias_initializer,
-                                        self.bias_regularizer)
+                                        self.bias_regularizer, constraint=self.bias_constraint)
 
     def call(self, x: Tensor) -> Tensor:
         x = x @ self.kernel                                    # (batch, ..., units)

@@ -8,6 +8,7 @@ from ..backend.ops.indexing import gather
 from ..backend.ops.reductions import sum_
 from .arguments import flag, positive_int
 from .base import Flow, Layer
+from .constraints import constraint
 from .initializers import initializer
 from .regularizers import regularizer
 
@@ -28,6 +29,8 @@ class Embedding(Layer):
         How the first vectors are drawn.
     embeddings_regularizer : Regularizer, optional
         A penalty added to the loss.
+    embeddings_constraint : str or Constraint, optional
+        What the table is put back to after every step.
     mask_zero : bool
         Whether 0 is padding. Then a row's length is how many of its numbers are not 0; the
         padding is taken to stand at the end. Lengths given from outside go before.
@@ -49,19 +52,23 @@ class Embedding(Layer):
     keeps_time = takes_integers = True
 
     def __init__(self, input_dim: int, output_dim: int, embeddings_initializer="uniform",
-                 embeddings_regularizer=None, mask_zero: bool = False, name: str | None = None):
+                 embeddings_regularizer=None, mask_zero: bool = False,
+                 embeddings_constraint=None, name: str | None = None):
         super().__init__(name)
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
         self.embeddings_initializer = embeddings_initializer
         self.embeddings_regularizer = embeddings_regularizer
         self.mask_zero = flag("mask_zero", mask_zero)
+        self.embeddings_constraint = embeddings_constraint
         initializer(embeddings_initializer), regularizer(embeddings_regularizer)
+        constraint(embeddings_constraint)
 
     def build(self, spec: Spec) -> None:
         self.embeddings = self.add_weight("embeddings", (self.input_dim, self.output_dim),
                                           self.embeddings_initializer,
-                                          self.embeddings_regularizer)
+                                          self.embeddings_regularizer,
+                                          constraint=self.embeddings_constraint)
 
     def check(self, spec: Spec) -> None:
         if spec.dtype.kind not in "iu":

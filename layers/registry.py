@@ -16,7 +16,7 @@ from .model import Input, Model, Sequential
 from .value import Value
 
 DEEPEST = 40        # layers in layers in layers: deeper trees are nobody's
-_ABSTRACT = {"Layer", "Initializer", "Regularizer", "Loss"}
+_ABSTRACT = {"Layer", "Initializer", "Regularizer", "Constraint", "Loss"}
 _PLAIN = (type(None), bool, int, float, str)
 TREE_KEYS = {"class", "settings", "name", "trainable"}
 

@@ -13,13 +13,20 @@ from .regularizers import regularizer
 
 
 class Transposed(Convolution):
-    """What transposed convolutions share: they are a convolution's gradient by its input."""
+    """What transposed convolutions share: they are a convolution's gradient by its input.
+
+    Parameters
+    ----------
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step, such as ``"max_norm"``.
+    """
     keeps_time = False
 
     def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
                  output_padding=None, dilation_rate=1, activation=None, use_bias: bool = True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
-                 kernel_regularizer=None, bias_regularizer=None, name: str | None = None):
+                 kernel_regularizer=None, bias_regularizer=None, kernel_constraint=None,
+                 bias_constraint=None, name: str | None = None):
         super().__init__(name)
         self.filters = positive_int("filters", filters)
         if padding == "causal":
@@ -29,6 +36,7 @@ class Transposed(Convolution):
         self.further = self.checked_further(output_padding)
         self.finish(activation, use_bias, bias_initializer, bias_regularizer)
         self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+        self.constrain(kernel_constraint, bias_constraint)
         initializer(kernel_initializer), regularizer(kernel_regularizer)
 
     def checked_further(self, value) -> tuple[int | None, ...]:
@@ -46,7 +54,8 @@ class Transposed(Convolution):
 
     def build(self, spec: Spec) -> None:
         self.kernel = self.add_weight("kernel", (*self.window, self.filters, self.channels(spec)),
-                                      self.kernel_initializer, self.kernel_regularizer)
+                                      self.kernel_initializer, self.kernel_regularizer,
+                                      constraint=self.kernel_constraint)
         self.add_bias(self.filters)
 
     def grown(self, size: int, axis: int) -> int:

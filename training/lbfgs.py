@@ -86,6 +86,9 @@ class Descent:
         self.optimizer, self.keys, self.slots = optimizer, trainer.keys, trainer.slots
         feeds, objective, sums, slopes, moving = objective_and_slopes(trainer, shapes)
         self.weights = list(trainer.model.trainable_variables().values())
+        if trainer.model.all_constraints():
+            raise ParameterError("L-BFGS cannot keep weights to their constraints",
+                                 fix="leave the constraints out, or use another optimizer")
         outputs = [objective, *sums.values(), *slopes.values()]
         if trainer.keys.step in Graph(outputs, {}, feeds).variables:
             raise ParameterError("L-BFGS needs a loss that is the same twice, and this net draws "

@@ -118,6 +118,8 @@ def optimizer_step(trainer, parameters: dict, slopes: dict) -> tuple[Tensor, dic
     rate = keys.rate * trainer.schedule.factor(since, keys.total)
     updates = {keys.step: keys.step + 1}
     updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
+    for v, constraint in trainer.model.all_constraints().items():
+        updates[v] = constraint(updates[v])
     if trainer.ema is not None:
         # A short memory at first, so that the first weights are soon forgotten.
         new = 1.0 - OPS["minimum"](trainer.ema, since / (since + 10.0))
