@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from ..backend import Tensor
 from ..backend.errors import ParameterError, unknown_name
-from ..backend.ops.elementwise import cast, clip, greater_equal, sqrt
+from ..backend.ops.activations import relu
+from ..backend.ops.elementwise import clip, sqrt
 from .arguments import number
 from .value import Value
 
@@ -37,7 +38,7 @@ class NonNeg(Constraint):
     """
 
     def __call__(self, w: Tensor) -> Tensor:
-        return w * cast(greater_equal(w, 0.0), dtype=w.dtype.name)
+        return relu(w)
 
 
 class Norm(Constraint):
