@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable
 
+from ..errors import BackendError
+
 KERNELS = Path(__file__).parent / "kernels"
 
 
@@ -21,25 +23,59 @@ def folder() -> Path:
 def cached(ending: str, parts: list[str], build: Callable[[], bytes]) -> Path:
     """The file with what ``build`` makes, which is a function of ``parts`` alone.
 
-    A file appears whole or not at all, so processes may build the same one at once. Without a
-    place to keep it, it is built in a temporary folder.
+    A file appears whole or not at all, so processes may build the same one at once. What cannot be
+    kept in the user's cache is kept in a temporary folder.
+
+    Raises
+    ------
+    BackendError
+        If it can be kept nowhere.
     """
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    for place in (folder(), Path(tempfile.gettempdir()) / f"gradatim-kernels-{os.getuid()}"):
-        path = place / (key + ending)
-        if path.exists():
-            return path
+    places = [p for p in (folder(), _temporary()) if _is_ours(p)]
+    for place in places:
+        if (place / (key + ending)).exists():
+            return place / (key + ending)
+    content = build()
+    for place in places:
         try:
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, unfinished = tempfile.mkstemp(dir=place, suffix=".part")
+            return write(place / (key + ending), content)
         except OSError:
             continue
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(build())
-            os.replace(unfinished, path)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
-        return path
-    raise OSError("there is no folder to keep compiled kernels in; set GRADATIM_CACHE to one")
+    raise BackendError("there is no folder to keep compiled kernels in",
+                       got=", ".join(map(str, places)),
+                       fix="set GRADATIM_CACHE to one with free space that you may write to")
+
+
+def write(path: Path, content: bytes) -> Path:
+    """A file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def headers() -> list[str]:
+    """The text of every header that kernels may include."""
+    return [p.read_text() for p in sorted(KERNELS.glob("*.cuh"))]
+
+
+def _temporary() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"gradatim-kernels-{user}"
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else can have put files there, to be run by us."""
+    try:
+        return not hasattr(os, "getuid") or place.stat().st_uid in (os.getuid(), 0)
+    except FileNotFoundError:
+        return True                         # it will be made
+    except OSError:
+        return False
