@@ -1,4 +1,4 @@
-"""Libraries of NVIDIA: found in their wheels, or where the system has them, and opened by ctypes."""
+"""Libraries of NVIDIA: found in their wheels or where the system has them, opened by ctypes."""
 from __future__ import annotations
 
 import ctypes
