@@ -28,9 +28,10 @@ class CudaBackend(Backend):
 
     def run(self, op, *arrays, **settings):
         """One op at once, by the array module."""
-        made = op.forward(self.xp, *map(self.xp.asarray, arrays), **settings)
-        return tuple(map(self.device.to_host, made)) if isinstance(made, tuple) else \
-            self.device.to_host(made)
+        with self.device.here():
+            made = op.forward(self.xp, *map(self.xp.asarray, arrays), **settings)
+            return tuple(map(self.device.to_host, made)) if isinstance(made, tuple) else \
+                self.device.to_host(made)
 
     def devices(self) -> list[str]:
         return [self.device.name]

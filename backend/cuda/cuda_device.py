@@ -1,12 +1,240 @@
-"""CudaDevice: one GPU through CuPy."""
+"""CudaDevice: one GPU through CuPy: memory, a stream, kernels by NVRTC, one graph of all launches.
+
+Its tests run it on a CuPy that is none; so far no GPU has.
+"""
 from __future__ import annotations
 
-from ..errors import BackendError
-from .device import Device
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..array_module import ArrayModule
+from ..errors import BackendError, MemoryLimitError
+from .cublaslt import WORKSPACE, CublasLt
+from .device import Call, Device, Launch, Pointer, Source, alone
+from .libraries import INSTALL, open_library
+from .nvrtc import nvrtc
+
+INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
+SHARED_BYTES, MAX_SHARED_ATTRIBUTE = 48 * 1024, 8       # above that many a kernel has to ask
+STAGED_BYTES, STAGES = 64 * 2 ** 20, 8                  # larger arrays are copied without staging
+
+
+def driver_problem(runtime) -> BackendError | None:
+    """Why CUDA cannot be used here, before anything else is tried."""
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if error.status not in (INSUFFICIENT_DRIVER, NO_DEVICE):
+            return BackendError("the GPU cannot be used", why=str(error),
+                                fix="see whether nvidia-smi works; start the machine anew")
+        count = 0
+        driver = runtime.driverGetVersion()
+        if not driver:
+            return BackendError("there is no driver for a GPU of NVIDIA",
+                                fix='install it, or compute on the CPU with backend="auto"')
+        if error.status == INSUFFICIENT_DRIVER:
+            needed, known = (f"{v // 1000}.{v % 1000 // 10}"
+                             for v in (runtime.runtimeGetVersion(), driver))
+            return BackendError(
+                f"the driver of the GPU knows CUDA {known}, and CuPy needs {needed}",
+                fix='update the driver, or pip install "gradatim[cuda12]"')
+    return None if count else BackendError(
+        "the driver finds no GPU", fix="see whether CUDA_VISIBLE_DEVICES hides it")
+
+
+def import_cupy():
+    """CuPy, or why it is not here."""
+    try:
+        import cupy
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        raise BackendError("CuPy, which carries arrays to a GPU, " +
+                           ("is not installed" if missing else "cannot be imported"),
+                           why=None if missing else str(error), fix=INSTALL) from None
+    return cupy
+
+
+class Memory:
+    """Bytes of CuPy's pool."""
+
+    def __init__(self, pointer):
+        self._pointer, self.address = pointer, pointer.ptr
 
 
 class CudaDevice(Device):
-    """One GPU."""
+    """One GPU.
+
+    Parameters
+    ----------
+    number : int
+        Which of those that CUDA shows to this process.
+
+    Raises
+    ------
+    BackendError
+        With what is missing and how to get it: CuPy, a driver, a newer one, a GPU, a library.
+    """
 
     def __init__(self, number: int = 0):
-        raise BackendError("there is no GPU here")
+        self.cupy = import_cupy()
+        self._cuda, self._runtime = self.cupy.cuda, self.cupy.cuda.runtime
+        problem = driver_problem(self._runtime)
+        if problem is not None:
+            raise problem
+        if number >= self._runtime.getDeviceCount():
+            raise BackendError(f'there is no device "cuda:{number}"',
+                               found=f"{self._runtime.getDeviceCount()} GPUs")
+        nvrtc()
+        open_library("cublasLt")
+        self.name, self._device = f"cuda:{number}", self._cuda.Device(number)
+        self.architecture = f"sm_{self._device.compute_capability}"
+        with self._device:
+            self.stream = self._cuda.Stream(non_blocking=True)
+        self.xp = array_module(self.cupy)
+        self._modules: dict[Source, object] = {}
+        self._stages: list[tuple] = []                  # pinned memory, and when it is free again
+        self._workspace = self.allocate(WORKSPACE)
+        self._cublaslt = CublasLt(self._workspace.address)
+
+    @contextmanager
+    def here(self):
+        with alone, self._device, self.stream:
+            yield
+
+    # ---- memory --------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int) -> Memory:
+        with self.here():
+            try:
+                return Memory(self._cuda.alloc(nbytes))
+            except self._cuda.memory.OutOfMemoryError:
+                raise MemoryLimitError(
+                    f"{self.name} has no {nbytes:,} bytes left", got=f"{self.free_bytes():,} free",
+                    fix="take a smaller batch_size, or end other processes on the GPU") from None
+
+    def free_bytes(self) -> int:
+        with self.here():
+            pool = self.cupy.get_default_memory_pool()
+            return self._device.mem_info[0] + pool.free_bytes()
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        with self.here():
+            if not 0 < array.nbytes <= STAGED_BYTES:
+                self._move(address, array.ctypes.data, array.nbytes, "HostToDevice")
+                self.synchronize()                      # the array may change after this
+                return
+            pinned, free = self._stage(array.nbytes)
+            np.frombuffer(pinned, np.uint8, array.nbytes)[...] = array.reshape(-1).view(np.uint8)
+            self._move(address, pinned.ptr, array.nbytes, "HostToDevice")
+            free.record(self.stream)
+
+    def _stage(self, nbytes: int) -> tuple:
+        """Pinned memory that no copy reads any more, and the event to say so of the next copy."""
+        for pinned, free, size in self._stages:
+            if size >= nbytes and free.done:
+                return pinned, free
+        if len(self._stages) == STAGES:
+            self._stages.pop(0)[1].synchronize()
+        size = 1 << (nbytes - 1).bit_length()
+        self._stages.append((self._cuda.alloc_pinned_memory(size), self._cuda.Event(), size))
+        return self._stages[-1][:2]
+
+    def download(self, array: np.ndarray, address: int) -> None:
+        with self.here():
+            self._move(array.ctypes.data, address, array.nbytes, "DeviceToHost")
+            self.synchronize()
+
+    def copy(self, to: int, source: int, nbytes: int) -> None:
+        with self.here():
+            self._move(to, source, nbytes, "DeviceToDevice")
+
+    def _move(self, to: int, source: int, nbytes: int, kind: str) -> None:
+        if nbytes:
+            self._runtime.memcpyAsync(to, source, nbytes, getattr(self._runtime, f"memcpy{kind}"),
+                                      self.stream.ptr)
+
+    def array(self, address: int, shape, dtype, strides=None):
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if not size:
+            return self.cupy.empty(shape, dtype)
+        memory = self._cuda.UnownedMemory(address, size, self, self._device.id)
+        return self.cupy.ndarray(shape, dtype, self._cuda.MemoryPointer(memory, 0), strides)
+
+    def to_host(self, array) -> np.ndarray:
+        return self.cupy.asnumpy(array, stream=self.stream)
+
+    # ---- kernels and calls ---------------------------------------------------------------------
+
+    def function(self, source: Source, name: str):
+        with self.here():
+            if source not in self._modules:
+                module = self._cuda.function.Module()
+                module.load(nvrtc().compiled(source, self.architecture))
+                self._modules[source] = module
+            return self._modules[source].get_function(name)
+
+    def has(self, call: str) -> bool:
+        return call in ("copy", "matmul")
+
+    def prepare(self, step: Launch | Call, addresses: list[int]):
+        with self.here():
+            return self._call(step, addresses) if isinstance(step, Call) else \
+                self._launch(step, addresses)
+
+    def _call(self, step: Call, addresses: list[int]):
+        found = [addresses[a.value] + a.offset if isinstance(a, Pointer) else a
+                 for a in step.arguments]
+        if step.name == "matmul":
+            return self._cublaslt.matmul(self.stream.ptr, *found, **step.settings)
+        return lambda: self._move(*found, step.settings["nbytes"], "DeviceToDevice")
+
+    def _launch(self, step: Launch, addresses: list[int]):
+        values = [np.array(np.uint64(addresses[a.value] + a.offset) if isinstance(a, Pointer)
+                           else a) for a in step.arguments]
+        pointers = np.array([v.ctypes.data for v in values], np.uint64)
+        driver, function = self._cuda.driver, step.function.ptr
+        if step.shared > SHARED_BYTES:
+            driver.funcSetAttribute(function, MAX_SHARED_ATTRIBUTE, step.shared)
+        arguments = (function, *step.grid, *step.block, step.shared, self.stream.ptr,
+                     pointers.ctypes.data, 0)
+
+        def launch() -> None:
+            driver.launchKernel(*arguments)
+
+        launch.kept = pointers, values                   # the arguments point to these
+        return launch
+
+    def record(self, run):
+        with self.here():
+            self.stream.begin_capture(self._runtime.streamCaptureModeThreadLocal)
+            try:
+                run()
+            except BaseException:
+                self._end_capture()
+                raise
+            graph = self._end_capture()
+        return graph and (lambda: graph.launch(self.stream))
+
+    def _end_capture(self):
+        """The graph, or None if something in it cannot be captured."""
+        try:
+            return self.stream.end_capture()
+        except self._runtime.CUDARuntimeError:
+            return None
+
+    def synchronize(self) -> None:
+        self.stream.synchronize()
+
+
+def array_module(cupy) -> ArrayModule:
+    """CuPy as ops know it."""
+    from cupyx import scatter_add
+    from cupyx.scipy import special
+
+    def add(target, indices, values):
+        scatter_add(target, indices, values)
+        return target
+
+    return ArrayModule(cupy, {"erf": special.erf, "erfinv": special.erfinv, "scatter_add": add,
+                              "windows": cupy.lib.stride_tricks.sliding_window_view})

@@ -1,11 +1,14 @@
 """Device: what runs a launch list. A GPU through CuPy, or the CPU that stands in for one."""
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..array_module import ArrayModule
+
+alone = RLock()            # what a GPU is given to do comes from one thread at a time
 
 
 class Pointer(NamedTuple):
@@ -78,6 +81,10 @@ class Device:
     xp: ArrayModule
     stand_in = False
     architecture: str
+
+    def here(self):
+        """A context in which this thread alone uses the device; it may be entered again."""
+        return alone
 
     def allocate(self, nbytes: int):
         """Memory that is freed with the object; its ``address`` is a multiple of 256."""

@@ -1,12 +1,14 @@
 """Lease: one run's memory, with every step bound to its addresses."""
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Sequence
 from weakref import ref
 
 import numpy as np
 
-from .state import DeviceArray, moving
+from ..spec import converted
+from .state import DeviceArray
 
 
 class Lease:
@@ -37,7 +39,7 @@ class Lease:
             self._leave(i)
             address = self.addresses[value]
             if isinstance(array, DeviceArray) and array.device is self.device:
-                with moving:
+                with self.device.here():
                     self.device.copy(address, array.address, array.nbytes)
                 self._content[i] = ref(array)
             else:
@@ -67,17 +69,14 @@ class Lease:
             content = self._content[i] and self._content[i]()
             if isinstance(content, DeviceArray) and content.frozen:
                 self._leave(i)
-        if self._recorded is not None:
-            self._recorded()
-            return
-        if self._runs == 2 and self._replayable:
-            self._recorded = self.device.record(self._queue)
-            self._runs += 1
-            if self._recorded is not None:
-                self._recorded()
-                return
         self._runs += 1
-        self._queue()
+        if not self._replayable:                   # another thread may be what it waits for
+            self._queue()
+            return
+        with self.device.here():
+            if self._runs == 3:
+                self._recorded = self.device.record(self._queue)
+            (self._recorded or self._queue)()
 
     def _queue(self) -> None:
         for call in self._calls:
@@ -85,7 +84,7 @@ class Lease:
 
     def _array_step(self, step):
         """A function that computes a node by the array module."""
-        program, device = self.program, self.device
+        device = self.device
         inputs = [(self.addresses[v], t.shape, t.dtype) for v, t in
                   zip(step.inputs, step.node.inputs)]
         outputs = [(self.addresses[v], t.shape, t.dtype) for v, t in
@@ -93,14 +92,41 @@ class Lease:
 
         def compute() -> None:
             arrays = [device.array(*place) for place in inputs]
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), nullcontext() if step.joint else device.here():
                 made = step.joint(*arrays) if step.joint else \
                     step.node.op.forward(device.xp, *arrays, **step.node.settings)
             for place, array in zip(outputs, made if len(outputs) > 1 else (made,)):
                 device.array(*place)[...] = array
 
-        del program
         return compute
+
+    def steps(self, tables: Sequence, rows: np.ndarray) -> list[np.ndarray]:
+        """Run once for each of some rows of the tables, and return all outputs.
+
+        What all steps are fed goes to the device at once, and so do their outputs come back: in
+        between the host only queues.
+        """
+        program, device = self.program, self.device
+        feeds = []
+        for value, table, t in zip(program.fed, tables, program.graph.inputs):
+            fed = np.ascontiguousarray(converted(table[rows], t.dtype))   # (steps, batch, ...)
+            memory = device.allocate(max(fed.nbytes, 1))
+            device.upload(memory.address, fed)
+            feeds.append((self.addresses[value], memory, t.spec.nbytes))
+        found, kept = [], []
+        for value, spec in program.results:
+            found.append(np.empty((len(rows), *spec.shape), spec.dtype))
+            kept.append((device.allocate(max(found[-1].nbytes, 1)), self.addresses[value]))
+        for step in range(len(rows)):
+            for address, memory, nbytes in feeds:
+                device.copy(address, memory.address + step * nbytes, nbytes)
+            self.run()
+            for array, (memory, address) in zip(found, kept):
+                nbytes = array[0].nbytes
+                device.copy(memory.address + step * nbytes, address, nbytes)
+        for array, (memory, _) in zip(found, kept):
+            device.download(array, memory.address)
+        return found
 
     # ---- what comes out ------------------------------------------------------------------------
 

@@ -1,11 +1,7 @@
 """DeviceArray: a variable's value in a device's memory, brought to the host only when read."""
 from __future__ import annotations
 
-from threading import RLock
-
 import numpy as np
-
-moving = RLock()      # arrays are read, and leave memory that is written anew, one at a time
 
 
 class DeviceArray:
@@ -48,7 +44,7 @@ class DeviceArray:
 
     def move(self) -> None:
         """To memory of its own, before that which it was made in is written anew."""
-        with moving:
+        with self.device.here():
             fresh = self.device.allocate(self.nbytes)
             self.device.copy(fresh.address, self.address, self.nbytes)
             self.memory, self.address = fresh, fresh.address
@@ -57,7 +53,7 @@ class DeviceArray:
         if copy is False:
             raise ValueError("an array of a device is read by copying it")
         array = np.empty(self.shape, self.dtype)
-        with moving:
+        with self.device.here():
             self.device.download(array, self.address)
         return array if dtype is None else array.astype(dtype, copy=False)
 
