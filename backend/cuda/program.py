@@ -25,6 +25,8 @@ from .emit import EMIT, PATTERNS
 from .lease import Lease
 from .segments import Flat, merge
 
+STAGED_BYTES = 2 ** 28       # of feeds and outputs of several steps that are on the device at once
+
 
 class Value(NamedTuple):
     """Memory of a program: ``home`` is arena, or fixed for what must stay from call to call."""
@@ -264,6 +266,21 @@ class CudaProgram(Program):
         finally:
             self._leases.append(lease)
         return results
+
+    def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
+        each = sum(t.spec.nbytes for t in (*self.graph.inputs, *self.graph.outputs))
+        at_once = max(STAGED_BYTES // max(each, 1), 1)
+        lease, found = self._take(), []
+        try:
+            lease.load(state)
+            try:
+                for first in range(0, max(len(rows), 1), at_once):
+                    found.append(lease.steps(tables, rows[first:first + at_once]))
+            finally:                        # what was finished counts, whatever ended the rest
+                lease.hand_over(state)
+        finally:
+            self._leases.append(lease)
+        return [np.concatenate(parts) for parts in zip(*found)]
 
     def _take(self) -> Lease:
         """The memory that was used last, where the weights may be still; or new memory."""

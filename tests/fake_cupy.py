@@ -1,0 +1,201 @@
+"""A CuPy that is none: memory of NumPy, kernels compiled for the CPU, graphs that are lists.
+
+What the CUDA backend asks of CuPy is done as CuPy would do it, and refused where CuPy or CUDA would
+refuse it: addresses on the wrong side, another stream, memory taken while a graph is captured.
+"""
+import ctypes
+import pickle
+import types
+
+import numpy as np
+
+from gradatim.backend.array_module import EXTRAS, SHARED
+from gradatim.backend.cuda.cpu_calls import view
+from gradatim.backend.cuda.cpu_device import CpuDevice
+
+STREAM = 77
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status, text="cudaError"):
+        super().__init__(text)
+        self.status = status
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Pinned(np.ndarray):
+    """Pinned memory."""
+    @property
+    def ptr(self):
+        return self.ctypes.data
+
+
+class Fake:
+    """The modules ``cupy`` and ``cupyx``, and what they were asked to do.
+
+    Attributes
+    ----------
+    log : list of str
+        Names of what was queued or replayed.
+    """
+
+    def __init__(self, gpus=1, driver=13000, status=None, free=2 ** 30):
+        self.log, self.free, self.gpus = [], free, gpus
+        self.status, self.driver_version = status, driver
+        self.kernels, self.blocks, self.capturing = {}, {}, None
+        self.cpu = CpuDevice()
+        self.cannot_capture = False
+        self.modules = self._modules()
+
+    # ---- what happens ----
+
+    def queue(self, name, run):
+        if self.capturing is not None:
+            self.capturing.append((name, run))
+        else:
+            self.log.append(name)
+            run()
+
+    def inside(self, address, nbytes):
+        """Whether an address is the device's."""
+        return any(a <= address and address + nbytes <= a + n for a, n in self.blocks.items())
+
+    def alloc(self, nbytes):
+        assert self.capturing is None, "memory taken while a graph is captured"
+        assert self.entered, "memory of no stream"
+        if nbytes > self.free:
+            raise OutOfMemoryError
+        memory = np.full(nbytes + 512, 0xFF, np.uint8)
+        pointer = types.SimpleNamespace(ptr=-(-memory.ctypes.data // 512) * 512, memory=memory)
+        self.blocks[pointer.ptr] = max(nbytes, 512)
+        return pointer
+
+    def memcpy(self, to, source, nbytes, kind, stream):
+        assert stream == STREAM
+        assert (self.inside(to, nbytes), self.inside(source, nbytes)) == \
+            {1: (True, False), 2: (False, True), 3: (True, True)}[kind]
+        self.queue(("", "upload", "download", "copy")[kind],
+                   lambda: ctypes.memmove(to, source, nbytes) and None)
+
+    def launch(self, function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra):
+        assert stream == STREAM and extra == 0 and bx * by * bz <= 1024
+        name, run = self.kernels[function]
+        sizes = np.array([gx, gy, gz, bx, by, bz], np.uint32)
+
+        def now():
+            assert not run(parameters, sizes.ctypes.data, shared, 0)
+
+        self.queue(name, now)
+
+    def module(fake):
+        class Module:
+            def load(self, code):
+                self.source = pickle.loads(code)
+
+            def get_function(self, name):
+                number = len(fake.kernels) + 1
+                fake.kernels[number] = name, fake.cpu.function(self.source, name)
+                return types.SimpleNamespace(ptr=number)
+        return Module
+
+    def stream(fake):
+        class Graph:
+            def __init__(self, queued):
+                self.queued = queued
+
+            def launch(self, stream):
+                assert stream.ptr == STREAM
+                fake.log.append("graph")
+                for name, run in self.queued:
+                    run()
+
+        class Stream:
+            ptr = STREAM
+
+            def __init__(self, non_blocking=False):
+                assert non_blocking
+
+            def __enter__(self):
+                fake.entered += 1
+
+            def __exit__(self, *error):
+                fake.entered -= 1
+
+            def synchronize(self):
+                assert fake.capturing is None, "waiting while a graph is captured"
+
+            def begin_capture(self, mode):
+                assert mode == 1
+                fake.capturing = []
+
+            def end_capture(self):
+                queued, fake.capturing = fake.capturing, None
+                if fake.cannot_capture:
+                    raise CUDARuntimeError(900)
+                return Graph(queued)
+        return Stream
+
+    # ---- as modules ----
+
+    def _modules(self):
+        self.entered = 0
+        fake, new = self, types.SimpleNamespace
+
+        class Device:
+            compute_capability = "80"
+
+            def __init__(self, number):
+                self.id, self.mem_info = number, (fake.free, 2 ** 30)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+        def count():
+            if fake.status is not None:
+                raise CUDARuntimeError(fake.status)
+            return fake.gpus
+
+        cupy = types.ModuleType("cupy")
+        for name in SHARED:
+            setattr(cupy, name, getattr(np, name))
+        cupy.asarray = np.array                          # the host's arrays are copied
+        runtime = new(CUDARuntimeError=CUDARuntimeError, getDeviceCount=count,
+                      driverGetVersion=lambda: self.driver_version,
+                      runtimeGetVersion=lambda: 13020, memcpyAsync=self.memcpy,
+                      memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
+                      streamCaptureModeThreadLocal=1)
+        attributes = self.attributes = []
+        cupy.cuda = new(
+            runtime=runtime, Device=Device, Stream=self.stream(), alloc=self.alloc,
+            Event=lambda: new(done=True, record=lambda stream: None, synchronize=lambda: None),
+            alloc_pinned_memory=lambda n: np.empty(n, np.uint8).view(Pinned),
+            memory=new(OutOfMemoryError=OutOfMemoryError),
+            UnownedMemory=lambda ptr, size, owner, device: new(ptr=ptr, size=size),
+            MemoryPointer=lambda memory, offset: memory.ptr + offset,
+            function=new(Module=self.module()),
+            driver=new(launchKernel=self.launch,
+                       funcSetAttribute=lambda *a: attributes.append(a)))
+        cupy.ndarray = lambda shape, dtype, pointer, strides: view(pointer, shape, dtype, strides)
+        cupy.asnumpy = lambda array, stream: np.array(array)
+        cupy.get_default_memory_pool = lambda: new(free_bytes=lambda: 1000)
+        cupy.lib = np.lib
+        cupyx = types.ModuleType("cupyx")
+        cupyx.scatter_add = lambda *a: np.add.at(*a)
+        cupyx.scipy = types.ModuleType("cupyx.scipy")
+        cupyx.scipy.special = new(erf=EXTRAS["erf"], erfinv=EXTRAS["erfinv"])
+        return {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy": cupyx.scipy}
+
+
+class Compiler:
+    """Stands for NVRTC: its machine code is the source."""
+    version = "13.0"
+
+    def compiled(self, source, architecture):
+        assert architecture == "sm_80"
+        return pickle.dumps(source)
