@@ -1,4 +1,4 @@
-"""CudaDevice on a CuPy and a cuBLASLt that are none: whole steps, graphs, copies, what is missing."""
+"""CudaDevice on a CuPy and a cuBLASLt that are none: whole steps, graphs, copies; errors."""
 import ctypes
 import importlib.util
 import shutil

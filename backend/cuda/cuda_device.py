@@ -11,7 +11,7 @@ import numpy as np
 from ..array_module import ArrayModule
 from ..errors import BackendError, MemoryLimitError
 from .cublaslt import WORKSPACE, CublasLt
-from .device import Call, Device, Launch, Pointer, Source, alone
+from .device import Call, Device, Launch, Pointer, Source, alone, packed
 from .libraries import INSTALL, open_library
 from .nvrtc import nvrtc
 
@@ -190,8 +190,7 @@ class CudaDevice(Device):
         return lambda: self._move(*found, step.settings["nbytes"], "DeviceToDevice")
 
     def _launch(self, step: Launch, addresses: list[int]):
-        values = [np.array(np.uint64(addresses[a.value] + a.offset) if isinstance(a, Pointer)
-                           else a) for a in step.arguments]
+        values = [packed(a, addresses) for a in step.arguments]
         pointers = np.array([v.ctypes.data for v in values], np.uint64)
         driver, function = self._cuda.driver, step.function.ptr
         if step.shared > SHARED_BYTES:
