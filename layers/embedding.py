@@ -78,5 +78,6 @@ class Embedding(Layer):
     def forward(self, flow: Flow, training: bool) -> Flow:
         ids, lengths = flow.x, flow.lengths
         if lengths is None and self.mask_zero and ids.ndim == 2:
-            lengths = sum_(cast(not_equal(ids, 0), dtype="int64"), axis=1)    # (batch,)
+            count = sum_(cast(not_equal(ids, 0), dtype="float64"), axis=1)    # native sums these
+            lengths = cast(count, dtype="int64")                              # (batch,)
         return flow.to(gather(self.embeddings, ids, axis=0), lengths=lengths)
