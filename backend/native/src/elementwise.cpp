@@ -6,11 +6,13 @@
 #include <stdexcept>
 
 #include "loops.hpp"
+#include "vectorised.hpp"
 
 namespace gradatim {
 namespace {
 
 constexpr int BLOCK = 512;   // elements per register: 16 registers of float stay in 32 KB
+constexpr int64_t FAR = 1 << 18;     // elements from which on memory is asked for ahead
 
 void fill(void* d, DType dtype, double number, int n) {
   switch (dtype) {
@@ -93,6 +95,11 @@ void load(char* d, const char* base, size_t width, const Walk& walk, int64_t sta
   }
 }
 
+// Asks for bytes [begin, end) from an address on, while there is something else to do.
+INLINE void ask(const char* from, int64_t begin, int64_t end) {
+  for (int64_t at = begin; at < end; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
 struct Planned {            // an instruction ready to run
   Loop loop;
   int dst, a, b, c;
@@ -160,6 +167,12 @@ struct ChainCode {
       };
       for (size_t i = 0; i < outputs.size(); i++)
         if (in_place[i]) where[output_register[i]] = target(i);
+      if (size >= FAR && number + 1 < end) {           // the next block's
+        for (size_t i = 0; i < inputs.size(); i++)
+          if (direct[i]) ask(where[input_register[i]], n * input_width[i], 2 * n * input_width[i]);
+        for (size_t i = 0; i < outputs.size(); i++)
+          ask(target(i), n * output_width[i], 2 * n * output_width[i]);
+      }
       for (const Planned& p : code)
         p.loop(where[p.dst], where[p.a], where[p.b], where[p.c], n);
       for (size_t i = 0; i < outputs.size(); i++)
