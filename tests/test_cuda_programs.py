@@ -1,5 +1,8 @@
 """Whole training steps on the CUDA backend's stand-in equal the reference, by own kernels only."""
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +109,15 @@ def test_every_order_of_threads_gives_the_same_bits(name):
     for path, change in found[0].items():
         for other in found[1:]:
             np.testing.assert_array_equal(change, other[path], err_msg=path)
+
+
+@pytest.mark.parametrize("words, found", [(["net:normalised", "softmax"], False),
+                                          (["planted"], True)])
+def test_nothing_is_read_or_written_outside(words, found):
+    """A short form of ``tests/sanitize_cuda.py``, which runs all ops and nets."""
+    script = Path(__file__).with_name("sanitize_cuda.py")
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
+    if "libasan" in done.stderr and "cannot be preloaded" in done.stderr:
+        pytest.skip("the compiler has no AddressSanitizer")
+    assert (done.returncode != 0) == found, done.stderr[-3000:]
+    assert ("AddressSanitizer: use-after-poison" in done.stderr) == found
