@@ -25,7 +25,7 @@ def start_again() -> int:
 
 
 def forbid_what_lies_between() -> None:
-    """Place every value by itself, and forbid all bytes of a program's memory that are no value's."""
+    """Place every value by itself, and forbid what bytes of a program's memory are no value's."""
     import ctypes
 
     from gradatim.backend.cuda import arena, lease
