@@ -84,9 +84,8 @@ class CpuDevice(Device):
     def function(self, source: Source, name: str):
         with self._lock:
             if source not in self._libraries:
-                macros = [f"-D{k}={v}" for k, v in source.macros]
-                path = self._built(".so", source.name, source.text, "c++",
-                                   "-include", str(self._prelude), "-shared", *macros)
+                path = self._built(".so", source.name, source.whole, "c++",
+                                   "-include", str(self._prelude), "-shared")
                 self._libraries[source] = ctypes.CDLL(str(path))
             function = getattr(self._libraries[source], f"{name}_on_cpu")
             function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,

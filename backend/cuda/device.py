@@ -62,6 +62,12 @@ class Source(NamedTuple):
     text: str
     macros: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def whole(self) -> str:
+        """The text behind its macros. As flags they would reach headers, where T is a type."""
+        macros = "".join(f"#define {name} {value}\n" for name, value in self.macros)
+        return f'#include "common.cuh"\n{macros}#line 1 "{self.name}.cu"\n{self.text}'
+
 
 class Device:
     """A place with memory of its own that runs kernels and library calls in the order given.

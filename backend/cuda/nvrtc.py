@@ -50,7 +50,7 @@ class Nvrtc:
             With what the compiler says of a source that it refuses.
         """
         options, kind = self._options(source, architecture)
-        parts = [_text(source), *headers(), f"NVRTC {self.version}", *options]
+        parts = [source.whole, *headers(), f"NVRTC {self.version}", *options]
         path = cached("." + kind.lower(), parts, lambda: self._compile(source, options, kind))
         return Path(path).read_bytes()
 
@@ -70,7 +70,7 @@ class Nvrtc:
     def _compile(self, source: Source, options: list[str], kind: str) -> bytes:
         library, program = self._library, ctypes.c_void_p()
         self._check(library.nvrtcCreateProgram(
-            ctypes.byref(program), _text(source).encode(), f"{source.name}.cu".encode(), 0, None,
+            ctypes.byref(program), source.whole.encode(), f"{source.name}.cu".encode(), 0, None,
             None))
         try:
             flags = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
@@ -92,12 +92,6 @@ class Nvrtc:
     def _check(self, code: int) -> None:
         if code:
             raise BackendError(f"NVRTC: {self._library.nvrtcGetErrorString(code).decode()}")
-
-
-def _text(source: Source) -> str:
-    """The source behind its macros. As flags they would reach headers, where T is a type's name."""
-    macros = "".join(f"#define {name} {value}\n" for name, value in source.macros)
-    return f'#include "common.cuh"\n{macros}#line 1 "{source.name}.cu"\n{source.text}'
 
 
 @cache

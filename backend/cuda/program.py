@@ -236,9 +236,9 @@ class CudaProgram(Program):
     def kernel(self, file: str, name: str, grid, block, arguments, shared: int = 0,
                **macros) -> None:
         """Queue a kernel of ``kernels/``; macros stand for its element types."""
-        given = "".join(f"#define {k} {v}\n" for k, v in sorted(macros.items()))
-        text = f'#include "common.cuh"\n{given}#line 1 "{file}"\n{_text(file)}'
-        self.launch(Source(Path(file).stem, text), name, grid, block, arguments, shared)
+        given = tuple(sorted((k, str(v)) for k, v in macros.items()))
+        self.launch(Source(Path(file).stem, _text(file), given), name, grid, block, arguments,
+                    shared)
 
     def launch(self, source: Source, name: str, grid, block, arguments, shared: int = 0) -> None:
         """Queue a kernel."""
