@@ -128,6 +128,7 @@ class Program:
     """
 
     notes: tuple[str, ...] = ()
+    communicator = None
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
         self.backend, self.graph, self.communicator = backend, graph, communicator
@@ -168,9 +169,9 @@ class Program:
         A program without updates may keep what it makes of an array that owns its memory and is
         read-only: such an array must never change. Writable ones are read anew at each call.
         """
-        return finished(self.parts(state, feeds), self.communicator)
+        return finished(self.stretches(state, feeds), self.communicator)
 
-    def parts(self, state: list, feeds: Sequence) -> Iterator:
+    def stretches(self, state: list, feeds: Sequence) -> Iterator:
         """A run that stops where it meets other replicas.
 
         There the generator yields the collective's node and array, which is lent until it is sent
@@ -223,12 +224,12 @@ class Program:
         return [np.stack(column) for column in zip(*found)]
 
 
-def finished(parts: Iterator, communicator):
-    """The outputs of a run in parts that meets others through a communicator."""
+def finished(stretches: Iterator, communicator):
+    """The outputs of a run in stretches that meets others through a communicator."""
     result = None
     try:
         while True:
-            node, array = parts.send(result)
+            node, array = stretches.send(result)
             result = getattr(communicator, node.op.name)(array, **node.settings)
     except StopIteration as end:
         return end.value

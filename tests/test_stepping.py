@@ -11,6 +11,7 @@ import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import BackendError, DTypeError, ShapeError
 from gradatim.training import loop
+from gradatim.backend.function import Function
 from gradatim.training.callbacks import FunctionCallback
 from gradatim.training.sources import Source
 
@@ -45,13 +46,13 @@ def bits(trainer) -> dict:
 @pytest.mark.parametrize("backend", backends())
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_steps_in_one_call_change_no_bit(backend, shuffle, monkeypatch):
-    calls, whole = [], loop.Function.steps
+    calls, whole = [], Function.steps
 
     def steps(self, tables, rows):
         calls.append(len(rows))
         return whole(self, tables, rows)
 
-    monkeypatch.setattr(loop.Function, "steps", steps)
+    monkeypatch.setattr(Function, "steps", steps)
     monkeypatch.setattr(loop, "CALL_SECONDS", 0.0)
     single = fitted(backend=backend, shuffle=shuffle)
     assert set(calls) == {1}

@@ -71,7 +71,7 @@ class ShardedFunction:
         for i, shard in enumerate(self.own):
             feeds = [a[i * t.shape[0]:(i + 1) * t.shape[0]] if split else a
                      for t, a, split in zip(self._inputs, arrays, self._split)]
-            runs.append(self._shard.program.parts(list(state), [np.asarray(shard), *feeds]))
+            runs.append(self._shard.program.stretches(list(state), [np.asarray(shard), *feeds]))
         given = None
         while True:
             found = self._everywhere(lambda run, given=given: _next(run, given), runs)

@@ -262,7 +262,7 @@ class NativeProgram(Program):
 
     # ---- running -------------------------------------------------------------------------------
 
-    def parts(self, state: list, feeds: Sequence) -> Iterator:
+    def stretches(self, state: list, feeds: Sequence) -> Iterator:
         program = self._for_now()
         call, results, fresh, _kept = program._bound(state, feeds)
         at, threads = 0, program.threads
