@@ -65,3 +65,28 @@ def test_a_chain_is_not_put_off_past_what_overwrites_its_input():
     assert float(step()[0, 0]) == 15.0
     np.testing.assert_array_equal(a.numpy(), [3, 6])
     np.testing.assert_array_equal(b.numpy(), [30, 60, 90])
+
+
+# ---- losses and their gradients ----------------------------------------------------------------
+
+def cross_entropy(reduce):
+    """The steps of a loss and its gradient, after they were found equal to the reference's."""
+    x, y, w = gt.placeholder((40, 9)), gt.placeholder((40,), "int64"), gt.placeholder((40,))
+    loss = reduce(gt.softmax_cross_entropy(x, y), w)
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal((40, 9)).astype("f"), rng.integers(0, 9, 40), \
+        rng.uniform(1, 2, 40).astype("f")
+    ours, meant = (gt.function([x, y, w], [loss, *gt.gradients(loss, [x])], backend=b)
+                   for b in (CUDA, "reference"))
+    for got, wanted in zip(ours(*arrays), meant(*arrays)):
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=1e-7)
+    return [s.name for s in ours.program.steps].count("softmax_cross_entropy")
+
+
+def test_a_loss_and_its_gradient_are_one_launch():
+    assert cross_entropy(lambda loss, w: gt.mean(loss)) == 1
+    assert cross_entropy(lambda loss, w: gt.batch_sum(loss, w) / gt.batch_sum(w)) == 1
+
+
+def test_a_gradient_that_needs_the_loss_waits_for_it():
+    assert cross_entropy(lambda loss, w: gt.sum(gt.square(loss) * w)) == 2

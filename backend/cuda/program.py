@@ -23,6 +23,7 @@ from .chain import emit_chain, emit_copy, fits_chain
 from .device import Call, Launch, Pointer, Source, pointers
 from .emit import EMIT, PATTERNS
 from .lease import Lease
+from .losses import join_losses
 from .segments import Flat, merge
 
 STAGED_BYTES = 2 ** 28       # of feeds and outputs of several steps that are on the device at once
@@ -110,6 +111,7 @@ class CudaProgram(Program):
         for value, v in pending:                     # all at once, when everything is computed
             self.call("copy", [Pointer(self.views[v].value, 0, True), Pointer(value)],
                       nbytes=v.spec.nbytes)
+        join_losses(self)
         merge(self)
 
     def _result(self, t: Tensor, changed: set) -> int:

@@ -151,7 +151,8 @@ def _connected(chain: Cluster) -> list[list[Node]]:
         group[node] = [node]
         for t in (*node.inputs, *node.outputs):
             other = holders.setdefault(t, node)
-            if group[other] is not group[node] and t.shape == chain.shape:
+            if group[other] is not group[node] and t.shape == chain.shape and (
+                    t.shape or t.node in group):       # reading a number again costs nothing
                 group[other].extend(group[node])
                 for n in group[node]:
                     group[n] = group[other]
