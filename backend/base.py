@@ -32,6 +32,8 @@ class Backend:
         Whether ``backend="auto"`` may take it.
     kinds : tuple of str
         Kinds of devices of which it takes any number.
+    stops : bool
+        Whether its programs can be run in `Program.parts`, as virtual shards need.
     precisions : tuple of str
         In which it computes. As bfloat16 is a rounding op of the graph, all have it.
 
@@ -50,6 +52,7 @@ class Backend:
     api = API
     xp: Any
     in_place = False
+    stops = True
     automatic = True
     kinds = ("cpu",)
     precisions = ("float32", "float64", "bfloat16")
@@ -66,6 +69,10 @@ class Backend:
         """Communicators of replicas in this process, one per device."""
         from .distribute.local import local_communicators
         return local_communicators(len(devices))
+
+    def join(self, team):
+        """How this backend's arrays meet those of other processes, which ``team`` joins."""
+        return team
 
     def devices(self) -> list[str]:
         """Devices it can use here."""

@@ -20,6 +20,7 @@ class CudaBackend(Backend):
         The GPU, or its stand-in.
     """
     name = "cuda"
+    stops = False
 
     def __init__(self, device: Device):
         self.device = device
@@ -32,6 +33,11 @@ class CudaBackend(Backend):
             made = op.forward(self.xp, *map(self.xp.asarray, arrays), **settings)
             return tuple(map(self.device.to_host, made)) if isinstance(made, tuple) else \
                 self.device.to_host(made)
+
+    def join(self, team):
+        """Through NCCL; on the stand-in through the host's own memory."""
+        from ..distribute.nccl import joined
+        return team if self.device.stand_in else joined(team)
 
     def devices(self) -> list[str]:
         return [self.device.name]

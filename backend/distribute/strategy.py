@@ -190,8 +190,8 @@ class DataParallel(Strategy):
             return ShardedFunction(graph, self.parts, self.own, team, backend, precision)
         if team is None:
             return ReplicatedFunction(graph, self.parts, rows, backend, precision)
-        return Function(replicate(graph, team.rank), backend, REPLICATED, communicator=team,
-                        precision=precision)
+        return Function(replicate(graph, team.rank), backend, REPLICATED,
+                        communicator=backend.join(team), precision=precision)
 
 
 def _count(name: str, value) -> int:

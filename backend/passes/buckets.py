@@ -6,7 +6,7 @@ from ..graph import COLLECTIVES, Graph
 from ..op import OPS
 from ..tensor import Node, Tensor
 
-LARGE = 2 ** 18     # elements from which an array goes alone: a copy would cost more than is won
+LARGE = 2 ** 20     # elements from which an array goes alone: a copy would cost more than is won
 
 
 def buckets(graph: Graph) -> Graph:

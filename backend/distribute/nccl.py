@@ -1,0 +1,140 @@
+"""NCCL communicator: arrays of GPUs meet without the host; one process per GPU."""
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from ..errors import DistributedError
+from .communicator import Communicator
+
+# NCCL's names of element types and reductions, by NumPy's and ours.
+TYPES = {"float16": "NCCL_FLOAT16", "float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64",
+         "int32": "NCCL_INT32", "int64": "NCCL_INT64", "uint8": "NCCL_UINT8",
+         "uint32": "NCCL_UINT32", "bool": "NCCL_UINT8"}
+REDUCTIONS = {"sum": "NCCL_SUM", "max": "NCCL_MAX", "min": "NCCL_MIN"}
+
+
+@cache
+def joined(team: Communicator) -> NCCLCommunicator:
+    """The NCCL communicator of some processes, made once."""
+    return NCCLCommunicator(team)
+
+
+class NCCLCommunicator(Communicator):
+    """A rank with a GPU. It has been tested with a stand-in for CuPy, and has not run on a GPU.
+
+    Arrays of the GPU go through NCCL on the stream that is current, so that they can be part of a
+    CUDA graph; the number that NCCL's ranks find each other by, and whatever lies on the host, go
+    through the processes' own communicator.
+
+    Parameters
+    ----------
+    team : Communicator
+        How the processes meet on the host.
+
+    Raises
+    ------
+    DistributedError
+        On every rank, if CuPy or NCCL is missing on one, or two ranks have the same GPU.
+    """
+    shares_memory = False
+
+    def __init__(self, team: Communicator):
+        self._team, self.rank, self.size = team, team.rank, team.size
+        try:
+            import cupy
+            from cupy.cuda import nccl
+            device = cupy.cuda.Device()
+            place, why = device.pci_bus_id, ""
+        except Exception as error:             # no CuPy, no library, no driver, no GPU
+            place, why = "", f"{type(error).__name__}: {error}"
+        self._check(team.gather((_host(), place, why)))
+        self._cupy, self._nccl = cupy, nccl
+        number = team.share(nccl.get_unique_id() if team.rank == 0 else None)
+        self._handle = nccl.NcclCommunicator(team.size, number, team.rank)
+
+    @staticmethod
+    def _check(found: list) -> None:
+        """Refuse ranks without a GPU, and two on one, which NCCL would answer with a hang."""
+        for rank, (host, place, why) in enumerate(found):
+            if why:
+                raise DistributedError(f"rank {rank} cannot use NCCL", got=why.splitlines()[0],
+                                       fix='pip install "gradatim[cuda12]" and see '
+                                           "python -m gradatim doctor")
+            if (first := [f[:2] for f in found].index((host, place))) < rank:
+                raise DistributedError(
+                    f"ranks {first} and {rank} have the same GPU", got=f"{place} on {host}",
+                    fix="start one process per GPU: mpiexec -n with the number of GPUs, each with "
+                        "a CUDA_VISIBLE_DEVICES of its own")
+
+    def all_reduce(self, x, operation: str = "sum"):
+        if self._is_on_host(x):
+            return self._team.all_reduce(x, operation)
+        x = self._cupy.ascontiguousarray(x)
+        found = self._cupy.empty_like(x)
+        kind = REDUCTIONS["sum" if operation == "mean" else operation]
+        self._handle.allReduce(x.data.ptr, found.data.ptr, x.size, self._type(x),
+                               getattr(self._nccl, kind), self._stream)
+        return found / np.asarray(self.size, x.dtype) if operation == "mean" else found
+
+    def all_gather(self, x, axis: int = 0):
+        if self._is_on_host(x):
+            return self._team.all_gather(x, axis)
+        x = self._cupy.ascontiguousarray(x)
+        found = self._cupy.empty((self.size, *x.shape), x.dtype)
+        self._handle.allGather(x.data.ptr, found.data.ptr, x.size, self._type(x), self._stream)
+        return self._cupy.concatenate(list(found), axis=axis)
+
+    def broadcast_from(self, x, root: int = 0):
+        if self._is_on_host(x):
+            return self._team.broadcast_from(x, root)
+        x = self._cupy.ascontiguousarray(x)
+        found = self._cupy.empty_like(x)
+        self._handle.broadcast(x.data.ptr, found.data.ptr, x.size, self._type(x), root,
+                               self._stream)
+        return found
+
+    def swap(self, x, other: int):
+        if self._is_on_host(x):
+            return self._team.swap(x, other)
+        x = self._cupy.ascontiguousarray(x)
+        found = self._cupy.empty_like(x)
+        self._nccl.groupStart()                # sent and received at once, or both would wait
+        self._handle.send(x.data.ptr, x.size, self._type(x), other, self._stream)
+        self._handle.recv(found.data.ptr, x.size, self._type(x), other, self._stream)
+        self._nccl.groupEnd()
+        return found
+
+    def share(self, thing=None, root: int = 0):
+        return self._team.share(thing, root)
+
+    def gather(self, thing) -> list:
+        return self._team.gather(thing)
+
+    def barrier(self) -> None:
+        self._cupy.cuda.get_current_stream().synchronize()
+        self._team.barrier()
+
+    def abort(self) -> None:
+        self._handle.abort()                   # first, or kernels on the GPU would wait for ever
+        self._team.abort()
+
+    def reset(self) -> None:
+        """Nothing: an abort has ended all ranks."""
+
+    def _is_on_host(self, x) -> bool:
+        return not isinstance(x, self._cupy.ndarray)
+
+    def _type(self, x) -> int:
+        return getattr(self._nccl, TYPES[x.dtype.name])
+
+    @property
+    def _stream(self) -> int:
+        return self._cupy.cuda.get_current_stream().ptr
+
+
+def _host() -> str:
+    """The name of this machine."""
+    import socket
+    return socket.gethostname()
