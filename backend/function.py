@@ -17,9 +17,10 @@ from .memory import check_elements, check_run
 from .passes import DEFAULT, in_precision, optimize
 from .registry import get_backend
 from .spec import converted
-from .tensor import LEAVES, Tensor, Variable
+from .tensor import LEAVES, Tensor, Variable, placeholder_op
 
 _programs: OrderedDict = OrderedDict()
+_optimized: OrderedDict = OrderedDict()
 _programs_lock = Lock()
 KEPT_PROGRAMS = 256
 if hasattr(os, "register_at_fork"):      # a child must not find it taken by a thread it has not got
@@ -47,6 +48,35 @@ def compile_graph(graph: Graph, backend: Backend, communicator=None):
     return program
 
 
+def optimized_graph(graph: Graph, passes: Sequence[str]) -> Graph:
+    """The graph after the passes, which run once for all equal graphs of the process.
+
+    Of another graph with the same text, as every fit of a search makes it, only inputs and
+    variables are put in the places of those before.
+    """
+    if any(t.node.op is not placeholder_op for t in graph.inputs):
+        return optimize(graph, passes)[0]
+    key = (tuple(passes), graph.fingerprint, tuple(v.trainable for v in graph.variables),
+           tuple((n.op, n.where, n.layer) for n in graph.nodes))
+    with _programs_lock:
+        known = _optimized.get(key)
+        if known:
+            _optimized.move_to_end(key)
+    if known:
+        shared, places = known
+        found = shared.of(graph.inputs, [graph.variables[i] for i in places])
+        found.fingerprint = shared.fingerprint
+        return found
+    found = optimize(graph, passes)[0]
+    place = {v: i for i, v in enumerate(graph.variables)}
+    shared = found.detached(), [place[v] for v in found.variables]
+    with _programs_lock:
+        _optimized[key] = shared
+        while len(_optimized) > KEPT_PROGRAMS:
+            _optimized.popitem(last=False)
+    return found
+
+
 class Function:
     """A compiled computation: call it with arrays for its inputs."""
 
@@ -57,9 +87,15 @@ class Function:
         for node in graph.nodes:
             if node.device:
                 self.backend.check_device(node.device, node.line)
-        self.graph, self.reports = optimize(graph, in_precision(passes, precision))
+        self._given = graph, in_precision(passes, precision)
+        self.graph = optimized_graph(*self._given)
         self.program = compile_graph(self.graph, self.backend, communicator)
         self.single = single
+
+    @property
+    def reports(self) -> list:
+        """What each pass did to the graph."""
+        return optimize(*self._given)[1]
 
     def __call__(self, *arrays):
         results, state = self.compute(*arrays)

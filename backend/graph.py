@@ -118,15 +118,20 @@ class Graph:
 
         Programs are shared and outlive the model they were first compiled for.
         """
-        new: dict[Tensor, Tensor] = {}
-        for t in self.inputs:
-            settings = placeholder_settings(t)
-            new[t] = Node(placeholder_op, (), settings, (t.spec,), t.device).outputs[0]
-        computed = set(self.steps)
-        variables = {v: Variable(v.spec, None, v.name, v.trainable) for v in self.variables}
-        for v, other in variables.items():
+        inputs = [Node(placeholder_op, (), placeholder_settings(t), (t.spec,), t.device).outputs[0]
+                  for t in self.inputs]
+        variables = [Variable(v.spec, None, v.name, v.trainable) for v in self.variables]
+        for v, other in zip(self.variables, variables):
             other.node.device = v.device
+        return self.of(inputs, variables)
+
+    def of(self, inputs: Iterable[Tensor], variables: Iterable[Variable]) -> Graph:
+        """The same graph of other inputs and variables, each in the place of one of its own."""
+        new: dict[Tensor, Tensor] = dict(zip(self.inputs, inputs, strict=True))
+        others = dict(zip(self.variables, variables, strict=True))
+        for v, other in others.items():
             new.setdefault(v, other)
+        computed = set(self.steps)
         for node in self.nodes:
             if node.op is not constant_op and node not in computed:
                 continue
@@ -135,7 +140,7 @@ class Graph:
             for old, other in zip(node.outputs, made.outputs):
                 new.setdefault(old, other)
         return Graph([new[t] for t in self.outputs],
-                     {variables[v]: new[t] for v, t in self.updates.items()},
+                     {others[v]: new[t] for v, t in self.updates.items()},
                      [new[t] for t in self.inputs], {new[t]: n for t, n in self.buffers.items()})
 
     @cached_property
