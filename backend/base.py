@@ -93,6 +93,10 @@ class Backend:
                                found=", ".join(self.precisions),
                                fix='use precision="float32", or "bfloat16" for faster products')
 
+    def in_precision(self, name: str | None) -> Backend:
+        """The backend that computes in one of its precisions; itself where the graph says it."""
+        return self
+
     def asarray(self, value):
         """The array in this backend's memory."""
         return self.xp.asarray(value)
@@ -119,6 +123,9 @@ class Program:
         Ops that are left to the reference.
     peak_bytes : int
         Memory that a run takes beside weights and feeds.
+    device_bytes : int
+        Memory of a device such as a GPU that a run takes, weights and feeds included; 0 where it
+        takes the host's.
     notes : tuple of str
         What is done otherwise than asked, with the same meaning.
 
@@ -136,6 +143,7 @@ class Program:
 
     notes: tuple[str, ...] = ()
     communicator = None
+    device_bytes = 0
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
         self.backend, self.graph, self.communicator = backend, graph, communicator

@@ -40,7 +40,7 @@ def compile_graph(graph: Graph, backend: Backend, communicator=None):
             return _programs[key]
     check_elements(graph)
     program = backend.compile(graph.detached())
-    check_run(graph, program.peak_bytes)
+    check_run(graph, 0 if program.device_bytes else program.peak_bytes)
     with _programs_lock:
         program = _programs.setdefault(key, program)
         while len(_programs) > KEPT_PROGRAMS:
@@ -84,6 +84,7 @@ class Function:
                  communicator=None, precision: str | None = None):
         self.backend = get_backend(backend)
         self.backend.check_precision(precision)
+        self.backend = self.backend.in_precision(precision)
         for node in graph.nodes:
             if node.device:
                 self.backend.check_device(node.device, node.line)
@@ -164,7 +165,8 @@ class Function:
     def plan(self):
         """What one call takes: steps, FLOPs, peak bytes, fall-backs."""
         report = self.graph.plan()
-        return report._replace(fall_backs=self.program.fall_backs, notes=self.program.notes)
+        return report._replace(fall_backs=self.program.fall_backs, notes=self.program.notes,
+                               device_bytes=self.program.device_bytes)
 
 
 def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tensor] = {}, *,
@@ -185,7 +187,8 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
     passes : sequence of str
         The graph passes to apply; see ``backend/passes``.
     precision : str, optional
-        ``"bfloat16"``: what is float32 stays float32, but matrix products and convolutions read
+        ``"tf32"``, on a GPU: products of float32 read their factors with ten bits after the
+        point. ``"bfloat16"``: what is float32 stays float32, but matrix products and convolutions read
         their factors rounded to bfloat16. Otherwise all is computed as the element types say.
 
     Returns

@@ -12,13 +12,16 @@ SYSTEM = Path("/")          # tests look elsewhere
 BEYOND_DOUBT = 2 ** 48      # elements that no machine holds
 
 
-def check_memory(needed: int, tensors: Iterable[Tensor], what: str) -> None:
+def check_memory(needed: int, tensors: Iterable[Tensor], what: str,
+                 free: int | None = None) -> None:
     """Raise if more bytes are needed than are free, and name the largest tensors.
+
+    ``free`` is what a device says of its own memory; otherwise it is the host's.
 
     Memory that is free now may be gone when it is asked for, and the other way round; what is
     refused here is what could not have been had at this moment.
     """
-    free = free_bytes()
+    free = free_bytes() if free is None else free
     if free is None or needed <= free:
         return
     largest = sorted(dict.fromkeys(tensors), key=lambda t: -t.spec.nbytes)[:3]

@@ -30,6 +30,9 @@ class PlanReport(NamedTuple):
         Bytes that copies carry from one device to another.
     notes : tuple of str
         What the backend does otherwise than asked; known to the ``plan()`` of a `Function`.
+    device_bytes : int
+        Bytes that a run takes of a GPU's memory, weights and feeds included; known to the
+        ``plan()`` of a `Function`.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class PlanReport(NamedTuple):
     devices: dict[str, int] = {}
     moved_bytes: int = 0
     notes: tuple[str, ...] = ()
+    device_bytes: int = 0
 
     def __str__(self) -> str:
         lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
@@ -67,6 +71,8 @@ class PlanReport(NamedTuple):
         if len(self.devices) > 1:
             lines += [f"FLOPs on {name:<7}{flops:>16,}" for name, flops in self.devices.items()]
             lines.append(f"moved bytes     {self.moved_bytes:>16,}")
+        if self.device_bytes:
+            lines.append(f"device bytes    {self.device_bytes:>16,}")
         if self.fall_backs:
             lines.append("left to the reference: " + ", ".join(self.fall_backs))
         return "\n".join([*lines, *self.notes])

@@ -83,8 +83,9 @@ SHARED_PARAMETERS = """epochs : int or "auto"
     precision : {"auto", "float32", "float64", "bfloat16"}
         auto: float64 for full batches, float32 otherwise. bfloat16: as float32, but matrix
         products and convolutions read their factors rounded to eight significant bits, which
-        processors with bfloat16 instructions do faster. ``"tf32"`` and ``"float16"`` are of
-        backends that have them.
+        processors with bfloat16 instructions do faster. ``"tf32"`` is of the backend cuda: products
+        of float32 read factors of eleven significant bits. ``"float16"`` is of backends that have
+        it.
     random_state : int, RandomState or None
         Decides first weights, order of samples and dropout."""
 

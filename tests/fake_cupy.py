@@ -6,6 +6,7 @@ refuse it: addresses on the wrong side, another stream, memory taken while a gra
 import ctypes
 import pickle
 import types
+import weakref
 
 import numpy as np
 
@@ -68,9 +69,10 @@ class Fake:
         assert self.entered, "memory of no stream"
         if nbytes > self.free:
             raise OutOfMemoryError
-        memory = np.full(nbytes + 512, 0xFF, np.uint8)
+        memory = np.full(max(nbytes, 512) + 512, 0xFF, np.uint8)
         pointer = types.SimpleNamespace(ptr=-(-memory.ctypes.data // 512) * 512, memory=memory)
         self.blocks[pointer.ptr] = max(nbytes, 512)
+        weakref.finalize(pointer.memory, self.blocks.pop, pointer.ptr)
         return pointer
 
     def memcpy(self, to, source, nbytes, kind, stream):

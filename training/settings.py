@@ -8,7 +8,7 @@ from ..layers.base import Layer
 from .metric import Metric
 from .metrics import metric
 
-PRECISIONS = {"float32": (None, "float32", "bfloat16"), "float64": (None, "float64")}
+PRECISIONS = {"float32": (None, "float32", "tf32", "bfloat16"), "float64": (None, "float64")}
 
 
 def check_settings(trainer) -> None:

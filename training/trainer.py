@@ -51,9 +51,10 @@ class Trainer:
         L2 penalty: ``alpha / 2 * sum(w ** 2)`` over kernels.
     dtype : {"float32", "float64"}
         Element type of weights and activations.
-    precision : {None, "bfloat16"}
+    precision : {None, "tf32", "bfloat16"}
         With ``"bfloat16"``, matrix products and convolutions of float32 read their factors rounded
-        to bfloat16; weights, sums, losses, statistics and optimizer stay in float32.
+        to bfloat16; weights, sums, losses, statistics and optimizer stay in float32. ``"tf32"`` is
+        of the backend cuda.
     seed : int
         From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give
         equal bits.

@@ -1,9 +1,12 @@
 """The CUDA backend: the whole step as one list of launches, replayed as one graph on a GPU."""
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from ..base import Backend
+from ..memory import check_memory
 from .device import Device
 
 
@@ -18,12 +21,15 @@ class CudaBackend(Backend):
     ----------
     device : Device
         The GPU, or its stand-in.
+    tf32 : bool
+        Whether products of float32 read their factors with ten bits after the point.
     """
     name = "cuda"
     stops = False
+    precisions = ("float32", "float64", "tf32", "bfloat16")
 
-    def __init__(self, device: Device):
-        self.device = device
+    def __init__(self, device: Device, tf32: bool = False):
+        self.device, self.tf32 = device, tf32
         self.xp = self.device.xp
         self.automatic = not self.device.stand_in
 
@@ -45,7 +51,19 @@ class CudaBackend(Backend):
     def compile(self, graph, device: str = "", communicator=None):
         """A program of launches for this device."""
         from .program import CudaProgram
-        return CudaProgram(self, graph, communicator)
+        program = CudaProgram(self, graph, communicator)
+        made = [t for node in program.graph.nodes for t in node.outputs]
+        check_memory(program.device_bytes, [*made, *graph.variables],
+                     f"a run on {self.device.name}", self.device.free_bytes())
+        return program
+
+    @cached_property
+    def _with_tf32(self) -> CudaBackend:
+        return CudaBackend(self.device, tf32=True)
+
+    def in_precision(self, name: str | None) -> Backend:
+        """The backend of the same device that multiplies as is asked."""
+        return self._with_tf32 if name == "tf32" else self
 
     def asarray(self, value):
         """The array on the host, where feeds come from."""

@@ -26,14 +26,25 @@ def copy(to: int, source: int, *, nbytes: int) -> None:
     ctypes.memmove(to, source, nbytes)
 
 
-def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, activation="") -> None:
+def rounded_to_tf32(x: np.ndarray) -> np.ndarray:
+    """The nearest numbers with ten bits after the point; NaN and infinities as they are."""
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    nearest = (bits + np.uint32(0xfff) + (bits >> 13 & 1)) & np.uint32(0xffffe000)
+    return np.where(np.isfinite(x), nearest.view(np.float32), x)
+
+
+def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, activation="",
+           tf32=False) -> None:
     """The product of two matrices or batches of them, a bias for each column, an activation.
 
-    ``matrices`` holds shape and strides, in elements, of x, y and out.
+    ``matrices`` holds shape and strides, in elements, of x, y and out. ``tf32`` lets the library
+    read factors of float32 with ten bits after the point, as is done here.
     """
     size = np.dtype(dtype).itemsize
     x, y, out = (view(address, shape, dtype, [size * s for s in strides])
                  for address, (shape, strides) in zip((x, y, out), matrices))
+    if tf32 and dtype == "float32":
+        x, y = map(rounded_to_tf32, (x, y))
     with np.errstate(all="ignore"):
         product = x @ y
         if bias:

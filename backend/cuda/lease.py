@@ -126,6 +126,7 @@ class Lease:
                 device.copy(memory.address + step * nbytes, address, nbytes)
         for array, (memory, _) in zip(found, kept):
             device.download(array, memory.address)
+        self._complain()
         return found
 
     # ---- what comes out ------------------------------------------------------------------------

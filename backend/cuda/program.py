@@ -175,7 +175,7 @@ class CudaProgram(Program):
         self.offsets.update((value, total + offset) for value, offset in planned.items())
         self.bytes = total + more
         state = sum(arena.aligned(v.spec.nbytes) for v in self.variables)
-        self.peak_bytes = self.bytes - state
+        self.peak_bytes, self.device_bytes = self.bytes - state, self.bytes
 
     # ---- what emitters use ---------------------------------------------------------------------
 
@@ -250,6 +250,8 @@ class CudaProgram(Program):
 
     def call(self, name: str, arguments, **settings) -> None:
         """Queue a library's call."""
+        if name == "matmul" and self.backend.tf32:
+            settings["tf32"] = True
         self.steps.append(Call(name, tuple(arguments), settings))
 
     def _size(self, value: int) -> int:
