@@ -188,8 +188,8 @@ def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tenso
         The graph passes to apply; see ``backend/passes``.
     precision : str, optional
         ``"tf32"``, on a GPU: products of float32 read their factors with ten bits after the
-        point. ``"bfloat16"``: what is float32 stays float32, but matrix products and convolutions read
-        their factors rounded to bfloat16. Otherwise all is computed as the element types say.
+        point. ``"bfloat16"``: what is float32 stays float32, but matrix products and convolutions
+        read their factors rounded to bfloat16. Otherwise all is computed as the element types say.
 
     Returns
     -------
