@@ -27,10 +27,12 @@ def start_again() -> int:
 def forbid_what_lies_between() -> None:
     """Place every value by itself, and forbid what bytes of a program's memory are no value's."""
     import ctypes
+    from weakref import finalize
 
     from gradatim.backend.cuda import arena, lease
     poison = ctypes.CDLL(None).__asan_poison_memory_region
-    poison.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    allow = ctypes.CDLL(None).__asan_unpoison_memory_region
+    poison.argtypes = allow.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
     def apart(sizes, first, last):
         offsets, total = {}, SPARE
@@ -48,6 +50,8 @@ def forbid_what_lies_between() -> None:
             poison(self.memory.address + end, offset - end)
             end = offset + program.values[value].nbytes
         poison(self.memory.address + end, program.bytes - end)
+        # NumPy hands out small memory again that it never gave back.
+        finalize(self.memory, allow, self.memory.address, program.bytes)
     lease.Lease.__init__ = prepare_and_forbid
 
 

@@ -74,7 +74,7 @@ def test_a_nan_comes_first():
     compare(lambda x: [gt.argmax(x, axis=1), gt.argmin(x, axis=1), *gt.top_k(x, k=4)[1:]], x)
 
 
-@pytest.mark.parametrize("shape", [(3, 1500), (700, 5), (1, 1)])
+@pytest.mark.parametrize("shape", [(3, 1500), (2, 5000), (700, 5), (1, 1)])
 def test_rows(shape):
     x, g = normal(*shape), normal(*shape, seed=1)
     compare(lambda x, g: [gt.softmax(x), gt.log_softmax(x), gt.logsumexp(x, axis=-1),
@@ -93,7 +93,7 @@ def test_rows_that_are_masked_altogether():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", ["int64", "int32", "float32"])
-@pytest.mark.parametrize("rows, classes", [(7, 1200), (300, 10)])
+@pytest.mark.parametrize("rows, classes", [(7, 1200), (300, 10), (2, 5000)])
 def test_cross_entropy(rows, classes, dtype, smoothing):
     rng = np.random.default_rng(0)
     labels = rng.integers(-1, classes, rows).astype(dtype) if dtype != "float32" else \
@@ -127,6 +127,19 @@ def test_a_position_outside_the_axis_raises(index):
             with pytest.raises(IndexError, match="out of range for an axis of 4"):
                 f(*given)
         f(given[0], np.zeros(300, int), given[2])        # and is all right again
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_losses_of_odd_logits(odd):
+    x, t = normal(5, 6), np.array([0, 1, 2, 3, 4])
+    x[1, 1] = x[2, 0] = odd
+    x[3] = odd
+    inputs = [gt.placeholder((5, 6)), gt.placeholder((5,), "int64")]
+    outputs = [gt.softmax_cross_entropy(*inputs)]
+    with np.errstate(all="ignore"):
+        got, wanted = (gt.function(inputs, outputs, backend=b)(x, t)[0]
+                       for b in (CUDA, "reference"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 def test_a_label_out_of_range_raises():

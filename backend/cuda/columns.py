@@ -9,8 +9,20 @@ from .chain import emit_copy
 from .segments import BLOCKS, THREADS
 
 ALONE = 8              # elements that a thread goes through before another shares its column
+LONG = 4096            # elements from which a row gets the largest block there is
+MOST = 1024
 SIDE = 32              # threads side by side, so that a warp reads what lies together
 ENOUGH = 264           # blocks that fill a GPU: beyond, columns are not cut into parts
+
+
+def rows(count: int, n: int, inner: int = 1) -> tuple[tuple, tuple]:
+    """Grid and block of kernels that go over a row more than once.
+
+    So few long rows are worked on at a time that they stay in a GPU's cache meanwhile.
+    """
+    if inner == 1 and n >= LONG:
+        return (count, 1, 1), (1, MOST, 1)
+    return block(count, n, inner)
 
 
 def block(outer: int, n: int, inner: int) -> tuple[tuple, tuple]:

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..spec import axes_of
 from ..tensor import Node
-from .columns import arranged, block, turned_back
+from .columns import arranged, rows, turned_back
 from .device import Pointer
 from .emit_reduce import scalar, sizes
 from .expression import FLOATS, TYPES
@@ -23,7 +23,7 @@ def _softmax(name: str, reduces: bool = False):
         to = program.write(out)
         if order and not reduces:
             program.views[out] = turned_back(to.value, out.shape, order)
-        program.kernel("softmax.cu", name, *block(*columns),
+        program.kernel("softmax.cu", name, *rows(*columns),
                        [Pointer(value), to, *sizes(*columns)], T=TYPES[x.dtype.name])
         return True
     return emit
@@ -38,16 +38,16 @@ def _cross_entropy(program, node: Node, *fused: Node):
     if logits.dtype.name not in FLOATS or not dense and labels.dtype.name not in LABELS:
         return None
     n, smoothing = logits.shape[-1], node.settings["label_smoothing"]
-    rows, kind = logits.spec.size // n, logits.dtype.name
+    count, kind = logits.spec.size // n, logits.dtype.name
     complaint = program.complaint(
         IndexError, f"a label is not below the number of classes, {n}")
     program.kernel(
-        "cross_entropy.cu", "softmax_cross_entropy", *block(rows, n, 1),
+        "cross_entropy.cu", "softmax_cross_entropy", *rows(count, n),
         [program.read(logits), program.read(labels),
          program.write(loss.outputs[0]) if loss else NONE,
          *((program.read(gradient.inputs[0]), program.write(gradient.outputs[0])) if gradient else
            (NONE, NONE)),
-         *sizes(rows, n), scalar(1.0 - smoothing, kind), scalar(smoothing / n, kind), *complaint],
+         *sizes(count, n), scalar(1.0 - smoothing, kind), scalar(smoothing / n, kind), *complaint],
         T=TYPES[kind], L=TYPES[labels.dtype.name], DENSE=int(dense))
     return True
 
@@ -57,10 +57,10 @@ def _layer_norm(program, node: Node):
     if x.dtype.name not in FLOATS:
         return None
     n = x.shape[-1]
-    rows = x.spec.size // n
+    count = x.spec.size // n
     given = [*map(program.read, vectors), NONE, NONE][:2]
-    program.kernel("layer_norm.cu", "layer_norm", *block(rows, n, 1),
-                   [program.read(x), *given, program.write(node.outputs[0]), *sizes(rows, n),
+    program.kernel("layer_norm.cu", "layer_norm", *rows(count, n),
+                   [program.read(x), *given, program.write(node.outputs[0]), *sizes(count, n),
                     scalar(node.settings["epsilon"], x.dtype.name)], T=TYPES[x.dtype.name])
     return True
 
@@ -70,10 +70,10 @@ def _layer_norm_gradient(program, node: Node):
     if x.dtype.name not in FLOATS:
         return None
     n = x.shape[-1]
-    rows = x.spec.size // n
-    program.kernel("layer_norm.cu", "layer_norm_gradient", *block(rows, n, 1),
+    count = x.spec.size // n
+    program.kernel("layer_norm.cu", "layer_norm_gradient", *rows(count, n),
                    [program.read(g), program.read(x), program.write(node.outputs[0]),
-                    *sizes(rows, n), scalar(node.settings["epsilon"], x.dtype.name)],
+                    *sizes(count, n), scalar(node.settings["epsilon"], x.dtype.name)],
                    T=TYPES[x.dtype.name])
     return True
 

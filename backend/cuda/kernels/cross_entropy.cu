@@ -23,17 +23,21 @@ struct Row {
     if (at.inside && int64(labels[at.outer]) >= n) *status = code;
     if (at.inside && int64(labels[at.outer]) < 0) counted = false;
 #endif
-    if (at.inside)
-      for (int64 k = threadIdx.y; k < n; k += blockDim.y) most = larger(most, x[at.first + k]);
-    top = group_reduce<Max>(most, parts);
-    if (at.inside)
+    if (at.inside)                                       // one pass: Milakov and Gimelshein, 2018
       for (int64 k = threadIdx.y; k < n; k += blockDim.y) {
-        sum += exp(x[at.first + k] - top);
+        T value = x[at.first + k];
+        if (value > most) {
+          sum = sum * exp(most - value) + exp(value - value);
+          most = value;
+        } else if (value != lowest_of(value)) {           // nothing comes of minus infinity
+          sum += exp(value - most);
+        }
 #if DENSE
         weight += target(labels, at.outer, k, n, keep, spread);
 #endif
       }
-    total = group_reduce<Sum>(sum, parts);
+    top = group_reduce<Max>(most, parts);
+    total = group_reduce<Sum>(sum == T(0) ? sum : sum * exp(most - top), parts);
     mass = DENSE ? group_reduce<Sum>(weight, parts) : T(1);
   }
 };
