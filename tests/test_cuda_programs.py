@@ -111,7 +111,7 @@ def test_every_order_of_threads_gives_the_same_bits(name):
             np.testing.assert_array_equal(change, other[path], err_msg=path)
 
 
-@pytest.mark.parametrize("words, found", [(["net:normalised", "softmax"], False),
+@pytest.mark.parametrize("words, found", [(["net:mlp", "softmax"], False),
                                           (["planted"], True)])
 def test_nothing_is_read_or_written_outside(words, found):
     """A short form of ``tests/sanitize_cuda.py``, which runs all ops and nets."""
