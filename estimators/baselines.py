@@ -10,10 +10,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, Regre
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (_check_sample_weight, _check_y, _num_samples,
-                                      check_consistent_length, check_is_fitted, column_or_1d)
+                                      assert_all_finite, check_consistent_length, check_is_fitted,
+                                      column_or_1d)
 
 from ..backend.errors import ShapeError
-from .checking import require_targets
+from .checking import explained, refuse_unusable, require_numbers, require_targets
 from .forecasts import Forecasts
 from .saving import Saveable
 from .weightless import require_weight
@@ -27,11 +28,13 @@ class _Constant(Saveable):
         """Targets and weights, checked."""
         self._validate_params()
         require_targets(self, y)
-        y = _check_y(y, estimator=self, **options)
-        check_consistent_length(X, y)
-        weights = np.ones(len(y)) if sample_weight is None else _check_sample_weight(
-            sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-        require_weight(weights)
+        refuse_unusable(y=y, sample_weight=sample_weight)
+        with explained():
+            y = self._checked(_check_y(y, estimator=self, **options))
+            check_consistent_length(X, y)
+            weights = np.ones(len(y)) if sample_weight is None else _check_sample_weight(
+                sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+            require_weight(weights)
         return y, weights
 
     def __sklearn_tags__(self):
@@ -97,10 +100,14 @@ class BaselineClassifier(_Constant, ClassifierMixin, BaseEstimator):
             If the labels or weights cannot be used.
         """
         y, weights = self._targets_and_weights(X, y, sample_weight)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(column_or_1d(y), return_inverse=True)
+        self.classes_, codes = np.unique(y, return_inverse=True)
         self.class_prior_ = np.bincount(codes, weights) / weights.sum()
         return self
+
+    def _checked(self, y):
+        """Labels of one kind."""
+        check_classification_targets(y)
+        return column_or_1d(y)
 
     def predict(self, X) -> np.ndarray:
         """The most frequent label, once per sample.
@@ -206,12 +213,18 @@ class BaselineRegressor(_Constant, MultiOutputMixin, RegressorMixin, BaseEstimat
         """
         y, weights = self._targets_and_weights(X, y, sample_weight, multi_output=True,
                                                y_numeric=True)
-        y = np.asarray(y, np.float64)
         middle = weighted_median if self.strategy == "median" else \
             lambda columns, w: np.average(columns, axis=0, weights=w)
         found = middle(y.reshape(len(y), -1), weights)
         self.constant_ = found if y.ndim == 2 else found[0]
         return self
+
+    def _checked(self, y):
+        """Finite numbers."""
+        require_numbers(y, "y")
+        y = np.asarray(y, np.float64)
+        assert_all_finite(y, input_name="y")        # None among objects has become NaN only now
+        return y
 
     def predict(self, X) -> np.ndarray:
         """The same numbers, once per sample.

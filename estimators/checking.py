@@ -13,12 +13,15 @@ ENCODE = "encode texts and categories as numbers first, with OrdinalEncoder or O
 # What scikit-learn and NumPy say, and how to mend it; texts that say so themselves are not here.
 CURES = {
     "could not convert string|arrays of bytes/strings": ENCODE,
+    "could not be promoted": "pass numbers only; turn dates into numbers, or make them an index",
     r"float\(\) argument must be|int\(\) argument must be": "pass numbers only, and no None",
     "array element with a sequence": "give all rows the same length, and pass numbers only",
     "Complex data not supported": "pass two columns, the real and the imaginary parts",
     "Input y contains": "leave such samples out",
     "Input sample_weight contains": "give a sample that is not to count the weight 0",
-    "Input X contains infinity": "replace such values, or leave the samples out",
+    # Where scikit-learn knows no estimator it does not say more; $ is the end of the whole text.
+    r"Input \w+ contains NaN\.$": "remove such values or fill them in, with SimpleImputer, say",
+    r"Input (X|known) contains infinity": "replace such values, or leave the samples out",
     "Unknown label type: unknown": "make all labels of one kind: [str(label) for label in y]",
     "inconsistent numbers of samples": "pass one row of X, one target and one weight per sample",
     "Found array with 0 sample": "pass at least one sample",

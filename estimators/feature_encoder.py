@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..backend.errors import ParameterError, ShapeError
+from .checking import explained, refuse_unusable
 from .columns import DATE, NUMBER, Column, is_dict, read_table
 from .encodings import (apply, given_values, is_coded, labels, learn_buckets, learn_cross,
                         learn_date, learn_scale, learn_values)
@@ -210,10 +211,12 @@ class FeatureEncoder(TransformerMixin, Saveable, BaseEstimator):
 
     def _table(self, X, reset: bool) -> list[Column]:
         """The columns, with names and number checked as scikit-learn does."""
+        refuse_unusable(X=X)
         if is_dict(X):
             X = self._named(X, reset)
             return read_table(X, self)
-        columns = read_table(X, self)
+        with explained():
+            columns = read_table(X, self)
         shaped = X if hasattr(X, "shape") else np.empty((len(columns[0].values), len(columns)))
         validate_data(self, shaped, reset=reset, skip_check_array=True)
         return columns

@@ -357,4 +357,5 @@ def joined(text) -> str:
         return text
     if isinstance(text, (list, tuple, np.ndarray)) and all(isinstance(t, str) for t in text):
         return "\n".join(text)
-    raise DataError("a text is a str or a sequence of str", got=type(text).__name__)
+    raise DataError("a text is a str or a sequence of str", got=type(text).__name__,
+                    fix="pass str, decoded and without gaps")

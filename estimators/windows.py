@@ -8,6 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils.validation import check_array
 
 from ..backend.errors import DataError, ShapeError
+from .checking import explained, refuse_unusable, require_numbers
 
 
 class Series(NamedTuple):
@@ -66,11 +67,15 @@ def series_of(X, y, known, ahead: int = 0) -> list[Series]:
 
 def table(values, name: str) -> np.ndarray:
     """Checked numbers over time, (time, columns) in float64."""
-    values = check_array(values, dtype="numeric", ensure_2d=False, input_name=name,
-                         ensure_min_samples=1)
-    if values.ndim not in (1, 2) or not values.size and name != "known":
-        raise ShapeError(f"{name} must be a series (time,) or (time, columns)",
-                         got=f"{list(values.shape)}", fix="pass one row per step of time")
+    refuse_unusable(**{name: values})
+    with explained():
+        shape = [] if values is None else list(np.shape(values))
+        if len(shape) not in (1, 2):
+            raise ShapeError(f"{name} must be a series (time,) or (time, columns)",
+                             got=f"{shape}", fix="pass one row per step of time")
+        values = check_array(values, dtype="numeric", ensure_2d=False, input_name=name,
+                             ensure_min_samples=1, ensure_min_features=int(name != "known"))
+    require_numbers(values, name)
     return np.asarray(values, np.float64).reshape(len(values), -1)
 
 

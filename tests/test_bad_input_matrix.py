@@ -16,11 +16,18 @@ FEW = {"epochs": 2, "random_state": 0}
 LINE = gt.LinearRegressor()
 NETS = [gt.LinearClassifier(**FEW), gt.DNNClassifier(hidden_layer_sizes=(4,), **FEW),
         gt.DNNRegressor(hidden_layer_sizes=(4,), **FEW), gt.CNNClassifier(**FEW),
-        gt.CNNRegressor(**FEW), gt.RNNClassifier(units=3, **FEW), gt.RNNRegressor(units=3, **FEW)]
+        gt.CNNRegressor(**FEW), gt.RNNClassifier(units=3, **FEW), gt.RNNRegressor(units=3, **FEW),
+        gt.NetworkClassifier(**FEW), gt.NetworkRegressor(**FEW),
+        gt.WideAndDeepClassifier(hidden_layer_sizes=(4,), **FEW),
+        gt.WideAndDeepRegressor(hidden_layer_sizes=(4,), **FEW)]
 CLASSIFIERS = [e for e in NETS if is_classifier(e)]
 REGRESSORS = [LINE, *(e for e in NETS if not is_classifier(e))]
 RECURRENT = [e for e in NETS if type(e).__name__.startswith("RNN")]
 EVERY = [LINE, *NETS]
+CODES = gt.Autoencoder(hidden_layer_sizes=(4,), **FEW)
+SAMPLES = [*EVERY, CODES]
+BASELINES = [gt.BaselineClassifier(), gt.BaselineRegressor()]       # they look at targets alone
+TARGETS = [*EVERY, *BASELINES]
 WORKS = "works"
 
 ENCODE = "encode texts and categories as numbers first, with OrdinalEncoder or OneHotEncoder, say"
@@ -49,80 +56,84 @@ OBJECTS[:] = list(X)
 # (case, estimators, arguments of fit, what the text must contain)
 MATRIX = [
     # samples
-    ("float16", EVERY, {"X": X.astype(np.float16)}, WORKS),
-    ("int8", EVERY, {"X": (X * 9).astype(np.int8)}, WORKS),
-    ("booleans", EVERY, {"X": X > 0}, WORKS),
-    ("objects", EVERY, {"X": X.astype(object)}, WORKS),
-    ("nested lists", EVERY, {"X": X.tolist()}, WORKS),
-    ("one row", EVERY, {"X": X[:1], "rows": 1}, WORKS),
-    ("one feature", EVERY, {"X": X[:, :1]}, WORKS),
-    ("columns that are equal", EVERY, {"X": X[:, [0, 0, 1]]}, WORKS),
-    ("texts", EVERY, {"X": changed("seven", object)},
+    ("float16", SAMPLES, {"X": X.astype(np.float16)}, WORKS),
+    ("int8", SAMPLES, {"X": (X * 9).astype(np.int8)}, WORKS),
+    ("booleans", SAMPLES, {"X": X > 0}, WORKS),
+    ("objects", SAMPLES, {"X": X.astype(object)}, WORKS),
+    ("nested lists", SAMPLES, {"X": X.tolist()}, WORKS),
+    ("one row", SAMPLES, {"X": X[:1], "rows": 1}, WORKS),
+    ("one feature", SAMPLES, {"X": X[:, :1]}, WORKS),
+    ("columns that are equal", SAMPLES, {"X": X[:, [0, 0, 1]]}, WORKS),
+    ("texts", SAMPLES, {"X": changed("seven", object)},
      f"could not convert string to float: 'seven'\n  fix  {ENCODE}"),
-    ("array of texts", EVERY, {"X": X.astype(str)}, f"fix  {ENCODE}"),
-    ("dates", EVERY, {"X": X.astype("datetime64[s]")},
+    ("array of texts", SAMPLES, {"X": X.astype(str)}, f"fix  {ENCODE}"),
+    ("dates", SAMPLES, {"X": X.astype("datetime64[s]")},
      f"X must hold numbers\n  got  dtype datetime64[s]\n  fix  {DATES}"),
-    ("complex", EVERY, {"X": X + 1j}, "fix  pass two columns, the real and the imaginary parts"),
-    ("NaN", EVERY, {"X": changed(np.nan)}, "Input X contains NaN."),
-    ("infinity", EVERY, {"X": changed(np.inf)},
+    ("complex", SAMPLES, {"X": X + 1j}, "fix  pass two columns, the real and the imaginary parts"),
+    ("NaN", SAMPLES, {"X": changed(np.nan)}, "Input X contains NaN."),
+    ("infinity", SAMPLES, {"X": changed(np.inf)},
      "dtype('float64').\n  fix  replace such values, or leave the samples out"),
-    ("pandas' NA", EVERY, {"X": frame().astype("Float64").mask(X > 1)}, "Input X contains NaN."),
-    ("masked", EVERY, {"X": np.ma.masked_array(X, X > 1)},
+    ("pandas' NA", SAMPLES, {"X": frame().astype("Float64").mask(X > 1)}, "Input X contains NaN."),
+    ("masked", SAMPLES, {"X": np.ma.masked_array(X, X > 1)},
      "X has masked values, and a mask would be ignored\n  fix  fill them in, or"),
-    ("empty", EVERY, {"X": X[:0]}, "is required by"),
-    ("no columns", EVERY, {"X": X[:, :0]}, "fix  pass at least one column"),
-    ("one axis", EVERY, {"X": X[:, 0]}, "Reshape your data"),
+    ("empty", SAMPLES, {"X": X[:0]}, "is required by"),
+    ("no columns", SAMPLES, {"X": X[:, :0]}, "fix  pass at least one column"),
+    ("one axis", SAMPLES, {"X": X[:, 0]}, "Reshape your data"),
     ("three axes", [LINE, *NETS[:3]], {"X": np.zeros((20, 2, 2))},
      "fix  reshape X to (n_samples, n_features)"),
-    ("a number", EVERY, {"X": 3.0}, "Reshape your data"),
-    ("ragged lists", [e for e in EVERY if e not in RECURRENT], {"X": RAGGED},
+    ("a number", SAMPLES, {"X": 3.0}, "Reshape your data"),
+    ("ragged lists", [e for e in SAMPLES if e not in RECURRENT], {"X": RAGGED},
      "fix  give all rows the same length, and pass numbers only"),
     ("sequences of unequal length", RECURRENT, {"X": RAGGED}, WORKS),
     ("objects that are rows", RECURRENT, {"X": OBJECTS}, WORKS),
-    ("names twice", EVERY, {"X": frame("aacd")}, f"X {TWICE}"),
-    ("names of two kinds", EVERY, {"X": pd.DataFrame(X, columns=["a", "b", 3, 4])},
+    ("names twice", SAMPLES, {"X": frame("aacd")}, f"X {TWICE}"),
+    ("names of two kinds", SAMPLES, {"X": pd.DataFrame(X, columns=["a", "b", 3, 4])},
      "X.columns = X.columns.astype(str)"),
     # targets
-    ("a column", EVERY, {"y": lambda y: y[:, None]}, WORKS),
-    ("a Series of another index", EVERY, {"y": lambda y: pd.Series(y, index=range(50, 70))}, WORKS),
-    ("one class", EVERY, {"y": np.ones(20, int)}, WORKS),
-    ("labels as texts", CLASSIFIERS, {"y": np.array(["no", "yes"])[LABELS]}, WORKS),
-    ("labels as dates", CLASSIFIERS, {"y": LABELS.astype("datetime64[D]")}, WORKS),
-    ("labels of two kinds", CLASSIFIERS, {"y": np.array([1, "a"] * 10, object)},
+    ("a column", TARGETS, {"y": lambda y: y[:, None]}, WORKS),
+    ("a Series of another index", TARGETS, {"y": lambda y: pd.Series(y, range(50, 70))}, WORKS),
+    ("one class", TARGETS, {"y": np.ones(20, int)}, WORKS),
+    ("labels as texts", [*CLASSIFIERS, BASELINES[0]],
+     {"y": np.array(["no", "yes"])[LABELS]}, WORKS),
+    ("labels as dates", [*CLASSIFIERS, BASELINES[0]], {"y": LABELS.astype("datetime64[D]")}, WORKS),
+    ("labels of two kinds", [*CLASSIFIERS, BASELINES[0]], {"y": np.array([1, "a"] * 10, object)},
      "fix  make all labels of one kind: [str(label) for label in y]"),
-    ("unhashable labels", CLASSIFIERS, {"y": np.array([{1}, {2}] * 10, object)},
+    ("unhashable labels", [*CLASSIFIERS, BASELINES[0]], {"y": np.array([{1}, {2}] * 10, object)},
      "fix  make all labels of one kind: [str(label) for label in y]"),
-    ("fractions as labels", CLASSIFIERS, {"y": NUMBERS}, "Unknown label type: continuous. Maybe"),
-    ("text targets", REGRESSORS, {"y": np.array(["a", "b"] * 10)}, f"fix  {ENCODE}"),
-    ("dates as targets", REGRESSORS, {"y": NUMBERS.astype("datetime64[s]")},
+    ("fractions as labels", [*CLASSIFIERS, BASELINES[0]], {"y": NUMBERS},
+     "Unknown label type: continuous. Maybe"),
+    ("text targets", [*REGRESSORS, BASELINES[1]], {"y": np.array(["a", "b"] * 10)},
+     f"fix  {ENCODE}"),
+    ("dates as targets", [*REGRESSORS, BASELINES[1]], {"y": NUMBERS.astype("datetime64[s]")},
      f"y must hold numbers\n  got  dtype datetime64[s]\n  fix  {DATES}"),
-    ("None among targets", REGRESSORS, {"y": np.array([None, 1.0] * 10, object)},
+    ("None among targets", [*REGRESSORS, BASELINES[1]], {"y": np.array([None, 1.0] * 10, object)},
      "Input y contains NaN.\n  fix  leave such samples out"),
-    ("NaN among targets", EVERY, {"y": np.where(LABELS, 1.0, np.nan)},
+    ("NaN among targets", TARGETS, {"y": np.where(LABELS, 1.0, np.nan)},
      "Input y contains NaN.\n  fix  leave such samples out"),
-    ("sparse targets", EVERY, {"y": scipy.sparse.csr_array(LABELS[:, None])},
+    ("sparse targets", TARGETS, {"y": scipy.sparse.csr_array(LABELS[:, None])},
      "y is sparse, but targets must be dense\n  got  csr_array\n  fix  pass y.toarray()"),
-    ("masked targets", EVERY, {"y": np.ma.masked_array(LABELS, LABELS > 0)}, "y has masked values"),
-    ("ragged targets", EVERY, {"y": [[1]] * 10 + [[1, 2]] * 10},
+    ("masked targets", TARGETS, {"y": np.ma.masked_array(LABELS, LABELS > 0)},
+     "y has masked values"),
+    ("ragged targets", TARGETS, {"y": [[1]] * 10 + [[1, 2]] * 10},
      "fix  give all rows the same length, and pass numbers only"),
-    ("targets that are named twice", EVERY, {"y": frame("aa", np.stack([LABELS] * 2, 1))},
+    ("targets that are named twice", TARGETS, {"y": frame("aa", np.stack([LABELS] * 2, 1))},
      f"y {TWICE}"),
-    ("fewer targets", EVERY, {"y": LABELS[:7]},
+    ("fewer targets", TARGETS, {"y": LABELS[:7]},
      "[20, 7]\n  fix  pass one row of X, one target and one weight per sample"),
-    ("no targets", EVERY, {"y": None}, "requires y to be passed, but the target y is None"),
+    ("no targets", TARGETS, {"y": None}, "requires y to be passed, but the target y is None"),
     # weights
-    ("a number as weight", EVERY, {"sample_weight": 2}, WORKS),
-    ("negative weights", EVERY, {"sample_weight": np.linspace(-1, 1, 20)},
+    ("a number as weight", [*TARGETS, CODES], {"sample_weight": 2}, WORKS),
+    ("negative weights", [*TARGETS, CODES], {"sample_weight": np.linspace(-1, 1, 20)},
      "fix  pass weights from 0 on"),
-    ("weights all zero", EVERY, {"sample_weight": np.zeros(20)},
+    ("weights all zero", [*TARGETS, CODES], {"sample_weight": np.zeros(20)},
      "fix  give at least one sample a weight above 0"),
-    ("NaN among weights", EVERY, {"sample_weight": np.full(20, np.nan)},
+    ("NaN among weights", [*TARGETS, CODES], {"sample_weight": np.full(20, np.nan)},
      "fix  give a sample that is not to count the weight 0"),
-    ("weights in a column", EVERY, {"sample_weight": np.ones((20, 1))},
+    ("weights in a column", [*TARGETS, CODES], {"sample_weight": np.ones((20, 1))},
      "fix  pass one weight per sample, in a 1d array"),
-    ("fewer weights", EVERY, {"sample_weight": np.ones(3)},
+    ("fewer weights", [*TARGETS, CODES], {"sample_weight": np.ones(3)},
      "(3,), expected (20,)!\n  fix  pass one weight per sample, in a 1d array"),
-    ("class weights as sample weights", EVERY, {"sample_weight": "balanced"},
+    ("class weights as sample weights", [*TARGETS, CODES], {"sample_weight": "balanced"},
      "sample_weight holds one weight per sample\n  got  'balanced'\n"
      "  fix  pass class_weight='balanced' to a classifier instead"),
     # validation data
@@ -157,7 +168,11 @@ def test_odd_input(estimator, given, says):
     arguments = {"X": X, "y": y[:rows], **arguments}
     model = clone(estimator).set_params(**parameters)
     if says == WORKS:
-        found = model.fit(**arguments).predict(arguments["X"])
+        model.fit(**arguments)
+        if hasattr(model, "transform"):
+            assert model.transform(arguments["X"]).shape[0] == rows
+            return
+        found = model.predict(arguments["X"])
         flat = is_classifier(model) or np.ndim(arguments["y"]) == 1
         assert found.shape == ((rows,) if flat else (rows, 1))
         return
@@ -168,11 +183,12 @@ def test_odd_input(estimator, given, says):
     assert vars(model) == before
 
 
-@pytest.mark.parametrize("estimator", EVERY, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("estimator", SAMPLES, ids=lambda e: type(e).__name__)
 def test_columns_in_another_order(estimator):
     model = clone(estimator).fit(frame(), targets(estimator))
+    answer = getattr(model, "predict", None) or model.transform
     with pytest.raises(ValueError, match="(?s)feature names should match.*must be in the same"):
-        model.predict(frame("badc"))
+        answer(frame("badc"))
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS, ids=lambda e: type(e).__name__)

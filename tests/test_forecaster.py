@@ -164,7 +164,8 @@ ERRORS = [
      "a series is too short to hold a part of it out"),
     (lambda: gt.BaselineForecaster(strategy="seasonal", lookback=3).fit(WAVE),
      "season must not be longer than lookback"),
-    (lambda: gt.BaselineForecaster().fit(np.zeros((2, 2, 2))), "Found array with dim 3"),
+    (lambda: gt.BaselineForecaster().fit(np.zeros((2, 2, 2))),
+     "X must be a series (time,) or (time, columns)"),
 ]
 
 
