@@ -1,13 +1,11 @@
 """A fit in processes that are started for it: the estimator goes there, and comes back fitted."""
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from ..backend import get_backend
 from ..backend.distribute.crew import call_on_workers
-from ..backend.distribute.doctor import visible_gpus
+from ..backend.distribute.gpus import visible_gpus
 
 
 def fit_elsewhere(estimator, strategy, *arguments, **options):
@@ -27,11 +25,11 @@ def fit_elsewhere(estimator, strategy, *arguments, **options):
     Estimator
         The same.
     """
-    gpus = names_of_gpus() if get_backend(estimator.backend).name == "cuda" else []
-    if gpus and strategy.workers:
-        gpus = gpus[:strategy.workers]
-    workers = len(gpus) or strategy.starts
-    fitted = vars(call_on_workers(workers, gpus, estimator, "_guarded", *arguments, **options))
+    workers = strategy.workers
+    if workers is None and get_backend(estimator.backend).name == "cuda":
+        workers = len(visible_gpus())
+    fitted = vars(call_on_workers(workers or strategy.starts, estimator, "_guarded", *arguments,
+                                  **options))
     own = estimator.get_params(deep=False)
     for name in set(vars(estimator)) - set(fitted):
         delattr(estimator, name)
@@ -42,14 +40,6 @@ def fit_elsewhere(estimator, strategy, *arguments, **options):
     for mine, other in zip(as_list(own.get("callbacks")), as_list(fitted.get("callbacks"))):
         remember(mine, other)
     return estimator
-
-
-def names_of_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is to be for each GPU that this process sees."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
-    return [str(number) for number in range(len(visible_gpus()))]
 
 
 def as_list(callbacks) -> list:

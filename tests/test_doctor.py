@@ -13,8 +13,9 @@ import pytest
 
 from gradatim.__main__ import main
 from gradatim.backend.distribute import doctor as doctors
-from gradatim.backend.distribute import probe
+from gradatim.backend.distribute import gpus, probe
 from gradatim.backend.distribute.doctor import Failed, doctor
+from gradatim.backend.errors import DistributedError
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 needs_mpi = pytest.mark.skipif(
@@ -115,19 +116,46 @@ def test_here():
                      re.MULTILINE), done.stdout
 
 
-@pytest.mark.parametrize("body, found", [
-    ('echo "H100"; echo "H100"', ["H100", "H100"]),
-    ("exit 9", []),
-])
-def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch, body, found):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{body}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert doctors.visible_gpus() == found
+@pytest.fixture
+def machine_with_gpus(tmp_path, monkeypatch):
+    """A machine of which nvidia-smi lists so many GPUs, or fails."""
+    def make(count):
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text("#!/bin/sh\n" + ("exit 9" if count is None else 'echo "H100"\n' * count))
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return make
+
+
+@pytest.mark.parametrize("count, found", [(2, ["H100", "H100"]), (None, [])])
+def test_gpus_are_those_that_nvidia_smi_lists(count, found, machine_with_gpus, monkeypatch):
+    machine_with_gpus(count)
+    assert gpus.visible_gpus() == found
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert doctors.visible_gpus() == found[:1]
+    assert gpus.visible_gpus() == found[:1]
+
+
+@pytest.mark.parametrize("rank, size, count, own", [
+    (0, 1, 4, 0), (1, 2, 2, 1), (3, 4, 8, 3), (1, 2, 0, 0), (1, 2, None, 0)])
+def test_every_rank_has_a_gpu_of_its_own(rank, size, count, own, machine_with_gpus, monkeypatch):
+    machine_with_gpus(count)
+    for name, value in (("PMI_RANK", rank), ("PMI_SIZE", size), ("MPI_LOCALRANKID", rank),
+                        ("MPI_LOCALNRANKS", size)):
+        monkeypatch.setenv(name, str(value))
+    assert gpus.own_gpu() == own
+
+
+def test_two_ranks_do_not_share_a_gpu(machine_with_gpus, monkeypatch):
+    machine_with_gpus(1)
+    for name, value in (("OMPI_COMM_WORLD_RANK", "5"), ("OMPI_COMM_WORLD_SIZE", "8"),
+                        ("OMPI_COMM_WORLD_LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DistributedError) as caught:
+        gpus.own_gpu()
+    assert str(caught.value) == ("2 processes on this machine cannot share its GPUs\n"
+                                 "  got  1 GPU\n"
+                                 '  fix  start 1 here, or pass backend="native"')
 
 
 def fake_cupy(wrong=False):

@@ -57,6 +57,25 @@ def test_no_fault(size, traceless):
     assert sorted(done.stdout.splitlines()) == [f"rank {r} is through" for r in range(size)]
 
 
+AROUND_A_FIT = {
+    "shape": "rank 1 has different samples from rank 0",
+    "numbers": "rank 1 has different samples from rank 0",
+    "parameters": "rank 1 has different learning_rate from rank 0\n.*got  0.5, not 0.001",
+    "network": "rank 1 has different model from rank 0",
+    "import": "No module named 'there_is_no_such_module'(.*\n)*.*all_ranks_start_within_the_deadl",
+    "disk": 'cannot write "run.h5": No space left on device(.*\n)*.*on rank 0 of 2 at step 6',
+    "rename": "rank 0 of 2 .* was killed, or ended without a word, at step 12",
+}
+
+
+@needs_mpi
+@pytest.mark.parametrize("fault", AROUND_A_FIT)
+def test_a_fault_around_a_fit(fault, traceless, tmp_path):
+    done = run_ranks(2, traceless, HERE / "ranks_fit_faults.py", fault, tmp_path)
+    assert re.search(AROUND_A_FIT[fault], done.stderr), done.stderr
+    assert done.returncode != 0 and "through" not in done.stdout
+
+
 @needs_mpi
 def test_launch_starts_again_what_was_killed(tmp_path, traceless):
     script = tmp_path / "script.py"

@@ -13,7 +13,6 @@ import gradatim as gt
 from gradatim.backend.distribute import crew, launch, staging
 from gradatim.backend.distribute.launch import mpiexec
 from gradatim.backend.errors import DistributedError, ParameterError
-from gradatim.estimators.elsewhere import names_of_gpus
 
 SCRIPT = Path(__file__).with_name("mirrored_script.py")
 needs_mpi = pytest.mark.skipif(
@@ -108,9 +107,3 @@ def test_a_trainer_starts_no_workers(strategy):
     trainer = gt.Trainer(gt.Sequential([gt.layers.Dense(1)]), strategy=strategy)
     with pytest.raises(ParameterError, match='only estimators start workers'):
         trainer.fit(np.ones((4, 2)), np.ones(4))
-
-
-@pytest.mark.parametrize("visible, names", [("0,2", ["0", "2"]), ("", []), ("GPU-1f", ["GPU-1f"])])
-def test_workers_are_given_the_gpus_that_are_visible(visible, names, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert names_of_gpus() == names

@@ -132,7 +132,8 @@ def fit_loop(run: Run, source, validation, callbacks, verbose: int, first_epoch:
     run.callbacks, run.first_epoch = callbacks, first_epoch
     if run.team is not None:
         from .checkpoint import facts_of
-        require_the_same(run.team, facts_of(run), trainer.variables())
+        facts = facts_of(run)              # samples first: they decide the model, too
+        require_the_same(run.team, {"samples": facts["samples"], **facts}, trainer.variables())
     for callback in callbacks:
         callback.on_fit_begin(run)
     verbose = verbose if run.rank == 0 else 0

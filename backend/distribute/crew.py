@@ -23,7 +23,7 @@ CHATTER = re.compile(rb"\[mpiexec@|={83}|=   [A-Z]|YOUR APPLICATION TERMINATED W
 PATIENCE = 5.0                   # seconds for an end in good order
 
 
-def call_on_workers(workers: int, gpus: list[str], thing, method: str, *arguments, **options):
+def call_on_workers(workers: int, thing, method: str, *arguments, **options):
     """Call a method in several new processes, which meet through MPI, and return the object.
 
     Every process gets a copy of the object and calls its method with the same arguments, whose
@@ -33,8 +33,6 @@ def call_on_workers(workers: int, gpus: list[str], thing, method: str, *argument
     ----------
     workers : int
         How many processes.
-    gpus : list of str
-        What CUDA is to call the only GPU of each worker; empty without GPUs.
     thing : object
         Anything that can be pickled.
     method : str
@@ -56,7 +54,7 @@ def call_on_workers(workers: int, gpus: list[str], thing, method: str, *argument
                                fix='pip install "gradatim[mpi]"')
     command = [mpiexec(), "-n", str(workers), sys.executable, "-m", WORKER]
     paths = [str(PACKAGE.parent), *(os.path.abspath(path) for path in sys.path)]
-    folder = stage((thing, method, arguments, options, gpus))
+    folder = stage((thing, method, arguments, options))
     try:
         with open(os.path.join(folder, "paths"), "wb") as file:
             pickle.dump(paths, file)           # first: modules are found on them

@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from ..errors import DistributedError
+from .gpus import visible_gpus
 from .launch import alone, environment, mpiexec
 from .mpi import launched
 
@@ -107,21 +106,6 @@ def graphics() -> list:
 def dotted(number: int, major: int, minor: int) -> str:
     """A version that a library tells as one number."""
     return f"{number // major}.{number % major // minor}"
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that processes of this user see; CUDA is not touched."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        done = subprocess.run([tool, "--query-gpu=name", "--format=csv,noheader"],
-                              capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return []
-    names = done.stdout.splitlines() if done.returncode == 0 else []
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return names if chosen is None else names[:len([c for c in chosen.split(",") if c.strip()])]
 
 
 def probe(what: str, *before: str) -> dict:

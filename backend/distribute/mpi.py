@@ -1,6 +1,7 @@
 """MPI communicator: N processes that a launcher such as ``mpiexec`` started, through mpi4py."""
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 from functools import cache
@@ -15,6 +16,7 @@ from .deadline import TIMEOUT, Deadline
 
 # What launchers tell a process: how many there are. MPICH and Slurm's PMI, Open MPI, Slurm.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
+START = 60.0        # seconds that a rank waits for the others to start
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 
@@ -43,12 +45,7 @@ def world() -> MPICommunicator:
     DistributedError
         If there is no mpi4py or no MPI library, or the launcher was another MPI's.
     """
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise DistributedError("processes meet through MPI, and mpi4py cannot be loaded",
-                               got=str(error).splitlines()[0],
-                               fix='pip install "gradatim[mpi]"') from error
+    MPI = all_ranks_start_within_the_deadline()
     # Messages of the user's own are on other communicators and cannot be taken for ours.
     found = MPICommunicator(MPI.COMM_WORLD.Dup())
     if launched() > 1 and found.size == 1:
@@ -62,6 +59,26 @@ def world() -> MPICommunicator:
         found.board = Board(MPI.COMM_WORLD)
         guard(found)
     return found
+
+
+def all_ranks_start_within_the_deadline():
+    """mpi4py's module, whose import waits for all ranks; its name is what a late one's trace says.
+
+    A rank that fails before it comes here is not waited for without end. MPI holds Python's lock
+    while it waits: only `faulthandler` has a clock that runs on.
+    """
+    if launched() > 1:
+        faulthandler.dump_traceback_later(START, exit=True)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise DistributedError("processes meet through MPI, and mpi4py cannot be loaded",
+                               got=str(error).splitlines()[0],
+                               fix='pip install "gradatim[mpi]"') from error
+    finally:
+        if launched() > 1:
+            faulthandler.cancel_dump_traceback_later()
+    return MPI
 
 
 class MPICommunicator(Communicator):

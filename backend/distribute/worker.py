@@ -27,9 +27,7 @@ def main(folder: str) -> None:
         Thread(target=stop_with_parent, args=(folder,), daemon=True).start()
     path = os.path.join(folder, "call")
     try:
-        thing, method, arguments, options, gpus = staged(path)
-        if gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[team.rank]
+        thing, method, arguments, options = staged(path)
         team.barrier()
         if team.rank == 0:
             os.unlink(path)                    # all have opened it: it goes with the last of them

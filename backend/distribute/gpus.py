@@ -1,0 +1,50 @@
+"""GPUs: which ones there are, and which one is that of this process among its neighbours."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from ..errors import DistributedError
+from .mpi import launched
+
+SECONDS = 6.0        # that the driver may take to answer
+LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
+LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use; CUDA is not touched."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        done = subprocess.run([tool, "--query-gpu=name", "--format=csv,noheader"],
+                              capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return []
+    names = done.stdout.splitlines() if done.returncode == 0 else []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names if chosen is None else names[:len([c for c in chosen.split(",") if c.strip()])]
+
+
+def own_gpu() -> int:
+    """The number of this process's GPU: ranks of one machine take one each, in their order.
+
+    Raises
+    ------
+    DistributedError
+        If there are more ranks than GPUs: two ranks on one would wait for each other for ever.
+    """
+    rank, size = (next((int(os.environ[name]) for name in names
+                        if os.environ.get(name, "").isdigit()), other)
+                  for names, other in ((LOCAL_RANKS, 0), (LOCAL_SIZES, 1)))
+    size = max(size, rank + 1)
+    if launched() <= 1 or size == 1:
+        return 0
+    count = len(visible_gpus())
+    if 0 < count < size:
+        raise DistributedError(f"{size} processes on this machine cannot share its GPUs",
+                               got=f"{count} GPU{'s' * (count > 1)}",
+                               fix=f'start {count} here, or pass backend="native"')
+    return rank if count else 0
