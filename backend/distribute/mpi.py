@@ -1,9 +1,9 @@
 """MPI communicator: N processes that a launcher such as ``mpiexec`` started, through mpi4py."""
 from __future__ import annotations
 
-import faulthandler
 import os
 import pickle
+from contextlib import nullcontext
 from functools import cache
 from multiprocessing import current_process
 from zlib import crc32
@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import DistributedError
 from .communicator import Communicator
 from .deadline import TIMEOUT, Deadline
+from .starting import start_within
 
 # What launchers tell a process: how many there are. MPICH and Slurm's PMI, Open MPI, Slurm.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
@@ -45,7 +46,7 @@ def world() -> MPICommunicator:
     DistributedError
         If there is no mpi4py or no MPI library, or the launcher was another MPI's.
     """
-    MPI = all_ranks_start_within_the_deadline()
+    MPI = _started_mpi()
     # Messages of the user's own are on other communicators and cannot be taken for ours.
     found = MPICommunicator(MPI.COMM_WORLD.Dup())
     if launched() > 1 and found.size == 1:
@@ -61,23 +62,15 @@ def world() -> MPICommunicator:
     return found
 
 
-def all_ranks_start_within_the_deadline():
-    """mpi4py's module, whose import waits for all ranks; its name is what a late one's trace says.
-
-    A rank that fails before it comes here is not waited for without end. MPI holds Python's lock
-    while it waits: only `faulthandler` has a clock that runs on.
-    """
-    if launched() > 1:
-        faulthandler.dump_traceback_later(START, exit=True)
+def _started_mpi():
+    """mpi4py's module, whose import waits for all ranks."""
     try:
-        from mpi4py import MPI
+        with start_within(START) if launched() > 1 else nullcontext():
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise DistributedError("processes meet through MPI, and mpi4py cannot be loaded",
                                got=str(error).splitlines()[0],
                                fix='pip install "gradatim[mpi]"') from error
-    finally:
-        if launched() > 1:
-            faulthandler.cancel_dump_traceback_later()
     return MPI
 
 
