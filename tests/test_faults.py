@@ -62,7 +62,7 @@ AROUND_A_FIT = {
     "numbers": "rank 1 has different samples from rank 0",
     "parameters": "rank 1 has different learning_rate from rank 0\n.*got  0.5, not 0.001",
     "network": "rank 1 has different model from rank 0",
-    "import": "No module named 'there_is_no_such_module'(.*\n)*.*rank 0 waited 2 s for all ranks to",
+    "import": "No module named 'there_is_no_such_module'(.*\n)*.*rank 0 waited 2 s for all",
     "disk": 'cannot write "run.h5": No space left on device(.*\n)*.*on rank 0 of 2 at step 6',
     "rename": "rank 0 of 2 .* was killed, or ended without a word, at step 12",
 }
