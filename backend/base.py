@@ -32,8 +32,6 @@ class Backend:
         Whether ``backend="auto"`` may take it.
     kinds : tuple of str
         Kinds of devices of which it takes any number.
-    stops : bool
-        Whether its programs can be run in `Program.parts`, as virtual shards need.
     precisions : tuple of str
         In which it computes. As bfloat16 is a rounding op of the graph, all have it.
 
@@ -52,7 +50,6 @@ class Backend:
     api = API
     xp: Any
     in_place = False
-    stops = True
     automatic = True
     kinds = ("cpu",)
     precisions = ("float32", "float64", "bfloat16")
@@ -296,13 +293,6 @@ def _last_reads(graph: Graph) -> dict:
         if t not in kept:
             result.setdefault(node, []).append(t)
     return result
-
-
-def collective(node, communicator):
-    """The communicator's call for a collective node, when there is a communicator."""
-    if communicator is None or node.op.name not in COLLECTIVES:
-        return None
-    return partial(getattr(communicator, node.op.name), **node.settings)
 
 
 def check_api(backend: Backend, package: str = "") -> Backend:

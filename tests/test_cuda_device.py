@@ -12,8 +12,10 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.cuda import CudaBackend, cuda_device, libraries
+from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.device import Call, Launch, Pointer
+from gradatim.backend.distribute import Communicator
 from gradatim.backend.errors import BackendError, MemoryLimitError
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
@@ -102,6 +104,44 @@ def test_the_third_run_is_a_graph_of_all_the_others_queue(install):
     assert sums == [30.0, 15.0, 7.5, 3.75, 1.875]
     assert queued[0] == queued[1] and "matmul" in queued[0] and len(queued[0]) > 2
     assert queued[2:] == [["graph"]] * 3
+
+
+class Twice(Communicator):
+    """Another replica that always holds what this one holds; on the host, or in the stream."""
+    rank, size, shares_memory = 0, 2, False
+
+    def __init__(self, fake, queued):
+        self.fake, self.queued = fake, queued
+
+    def all_reduce(self, x, operation="sum"):
+        self.fake.log.append("meeting")
+        return x + x
+
+    def queues(self, node):
+        return self.queued
+
+    def queue(self, node, source, target, stream):
+        def add():
+            n = node.specs[0].size
+            view(target, (n,), "float32")[...] = 2 * view(source, (n,), "float32")
+        assert stream.ptr == fake_cupy.STREAM
+        self.fake.queue("all_reduce", add)
+
+
+@pytest.mark.parametrize("queued, want", [
+    (True, ["graph"]), (False, ["graph", "meeting", "graph"])])
+def test_graphs_end_where_replicas_meet_on_the_host_only(install, queued, want):
+    fake = install()
+    w, x = gt.variable(np.float32([1, 2])), gt.placeholder((3, 2))
+    total = gt.all_reduce((x * w).sum(axis=0))
+    program = CudaBackend(CudaDevice()).compile(gt.Graph([total], {w: w + total * 0.5}), "",
+                                                Twice(fake, queued))
+    state, sums = [w.numpy()], []
+    for _ in range(4):
+        fake.log.clear()
+        sums.append(program.run(state, [np.ones((3, 2), "f")])[0].tolist())
+    assert sums == [[6, 12], [24, 48], [96, 192], [384, 768]]
+    assert [n for n in fake.log if n not in ("upload", "download")] == want
 
 
 def test_what_cannot_be_captured_is_queued_one_by_one(install):

@@ -25,7 +25,6 @@ class CudaBackend(Backend):
         Whether products of float32 read their factors with ten bits after the point.
     """
     name = "cuda"
-    stops = False
     precisions = ("float32", "float64", "tf32", "bfloat16")
 
     def __init__(self, device: Device, tf32: bool = False):
@@ -43,7 +42,8 @@ class CudaBackend(Backend):
     def join(self, team):
         """Through NCCL; on the stand-in through the host's own memory."""
         from ..distribute.nccl import joined
-        return team if self.device.stand_in else joined(team)
+        with self.device.here():               # whose GPU NCCL takes
+            return team if self.device.stand_in else joined(team)
 
     def devices(self) -> list[str]:
         return [self.device.name]

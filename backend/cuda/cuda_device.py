@@ -4,6 +4,7 @@ Its tests run it on a CuPy that is none; so far no GPU has.
 """
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -77,7 +78,7 @@ class CudaDevice(Device):
     """
 
     def __init__(self, number: int = 0):
-        self.cupy = import_cupy()
+        self.cupy, self._process = import_cupy(), os.getpid()
         self._cuda, self._runtime = self.cupy.cuda, self.cupy.cuda.runtime
         problem = driver_problem(self._runtime)
         if problem is not None:
@@ -99,6 +100,10 @@ class CudaDevice(Device):
 
     @contextmanager
     def here(self):
+        if os.getpid() != self._process:           # CUDA would crash or wait for ever
+            raise BackendError(
+                f"{self.name} belongs to the process that this one was forked from",
+                fix='start processes with the method "spawn", or joblib\'s "loky"')
         with alone, self._device, self.stream:
             yield
 

@@ -1,6 +1,7 @@
 """Device: what runs a launch list. A GPU through CuPy, or the CPU that stands in for one."""
 from __future__ import annotations
 
+import os
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ import numpy as np
 from ..array_module import ArrayModule
 
 alone = RLock()            # what a GPU is given to do comes from one thread at a time
+if hasattr(os, "register_at_fork"):      # a child must not find it taken by a thread it has not got
+    os.register_at_fork(before=alone.acquire, after_in_parent=alone.release,
+                        after_in_child=alone.release)
 
 
 class Pointer(NamedTuple):
@@ -80,12 +84,15 @@ class Device:
         For ops without a kernel: functions on `array` views of its memory.
     stand_in : bool
         Whether the CPU plays its part.
+    stream : object
+        What it is given to do stands in this queue of CuPy; None without a GPU.
     architecture : str
         What kernels are compiled for.
     """
     name: str
     xp: ArrayModule
     stand_in = False
+    stream: Any = None
     architecture: str
 
     def here(self):

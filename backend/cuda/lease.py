@@ -1,14 +1,28 @@
 """Lease: one run's memory, with every step bound to its addresses."""
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Sequence
+from typing import Iterator, Sequence
 from weakref import ref
 
 import numpy as np
 
+from ..base import finished
 from ..spec import converted
 from .state import DeviceArray
+
+
+class Stretch:
+    """Steps between two meetings with other replicas: recorded as one graph if that can be."""
+
+    def __init__(self):
+        self.calls: list = []
+        self.meeting = None                        # the step at its end
+        self.replayable, self.recorded = True, None
+
+    def queue(self) -> None:
+        """All steps, one by one."""
+        for call in self.calls:
+            call()
 
 
 class Lease:
@@ -22,11 +36,21 @@ class Lease:
                           for value in range(len(program.values))]
         for value, array in program.constants:
             self.device.upload(self.addresses[value], array)
-        self._calls = [self._array_step(s) if isinstance(s, ArrayStep) else
-                       self.device.prepare(s, self.addresses) for s in program.steps]
+        self._stretches = [Stretch()]
+        for step in program.steps:
+            last = self._stretches[-1]
+            if not isinstance(step, ArrayStep):
+                last.calls.append(self.device.prepare(step, self.addresses))
+            elif not step.joint:
+                last.calls.append(self._array_step(step))
+                last.replayable = False
+            elif program.communicator.queues(step.node):
+                last.calls.append(self._queued(step))
+            else:
+                last.meeting = step
+                self._stretches.append(Stretch())
         self._content: list = [None] * len(program.bound)     # what is in each variable's place
-        self._replayable = not any(isinstance(s, ArrayStep) for s in program.steps)
-        self._runs, self._recorded = 0, None
+        self._runs = 0
 
     # ---- what goes in --------------------------------------------------------------------------
 
@@ -63,24 +87,35 @@ class Lease:
 
     # ---- running -------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """All steps: the first two times one by one, then as one recorded graph if that can be."""
+    def stretches(self) -> Iterator:
+        """All steps: the first two times one by one, then as recorded graphs if that can be.
+
+        The generator stops where replicas meet on the host, as `Program.stretches` does.
+        """
         for i in self.program.updated:
             content = self._content[i] and self._content[i]()
             if isinstance(content, DeviceArray) and content.frozen:
                 self._leave(i)
         self._runs += 1
-        if not self._replayable:                   # another thread may be what it waits for
-            self._queue()
-            return
-        with self.device.here():
-            if self._runs == 3:
-                self._recorded = self.device.record(self._queue)
-            (self._recorded or self._queue)()
+        for stretch in self._stretches:
+            with self.device.here():
+                if self._runs == 3 and stretch.replayable and stretch.calls:
+                    stretch.recorded = self.device.record(stretch.queue)
+                (stretch.recorded or stretch.queue)()
+            if stretch.meeting is None:
+                continue
+            node = stretch.meeting.node            # not here: another thread may be who comes
+            array = np.empty(node.inputs[0].shape, node.inputs[0].dtype)
+            self.device.download(array, self.addresses[stretch.meeting.inputs[0]])
+            made = yield node, array
+            made = np.ascontiguousarray(made, node.outputs[0].dtype)
+            self.device.upload(self.addresses[stretch.meeting.outputs[0]], made)
 
-    def _queue(self) -> None:
-        for call in self._calls:
-            call()
+    def _queued(self, step):
+        """A function that puts a collective in the device's stream."""
+        source, target = self.addresses[step.inputs[0]], self.addresses[step.outputs[0]]
+        queue, stream = self.program.communicator.queue, self.device.stream
+        return lambda: queue(step.node, source, target, stream)
 
     def _array_step(self, step):
         """A function that computes a node by the array module."""
@@ -92,9 +127,8 @@ class Lease:
 
         def compute() -> None:
             arrays = [device.array(*place) for place in inputs]
-            with np.errstate(all="ignore"), nullcontext() if step.joint else device.here():
-                made = step.joint(*arrays) if step.joint else \
-                    step.node.op.forward(device.xp, *arrays, **step.node.settings)
+            with np.errstate(all="ignore"), device.here():
+                made = step.node.op.forward(device.xp, *arrays, **step.node.settings)
             for place, array in zip(outputs, made if len(outputs) > 1 else (made,)):
                 device.array(*place)[...] = array
 
@@ -120,7 +154,9 @@ class Lease:
         for step in range(len(rows)):
             for address, memory, nbytes in feeds:
                 device.copy(address, memory.address + step * nbytes, nbytes)
-            self.run()
+            finished(self.stretches(), program.communicator)
+            if program.communicator is not None:
+                program.communicator.step += 1
             for array, (memory, address) in zip(found, kept):
                 nbytes = array[0].nbytes
                 device.copy(memory.address + step * nbytes, address, nbytes)

@@ -4,13 +4,12 @@ from __future__ import annotations
 from collections import deque
 from functools import cache
 from pathlib import Path
-from threading import Lock
-from typing import NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from ..base import Program, collective
-from ..graph import Graph
+from ..base import Program
+from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
 from ..lowering.in_place import in_place
 from ..lowering.view import View
@@ -42,12 +41,12 @@ class Value(NamedTuple):
 
 
 class ArrayStep(NamedTuple):
-    """A node that is left to functions of the array module, or to a communicator."""
+    """A node that is left to functions of the array module, or joint: to a communicator."""
     name: str
     node: Node
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    joint: object = None                 # a collective's method
+    joint: bool = False
 
 
 class CudaProgram(Program):
@@ -75,7 +74,6 @@ class CudaProgram(Program):
         self._place()
         self.fall_backs = tuple(self._fall_backs)
         self._leases: deque[Lease] = deque()
-        self._lock = Lock()
 
     # ---- compiling -----------------------------------------------------------------------------
 
@@ -135,7 +133,7 @@ class CudaProgram(Program):
 
     def _single(self, node: Node) -> None:
         made = None
-        if collective(node, self.communicator) is None and \
+        if not self._is_joint(node) and \
                 not any(t in self.graph.inputs for t in node.outputs) and all(
                     s.size for s in (*node.specs, *(t.spec for t in node.inputs))):
             name = node.op.name
@@ -144,10 +142,14 @@ class CudaProgram(Program):
         if made is None:
             self._reference(node)
 
+    def _is_joint(self, node: Node) -> bool:
+        """Whether replicas meet at a node."""
+        return self.communicator is not None and node.op.name in COLLECTIVES
+
     def _reference(self, node: Node) -> None:
         """Leave a node to the array module, between launches."""
-        joint = collective(node, self.communicator)
-        if joint is None:
+        joint = self._is_joint(node)
+        if not joint:
             self._fall_backs[node.op.name] = None
         inputs = tuple(self.whole(t) for t in node.inputs)
         outputs = tuple((self.new(t.spec) if t in self.graph.inputs else self.out(t)).value
@@ -259,12 +261,12 @@ class CudaProgram(Program):
 
     # ---- running -------------------------------------------------------------------------------
 
-    def run(self, state: list, feeds: Sequence) -> list:
+    def stretches(self, state: list, feeds: Sequence) -> Iterator:
         lease = self._take()
         try:
-            lease.load(state)
+            self._load(lease, state)
             lease.feed(feeds)
-            lease.run()
+            yield from lease.stretches()
             results = lease.results()
             lease.hand_over(state)
         finally:
@@ -276,7 +278,7 @@ class CudaProgram(Program):
         at_once = max(STAGED_BYTES // max(each, 1), 1)
         lease, found = self._take(), []
         try:
-            lease.load(state)
+            self._load(lease, state)
             try:
                 for first in range(0, max(len(rows), 1), at_once):
                     found.append(lease.steps(tables, rows[first:first + at_once]))
@@ -288,10 +290,15 @@ class CudaProgram(Program):
 
     def _take(self) -> Lease:
         """The memory that was used last, where the weights may be still; or new memory."""
-        with self._lock:
-            if self._leases:
-                return self._leases.pop()
-        return Lease(self)
+        try:
+            return self._leases.pop()
+        except IndexError:
+            return Lease(self)
+
+    def _load(self, lease: Lease, state: list) -> None:
+        lease.load(state)
+        if self.communicator is not None and self.communicator.shares_memory:
+            self.communicator.barrier()   # who has loaded may write to what the others load
 
 
 @cache

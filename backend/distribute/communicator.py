@@ -19,6 +19,10 @@ class Communicator:
     shares_memory = True
     step = 0
 
+    def queues(self, node) -> bool:
+        """Whether a collective is put in a GPU's stream, by ``queue``, and stops no program."""
+        return False
+
     def all_reduce(self, x, operation: str = "sum"):
         """The sum, max, min or mean of all ranks' arrays; the same bits on every rank."""
         raise NotImplementedError

@@ -68,6 +68,20 @@ class NCCLCommunicator(Communicator):
                     fix="start one process per GPU: mpiexec -n with the number of GPUs, each with "
                         "a CUDA_VISIBLE_DEVICES of its own")
 
+    def queues(self, node) -> bool:
+        return node.op.name in ("all_reduce", "broadcast_from") and \
+            node.specs[0].dtype.name in TYPES
+
+    def queue(self, node, source: int, target: int, stream) -> None:
+        """Put a collective of memory of the GPU in a stream, which may be recording a graph."""
+        spec, settings = node.specs[0], node.settings
+        kind = getattr(self._nccl, TYPES[spec.dtype.name])
+        if node.op.name == "all_reduce":
+            operation = getattr(self._nccl, REDUCTIONS[settings["operation"]])
+            self._handle.allReduce(source, target, spec.size, kind, operation, stream.ptr)
+        else:
+            self._handle.broadcast(source, target, spec.size, kind, settings["root"], stream.ptr)
+
     def all_reduce(self, x, operation: str = "sum"):
         if self._is_on_host(x):
             return self._team.all_reduce(x, operation)

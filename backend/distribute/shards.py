@@ -9,7 +9,6 @@ import numpy as np
 
 from ..base import Backend
 from ..context import surroundings
-from ..errors import BackendError
 from ..function import Function
 from ..graph import COLLECTIVES, Graph
 from ..leaves import placeholder
@@ -53,9 +52,6 @@ class ShardedFunction:
 
     def __init__(self, graph: Graph, shards: int, own: range, team, backend: Backend,
                  precision: str | None = None):
-        if not backend.stops:
-            raise BackendError(f'the backend "{backend.name}" has no virtual shards',
-                               fix='use backend="native", or DataParallel without deterministic')
         self.own, self._tree, self._team, self._backend = own, Tree(shards, team), team, backend
         self._inputs = graph.inputs
         self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
