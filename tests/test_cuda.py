@@ -7,6 +7,9 @@ import pytest
 import gradatim as gt
 from gradatim import testing
 from gradatim.backend.cuda import CudaBackend
+from gradatim.backend.cuda.device import Call
+from gradatim.backend.cuda.proof import prove
+from gradatim.backend.errors import BackendError
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -57,3 +60,38 @@ def test_two_models_share_a_program():
             assert step_other() == i + 1
     np.testing.assert_array_equal(w.numpy(), [5, 5])
     np.testing.assert_array_equal(other.numpy(), [3, 3])
+
+
+def test_a_device_must_train_a_small_net_before_it_is_used():
+    prove(CUDA)
+
+
+class Spoilt(CpuDevice):
+    """Its products are one too large."""
+
+    def prepare(self, step, addresses):
+        run = super().prepare(step, addresses)
+        if not isinstance(step, Call) or step.name != "matmul":
+            return run
+        out, shape = addresses[step.arguments[2].value], step.settings["matrices"][2][0]
+
+        def spoil():
+            run()
+            self.array(out, shape, step.settings["dtype"])[...] += 1
+
+        return spoil
+
+
+class Broken(CpuDevice):
+    """Like a GPU whose driver is too old."""
+
+    def allocate(self, nbytes):
+        raise OSError("cudaErrorInsufficientDriver")
+
+
+@pytest.mark.parametrize("device, text", [
+    (Spoilt, "the GPU trains a small net differently from NumPy"),
+    (Broken, "the GPU failed at a small net\n  why  OSError: cudaErrorInsufficientDriver")])
+def test_a_device_that_does_not_is_refused(device, text):
+    with pytest.raises(BackendError, match=text):
+        prove(CudaBackend(device()))

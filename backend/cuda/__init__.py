@@ -11,7 +11,7 @@ from .device import Device
 
 
 class CudaBackend(Backend):
-    """Runs graphs on a GPU by kernels of its own, cuBLASLt and cuDNN.
+    """Runs graphs on a GPU by kernels of its own and cuBLASLt.
 
     What it has no kernel for is left to functions of CuPy, op by op, inside the program; ``plan()``
     lists such ops. With the environment variable ``GRADATIM_CUDA=stand-in`` the CPU plays the part
