@@ -35,7 +35,8 @@ def _losses(backend) -> list[float]:
     from ..function import function
     from ..gradients import gradients
     from ..op import OPS
-    from ..tensor import constant, variable
+    from ..leaves import variable
+    from ..tensor import constant
     rng = np.random.default_rng(0)
     x = constant(rng.standard_normal((64, 20)).astype("f"))
     labels = constant(rng.integers(0, 5, 64))
