@@ -14,7 +14,7 @@ from .context import surroundings
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .graph import Graph
 from .memory import check_elements, check_run
-from .passes import DEFAULT, in_precision, optimize
+from .passes import DEFAULT, PASSES, in_precision, optimize
 from .registry import get_backend
 from .spec import converted
 from .tensor import LEAVES, Tensor, Variable, placeholder_op
@@ -56,7 +56,7 @@ def optimized_graph(graph: Graph, passes: Sequence[str]) -> Graph:
     """
     if any(t.node.op is not placeholder_op for t in graph.inputs):
         return optimize(graph, passes)[0]
-    key = (tuple(passes), graph.fingerprint, tuple(v.trainable for v in graph.variables),
+    key = (tuple((name, PASSES.get(name)) for name in passes), graph.fingerprint, tuple(v.trainable for v in graph.variables),
            tuple((n.op, n.where, n.layer) for n in graph.nodes))
     with _programs_lock:
         known = _optimized.get(key)

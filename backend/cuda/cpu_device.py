@@ -23,7 +23,9 @@ from .cpu_calls import ALWAYS, CALLS, view
 from .device import Call, Device, Launch, Pointer, Source, packed
 
 SHIM = Path(__file__).parent / "shim"
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-math-errno", "-w", f"-I{KERNELS}", f"-I{SHIM}")
+# Shared memory is static: without unique symbols each library of kernels has its own.
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-fno-math-errno", "-w", f"-I{KERNELS}",
+         f"-I{SHIM}")
 
 
 class Memory:
