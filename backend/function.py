@@ -56,7 +56,8 @@ def optimized_graph(graph: Graph, passes: Sequence[str]) -> Graph:
     """
     if any(t.node.op is not placeholder_op for t in graph.inputs):
         return optimize(graph, passes)[0]
-    key = (tuple((name, PASSES.get(name)) for name in passes), graph.fingerprint, tuple(v.trainable for v in graph.variables),
+    key = (tuple((name, PASSES.get(name)) for name in passes), graph.fingerprint,
+           tuple(v.trainable for v in graph.variables),
            tuple((n.op, n.where, n.layer) for n in graph.nodes))
     with _programs_lock:
         known = _optimized.get(key)
