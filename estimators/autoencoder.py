@@ -182,8 +182,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
         ValueError
             If the samples cannot be used or are of another shape than those of `fit`.
         """
-        check_is_fitted(self)
-        X = self._shaped(self._validated(X, reset=False), reset=False)
+        X = self._usable(X)
         return self._through([*self.network_.layers[:-1], self._net.layers[0]], X)
 
     def inverse_transform(self, X) -> np.ndarray:

@@ -133,3 +133,13 @@ def test_nothing_before_fit():
     for call in ("transform", "inverse_transform", "score", "report"):
         with pytest.raises(NotFittedError):
             getattr(gt.Autoencoder(), call)(PLANE)
+
+
+@pytest.mark.parametrize("X", [np.ma.masked_array(np.ones((4, 3)), np.eye(4, 3, dtype=bool)),
+                               np.array([["2026-01-01"] * 3] * 4, "datetime64[D]")],
+                         ids=["masked", "dates"])
+def test_codes_are_refused_of_what_fit_refuses(X):
+    model = gt.Autoencoder(hidden_layer_sizes=(4,), epochs=1).fit(np.random.rand(20, 3))
+    for call in (model.fit, model.transform):
+        with pytest.raises((TypeError, ValueError), match="fix"):
+            call(X)
