@@ -16,7 +16,7 @@ from ..training.checkpoint import seconds
 from ..training.loop import Run
 
 # A trainer is made for these; not every estimator has the last ones.
-DECIDING = ("loss", "_optimizer", "alpha", "backend", "strategy", "quantile", "power",
+DECIDING = ("loss", "optimizer", "alpha", "backend", "strategy", "quantile", "power",
             "label_smoothing", "accumulate", "ema", "swa", "freeze")
 
 
@@ -48,7 +48,8 @@ class Fitted:
 
     def live(self, estimator) -> Trainer:
         """The trainer; made anew after unpickling, loading, or a change of a parameter."""
-        wanted = (*(getattr(estimator, name, None) for name in DECIDING), estimator._rounding)
+        wanted = (*(getattr(estimator, name, None) for name in DECIDING), estimator._rounding,
+                  getattr(estimator, "solver", None) == "lbfgs")
         trainer = self.trainer
         if trainer is None or wanted != self._made_for:
             trainer = estimator._new_trainer(self.network, self.seed, self.rate, self.dtype)

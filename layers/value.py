@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Mapping
 
 import numpy as np
@@ -39,11 +40,15 @@ class Value:
 
 def arguments_of(thing) -> dict:
     """The constructor arguments of an object that stores them by name, without the defaults."""
-    parameters = inspect.signature(type(thing)).parameters.values()
-    values = {p.name: (getattr(thing, p.name), p.default) for p in parameters
+    values = {p.name: (getattr(thing, p.name), p.default) for p in _parameters(type(thing))
               if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     return {name: value for name, (value, default) in values.items()
             if not same_argument(value, default)}
+
+
+@cache
+def _parameters(kind: type) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(kind).parameters.values())
 
 
 def same_argument(a, b) -> bool:
