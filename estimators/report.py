@@ -99,7 +99,7 @@ class Reported:
 
 def tell(prefix: str, report: Report) -> None:
     """Write a report to the error stream, where the progress bar is."""
-    print(prefix.replace("val_", "validation ") + str(report), file=sys.stderr)
+    print(f"{'validation' if prefix else 'training'} {report}", file=sys.stderr)
 
 
 def naive_r2(targets, means, weights) -> float:

@@ -105,7 +105,7 @@ def test_a_language_models_report():
 def test_a_fit_tells_what_it_reached_beside_the_baseline(model, targets, text, capsys):
     model = clone(model).set_params(verbose=1).fit(X, targets)
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith(("accuracy 0.", "R² ")) and line.endswith(text)
+    assert line.startswith(("training accuracy 0.", "training R² ")) and line.endswith(text)
     model.set_params(verbose=0).fit(X, targets)
     assert not capsys.readouterr().err
     model.set_params(verbose=1).fit(X, targets, X_val=X[:9], y_val=targets[:9])
