@@ -17,6 +17,7 @@ struct Call {
 };
 static std::vector<Call> calls;
 static int (*hook)(int) = nullptr;
+static int refused = 0;                    // 1: no algorithm is found; 2: the status says so
 
 template <class T> static void compute(const Call& c) {
   uint64_t inner = c.what.a ? c.A.rows : c.A.columns;
@@ -39,6 +40,7 @@ template <class T> static void compute(const Call& c) {
 }
 
 extern "C" {
+void fake_refuse(int how) { refused = how; }
 void fake_hook(int (*to)(int)) { hook = to; }
 void fake_run(int number) {
   const Call& c = calls[number];
@@ -82,7 +84,8 @@ int cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const voi
 int cublasLtMatmulAlgoGetHeuristic(void* handle, Product*, Matrix* A, Matrix* B, Matrix* C, Matrix* D,
                                    Preference* p, int wanted, Heuristic* found, int* count) {
   if (handle != (void*)0x1234 || C != D || wanted != 1 || !p->workspace) return 7;
-  *count = A->type == B->type && B->type == D->type;
+  *count = A->type == B->type && B->type == D->type && !refused;
+  if (refused == 2) return 15;
   found->algorithm[0] = 42;
   found->workspace = 0;
   return 0;

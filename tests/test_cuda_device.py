@@ -323,7 +323,9 @@ def test_no_such_number(install):
     install(gpus=2)
     with pytest.raises(BackendError) as caught:
         CudaDevice(2)
-    assert str(caught.value) == 'there is no device "cuda:2"\n  found  2 GPUs'
+    assert str(caught.value) == (
+        'there is no device "cuda:2"\n  found  2 GPUs\n'
+        '  fix    use "cuda:0", or see whether CUDA_VISIBLE_DEVICES hides it')
 
 
 @pytest.mark.parametrize("broken, text", [
@@ -342,12 +344,28 @@ def test_no_cupy(monkeypatch, tmp_path, broken, text):
     assert str(caught.value) == text
 
 
-def test_no_cublaslt(install, monkeypatch):
-    install()
+def without_cublaslt(fake, monkeypatch):
     monkeypatch.setitem(libraries.LIBRARIES, "cublasLt", libraries.LIBRARIES[
         "cublasLt"]._replace(wheels=(), system=("libnone.so.1",)))
     libraries.open_library.cache_clear()
-    with pytest.raises(BackendError) as caught:
-        CudaDevice()
-    assert str(caught.value) == \
-        f"cublasLt, which multiplies matrices for a GPU, is not installed\n  fix  {CURE}"
+    return ("products by CuPy, outside of graphs: cublasLt, which multiplies matrices for a GPU, "
+            "is not installed",)
+
+
+@pytest.mark.parametrize("missing", [
+    without_cublaslt, lambda fake, _: fake.library.fake_refuse(1),
+    lambda fake, _: fake.library.fake_refuse(2)],
+    ids=["no library", "no algorithm", "not supported"])
+def test_what_cublaslt_does_not_multiply_cupy_does_between_graphs(install, monkeypatch, missing):
+    fake = install()
+    notes = missing(fake, monkeypatch)
+    try:
+        w, step = function_of(CudaBackend(CudaDevice(), tf32=True))
+        sums = [float(step(np.ones((3, 2), "f"))) for _ in range(3)]
+        fake.log.clear()
+        sums.append(float(step(np.ones((3, 2), "f"))))
+    finally:
+        fake.library.fake_refuse(0)
+    assert sums == [30.0, 15.0, 7.5, 3.75] and not fake.products
+    assert [n for n in fake.log if n not in ("upload", "download")] == ["graph"]
+    assert step.plan().notes == (notes or ())

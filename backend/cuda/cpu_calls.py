@@ -34,22 +34,23 @@ def rounded_to_tf32(x: np.ndarray) -> np.ndarray:
 
 
 def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, activation="",
-           tf32=False) -> None:
+           tf32=False, array=view, xp=np) -> None:
     """The product of two matrices or batches of them, a bias for each column, an activation.
 
     ``matrices`` holds shape and strides, in elements, of x, y and out. ``tf32`` lets the library
-    read factors of float32 with ten bits after the point, as is done here.
+    read factors of float32 with ten bits after the point, as is done here. ``array`` makes arrays
+    of the module ``xp`` of addresses.
     """
     size = np.dtype(dtype).itemsize
-    x, y, out = (view(address, shape, dtype, [size * s for s in strides])
+    x, y, out = (array(address, shape, dtype, [size * s for s in strides])
                  for address, (shape, strides) in zip((x, y, out), matrices))
     if tf32 and dtype == "float32":
         x, y = map(rounded_to_tf32, (x, y))
     with np.errstate(all="ignore"):
         product = x @ y
         if bias:
-            product += view(bias, product.shape[-1:], dtype)
-        out[...] = np.maximum(product, 0) if activation == "relu" else product
+            product += array(bias, product.shape[-1:], dtype)
+        out[...] = xp.maximum(product, 0) if activation == "relu" else product
 
 
 def _op_by_numpy(name: str):

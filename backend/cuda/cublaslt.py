@@ -21,7 +21,12 @@ ROWS_OF_TRANSPOSE = {False: 0, True: 1}                          # CUBLAS_OP_N, 
 TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER = 3, 4, 7, 8    # of a product
 BATCH_COUNT, BATCH_STRIDE = 5, 6                                 # of a matrix
 LARGEST_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)                  # of a preference: A, B, C, D
+NOT_SUPPORTED = 15                                               # a status
 PLAIN, RELU, BIAS = 1, 2, 4                                      # epilogues; RELU | BIAS is both
+
+
+class NoAlgorithm(BackendError):
+    """The library cannot compute a product."""
 
 
 class Heuristic(c.Structure):
@@ -138,11 +143,11 @@ class CublasLt:
             preference.set(attribute, c.c_uint32(together))
         found, count = Heuristic(), c.c_int()
         what, a, b, d = (descriptor.pointer for descriptor in product)
-        check(self._library.cublasLtMatmulAlgoGetHeuristic(
-            self._handle, what, a, b, d, d, preference.pointer, 1, c.byref(found), c.byref(count)),
-            "MatmulAlgoGetHeuristic")
-        if not count.value:
-            raise BackendError("cuBLASLt has no algorithm for a product of matrices")
+        status = self._library.cublasLtMatmulAlgoGetHeuristic(
+            self._handle, what, a, b, d, d, preference.pointer, 1, c.byref(found), c.byref(count))
+        if status == NOT_SUPPORTED or not status and not count.value:
+            raise NoAlgorithm("cuBLASLt has no algorithm for a product of matrices")
+        check(status, "MatmulAlgoGetHeuristic")
         return found
 
 

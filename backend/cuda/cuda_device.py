@@ -11,9 +11,10 @@ import numpy as np
 
 from ..array_module import ArrayModule
 from ..errors import BackendError, MemoryLimitError
-from .cublaslt import WORKSPACE, CublasLt
+from .cpu_calls import matmul
+from .cublaslt import WORKSPACE, CublasLt, NoAlgorithm
 from .device import Call, Device, Launch, Pointer, Source, alone, packed
-from .libraries import INSTALL, open_library
+from .libraries import INSTALL
 from .nvrtc import nvrtc
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
@@ -74,7 +75,7 @@ class CudaDevice(Device):
     Raises
     ------
     BackendError
-        With what is missing and how to get it: CuPy, a driver, a newer one, a GPU, a library.
+        With what is missing and how to get it: CuPy, a driver, a newer one, a GPU, a compiler.
     """
 
     def __init__(self, number: int = 0):
@@ -85,9 +86,9 @@ class CudaDevice(Device):
             raise problem
         if number >= self._runtime.getDeviceCount():
             raise BackendError(f'there is no device "cuda:{number}"',
-                               found=f"{self._runtime.getDeviceCount()} GPUs")
+                               found=f"{self._runtime.getDeviceCount()} GPUs",
+                               fix='use "cuda:0", or see whether CUDA_VISIBLE_DEVICES hides it')
         nvrtc()
-        open_library("cublasLt")
         self.name, self._device = f"cuda:{number}", self._cuda.Device(number)
         self.architecture = f"sm_{self._device.compute_capability}"
         with self._device:
@@ -96,7 +97,11 @@ class CudaDevice(Device):
         self._modules: dict[Source, object] = {}
         self._stages: list[tuple] = []                  # pinned memory, and when it is free again
         self._workspace = self.allocate(WORKSPACE)
-        self._cublaslt = CublasLt(self._workspace.address)
+        self._cublaslt = None
+        try:
+            self._cublaslt = CublasLt(self._workspace.address)
+        except BackendError as error:
+            self.notes = (f"products by CuPy, outside of graphs: {error.what}",)
 
     @contextmanager
     def here(self):
@@ -190,9 +195,19 @@ class CudaDevice(Device):
     def _call(self, step: Call, addresses: list[int]):
         found = [addresses[a.value] + a.offset if isinstance(a, Pointer) else a
                  for a in step.arguments]
-        if step.name == "matmul":
-            return self._cublaslt.matmul(self.stream.ptr, *found, **step.settings)
-        return lambda: self._move(*found, step.settings["nbytes"], "DeviceToDevice")
+        if step.name == "copy":
+            return lambda: self._move(*found, step.settings["nbytes"], "DeviceToDevice")
+        try:
+            if self._cublaslt is not None:
+                return self._cublaslt.matmul(self.stream.ptr, *found, **step.settings)
+        except NoAlgorithm:
+            pass
+
+        def multiply() -> None:
+            matmul(*found, **step.settings | {"tf32": False}, array=self.array, xp=self.cupy)
+
+        multiply.captured = False                        # CuPy's own handle refuses to be
+        return multiply
 
     def _launch(self, step: Launch, addresses: list[int]):
         values = [packed(a, addresses) for a in step.arguments]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Source(NamedTuple):
         return f'#include "common.cuh"\n{macros}#line 1 "{self.name}.cu"\n{self.text}'
 
 
-class Device:
+class Device(ABC):
     """A place with memory of its own that runs kernels and library calls in the order given.
 
     Attributes
@@ -88,56 +89,62 @@ class Device:
         What it is given to do stands in this queue of CuPy; None without a GPU.
     architecture : str
         What kernels are compiled for.
+    notes : tuple of str
+        What it does otherwise than it could.
     """
     name: str
     xp: ArrayModule
     stand_in = False
     stream: Any = None
     architecture: str
+    notes: tuple[str, ...] = ()
 
     def here(self):
         """A context in which this thread alone uses the device; it may be entered again."""
         return alone
 
+    @abstractmethod
     def allocate(self, nbytes: int):
         """Memory that is freed with the object; its ``address`` is a multiple of 256."""
-        raise NotImplementedError
 
+    @abstractmethod
     def free_bytes(self) -> int | None:
         """Bytes that can still be had, or None if unknown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upload(self, address: int, array: np.ndarray) -> None:
         """Copy a contiguous array from the host to an address."""
-        raise NotImplementedError
 
+    @abstractmethod
     def download(self, array: np.ndarray, address: int) -> None:
         """Fill a contiguous array of the host from an address, when all before is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def copy(self, to: int, source: int, nbytes: int) -> None:
         """Copy inside the device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def array(self, address: int, shape, dtype, strides=None):
         """An array of ``xp`` that is this memory; strides in bytes."""
-        raise NotImplementedError
 
     def to_host(self, array) -> np.ndarray:
         """An array of ``xp`` as one of NumPy."""
         return array
 
+    @abstractmethod
     def function(self, source: Source, name: str):
         """A kernel, compiled if the cache has it not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, step: Launch | Call, addresses: list[int]):
-        """A function without arguments that queues the step with its values at these addresses."""
-        raise NotImplementedError
+        """A function without arguments that queues the step with its values at these addresses.
 
+        Its attribute ``captured`` is False if `record` cannot take it in.
+        """
+
+    @abstractmethod
     def has(self, call: str) -> bool:
         """Whether there is a library for calls of that name."""
-        raise NotImplementedError
 
     def record(self, run):
         """What ``run()`` queues, to be replayed as one by calling the result; None if it cannot."""

@@ -8,21 +8,8 @@ import numpy as np
 
 from ..base import finished
 from ..spec import converted
+from .replay import Meeting, Replay
 from .state import DeviceArray
-
-
-class Stretch:
-    """Steps between two meetings with other replicas: recorded as one graph if that can be."""
-
-    def __init__(self):
-        self.calls: list = []
-        self.meeting = None                        # the step at its end
-        self.replayable, self.recorded = True, None
-
-    def queue(self) -> None:
-        """All steps, one by one."""
-        for call in self.calls:
-            call()
 
 
 class Lease:
@@ -36,21 +23,20 @@ class Lease:
                           for value in range(len(program.values))]
         for value, array in program.constants:
             self.device.upload(self.addresses[value], array)
-        self._stretches = [Stretch()]
-        for step in program.steps:
-            last = self._stretches[-1]
-            if not isinstance(step, ArrayStep):
-                last.calls.append(self.device.prepare(step, self.addresses))
-            elif not step.joint:
-                last.calls.append(self._array_step(step))
-                last.replayable = False
-            elif program.communicator.queues(step.node):
-                last.calls.append(self._queued(step))
-            else:
-                last.meeting = step
-                self._stretches.append(Stretch())
+        self._replay = Replay(self.device, [
+            self._bound(s) if isinstance(s, ArrayStep) else self.device.prepare(s, self.addresses)
+            for s in program.steps])
         self._content: list = [None] * len(program.bound)     # what is in each variable's place
-        self._runs = 0
+
+    def _bound(self, step):
+        """What runs a node that is left to the array module, or to a communicator."""
+        if not step.joint:
+            return self._array_step(step)
+        source, target = self.addresses[step.inputs[0]], self.addresses[step.outputs[0]]
+        if not self.program.communicator.queues(step.node):
+            return Meeting(step.node, source, target)
+        queue, stream = self.program.communicator.queue, self.device.stream
+        return lambda: queue(step.node, source, target, stream)
 
     # ---- what goes in --------------------------------------------------------------------------
 
@@ -88,34 +74,12 @@ class Lease:
     # ---- running -------------------------------------------------------------------------------
 
     def stretches(self) -> Iterator:
-        """All steps: the first two times one by one, then as recorded graphs if that can be.
-
-        The generator stops where replicas meet on the host, as `Program.stretches` does.
-        """
+        """All steps, as `Program.stretches` makes them."""
         for i in self.program.updated:
             content = self._content[i] and self._content[i]()
             if isinstance(content, DeviceArray) and content.frozen:
                 self._leave(i)
-        self._runs += 1
-        for stretch in self._stretches:
-            with self.device.here():
-                if self._runs == 3 and stretch.replayable and stretch.calls:
-                    stretch.recorded = self.device.record(stretch.queue)
-                (stretch.recorded or stretch.queue)()
-            if stretch.meeting is None:
-                continue
-            node = stretch.meeting.node            # not here: another thread may be who comes
-            array = np.empty(node.inputs[0].shape, node.inputs[0].dtype)
-            self.device.download(array, self.addresses[stretch.meeting.inputs[0]])
-            made = yield node, array
-            made = np.ascontiguousarray(made, node.outputs[0].dtype)
-            self.device.upload(self.addresses[stretch.meeting.outputs[0]], made)
-
-    def _queued(self, step):
-        """A function that puts a collective in the device's stream."""
-        source, target = self.addresses[step.inputs[0]], self.addresses[step.outputs[0]]
-        queue, stream = self.program.communicator.queue, self.device.stream
-        return lambda: queue(step.node, source, target, stream)
+        return self._replay.run()
 
     def _array_step(self, step):
         """A function that computes a node by the array module."""
@@ -132,6 +96,7 @@ class Lease:
             for place, array in zip(outputs, made if len(outputs) > 1 else (made,)):
                 device.array(*place)[...] = array
 
+        compute.captured = False
         return compute
 
     def steps(self, tables: Sequence, rows: np.ndarray) -> list[np.ndarray]:

@@ -72,7 +72,7 @@ class CudaProgram(Program):
         self._bind_leaves()
         self._compile()
         self._place()
-        self.fall_backs = tuple(self._fall_backs)
+        self.fall_backs, self.notes = tuple(self._fall_backs), self.device.notes
         self._leases: deque[Lease] = deque()
 
     # ---- compiling -----------------------------------------------------------------------------
