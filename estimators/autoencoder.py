@@ -14,7 +14,7 @@ from ..backend import OPS, Spec, function, placeholder
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.activations import activation as find_activation
 from ..layers import Conv2D, Dense, Flatten, Layer, Reshape, Sequential
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from ..layers.losses import Loss, loss as find_loss
 from ..training.sources import chunks
 from ..training.trainer import LARGEST_CHUNK

@@ -9,7 +9,7 @@ import numpy as np
 from ..backend import placeholder
 from ..backend.errors import NonFiniteError
 from ..layers import Layer, network_from_manifest, network_to_manifest
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from ..layers.copies import own_classes
 from ..training import Trainer
 from ..training.checkpoint import seconds

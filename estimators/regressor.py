@@ -15,7 +15,7 @@ from ..backend import OPS, Tensor
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import (Activation, GaussianLikelihood, Loss, Poisson, Quantile, Sequential,
                       Tweedie)
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .checking import require_numbers

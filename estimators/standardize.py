@@ -6,7 +6,7 @@ import numpy as np
 from ..backend import placeholder
 from ..backend.errors import DataError
 from ..layers import Normalization
-from ..layers.base import Flow
+from ..layers.flow import Flow
 
 BLOCK_ROWS = 4096     # so many rows at a time are turned to float64,
 BLOCK_ENTRIES = 2 ** 18    # and so many numbers

@@ -12,9 +12,8 @@ from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.reductions import softmax
 from ..backend.ops.shape import transpose
 from .arguments import number, positive_int
-from .base import Flow, Layer
-from .initializers import initializer
-from .regularizers import regularizer
+from .base import Layer
+from .flow import Flow
 
 
 class Activation(Layer):
@@ -24,8 +23,6 @@ class Activation(Layer):
     ----------
     activation : str or callable
         A name, or a function from tensor to tensor.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -56,8 +53,6 @@ class ReLU(Layer):
         The slope below the threshold, from 0 on.
     threshold : float
         Where the input begins to pass, from 0 on.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -92,8 +87,6 @@ class LeakyReLU(Layer):
     ----------
     negative_slope : float
         The slope below 0, from 0 on.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -119,8 +112,6 @@ class ELU(Layer):
     ----------
     alpha : float
         Minus the limit to the left.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -148,8 +139,6 @@ class Softmax(Layer):
     ----------
     axis : int
         The axis whose entries sum to one; not the batch axis, 0.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -192,10 +181,10 @@ class PReLU(Layer):
         How the first slopes are drawn.
     alpha_regularizer : Regularizer, optional
         A penalty added to the loss.
+    alpha_constraint : str or Constraint, optional
+        What the slopes are put back to after every step.
     shared_axes : int or list of int, optional
         Axes, counted from 1, along which one slope serves: ``[1, 2]`` gives images one per channel.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -208,11 +197,10 @@ class PReLU(Layer):
     keeps_time = True
 
     def __init__(self, alpha_initializer="zeros", alpha_regularizer=None, shared_axes=None,
-                 name: str | None = None):
+                 alpha_constraint=None, name: str | None = None):
         super().__init__(name)
-        self.alpha_initializer, self.alpha_regularizer = alpha_initializer, alpha_regularizer
+        self.settle_weight("alpha", alpha_initializer, alpha_regularizer, alpha_constraint)
         self.shared_axes = shared_axes
-        initializer(alpha_initializer), regularizer(alpha_regularizer)
         self.shared = {positive_int("shared_axes", axis) for axis in
                        (shared_axes if isinstance(shared_axes, (list, tuple))
                         else [] if shared_axes is None else [shared_axes])}
@@ -222,8 +210,7 @@ class PReLU(Layer):
             raise ParameterError(f"PReLU cannot share axis {max(self.shared)}",
                                  got=f"an input with axes 1 to {len(spec.shape)}")
         shape = [1 if i in self.shared else n for i, n in enumerate(spec.shape, 1)]
-        self.alpha = self.add_weight("alpha", shape, self.alpha_initializer,
-                                     self.alpha_regularizer)
+        self.alpha = self.add_weight("alpha", shape, **self.weight_settings("alpha"))
 
     def check(self, spec: Spec) -> None:
         fits = len(spec.shape) == len(self.alpha.shape) and all(

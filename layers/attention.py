@@ -13,10 +13,9 @@ from ..backend.ops.matmul import matmul
 from ..backend.ops.reductions import softmax
 from ..backend.ops.shape import expand_dims, transpose
 from .arguments import flag, fraction, one_of, positive_int
-from .base import Flow, Layer, joined_updates
+from .base import Layer
+from .flow import Flow, joined_updates
 from .dropout import Dropout
-from .initializers import initializer
-from .regularizers import regularizer
 from .shaping import open_reshape
 
 
@@ -88,8 +87,6 @@ class Attention(Attending):
         Share of the weights dropped while training, in [0, 1).
     use_causal_mask : bool
         Whether no step looks at later ones.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -161,10 +158,10 @@ class MultiHeadAttention(Attending):
         How the first values are drawn.
     kernel_regularizer, bias_regularizer : Regularizer, optional
         Penalties added to the loss.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step.
     use_causal_mask : bool
         Whether no step looks at later ones.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -191,8 +188,8 @@ class MultiHeadAttention(Attending):
     def __init__(self, num_heads: int, key_dim: int, value_dim: int | None = None,
                  dropout: float = 0.0, use_bias: bool = True, output_shape: int | None = None,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
-                 kernel_regularizer=None, bias_regularizer=None, use_causal_mask: bool = False,
-                 name: str | None = None):
+                 kernel_regularizer=None, bias_regularizer=None, kernel_constraint=None,
+                 bias_constraint=None, use_causal_mask: bool = False, name: str | None = None):
         super().__init__(name)
         self.num_heads = positive_int("num_heads", num_heads)
         self.key_dim = positive_int("key_dim", key_dim)
@@ -200,10 +197,8 @@ class MultiHeadAttention(Attending):
         self.output_shape = output_shape if output_shape is None else \
             positive_int("output_shape", output_shape)
         self.use_bias = flag("use_bias", use_bias)
-        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
-        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
-        initializer(kernel_initializer), initializer(bias_initializer)
-        regularizer(kernel_regularizer), regularizer(bias_regularizer)
+        self.settle_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.settle_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.attend_with(dropout, use_causal_mask)
 
     def __call__(self, query, value=None, key=None, training: bool = False):
@@ -222,10 +217,10 @@ class MultiHeadAttention(Attending):
 
     def projection(self, name: str, given: tuple, made: tuple) -> tuple:
         """Kernel and bias of a matrix product from some axes to others."""
-        kernel = self.add_weight(f"{name}_kernel", (*given, *made), self.kernel_initializer,
-                                 self.kernel_regularizer)
-        bias = self.add_weight(f"{name}_bias", made, self.bias_initializer,
-                               self.bias_regularizer) if self.use_bias else None
+        kernel = self.add_weight(f"{name}_kernel", (*given, *made),
+                                 **self.weight_settings("kernel"))
+        bias = self.add_weight(f"{name}_bias", made, **self.weight_settings("bias")) \
+            if self.use_bias else None
         return math.prod(given), kernel, bias
 
     def check(self, spec: list[Spec]) -> None:

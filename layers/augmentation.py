@@ -93,8 +93,6 @@ class RandomFlip(Augmentation):
     ----------
     mode : {"horizontal", "vertical", "horizontal_and_vertical"}
         Which way; each is taken with probability 1/2.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -136,8 +134,6 @@ class RandomTranslation(Augmentation):
         What comes in at the edge: the image mirrored, its edge, or ``fill_value``.
     fill_value : float
         As the net sees it, after standardisation.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -187,8 +183,6 @@ class RandomCrop(Augmentation):
         Pixels of ``fill_value`` on each side, of height and width.
     fill_value : float
         As the net sees it, after standardisation.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -230,8 +224,6 @@ class RandomRotation(Augmentation):
         What stands outside: the image mirrored, its edge, or ``fill_value``.
     fill_value : float
         As the net sees it, after standardisation.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -293,8 +285,6 @@ class RandomErasing(Augmentation):
         Side of the square as a share of the image's height and width, in [0, 1].
     fill_value : float
         As the net sees it, after standardisation.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------

@@ -1,54 +1,26 @@
-"""Layer: builds a piece of graph; and Flow: what passes from layer to layer beside the tensor."""
+"""Layer: builds a piece of graph, and holds the weights in it."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import Mapping, Sequence
+from typing import Sequence
 
 import numpy as np
 
-from ..backend import OPS, Spec, Tensor, Variable, constant, variable
+from ..backend import OPS, Spec, Tensor, Variable, variable
 from ..backend.context import current, surroundings
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.tensor import stream_of
 from .arguments import flag
+from .constraints import constraint as find_constraint
+from .documentation import complete
+from .flow import Flow, as_flow
+from .initializers import initializer as find_initializer
+from .regularizers import regularizer as find_regularizer
 from .value import arguments_of
 
-
-@dataclass(frozen=True)
-class Flow:
-    """A tensor on its way through a net, and what rides beside it.
-
-    Attributes
-    ----------
-    x : Tensor
-        ``(batch, ...)``.
-    lengths : Tensor or None
-        ``(batch,)`` int64: valid steps of each row; time-preserving layers pass it on.
-    weights : Tensor or None
-        ``(batch,)``: weight of each row in batch statistics; padding rows weigh zero.
-    seed, step : Tensor or None
-        0-d int64 keys of random layers.
-    updates : mapping of Variable to Tensor
-        New values of moving statistics; returned, never hidden.
-    own_share : Tensor or None
-        ``(batch,)``: share of its own target in the loss of a sample that was mixed with the one
-        at its place from the other end of the batch.
-    dtype : str
-        Element type of the weights.
-    """
-    x: Tensor
-    lengths: Tensor | None = None
-    weights: Tensor | None = None
-    seed: Tensor | None = None
-    step: Tensor | None = None
-    updates: Mapping[Variable, Tensor] = field(default_factory=dict)
-    own_share: Tensor | None = None
-    dtype: str = "float32"
-
-    def to(self, x: Tensor, **changes) -> Flow:
-        """The flow with another tensor."""
-        return replace(self, x=x, **changes)
+# What a weight can be given beside its shape, and what finds it by name.
+SETTINGS = {"initializer": find_initializer, "regularizer": find_regularizer,
+            "constraint": find_constraint}
 
 
 class Layer:
@@ -90,11 +62,16 @@ class Layer:
     float32[2, 3]
     """
     keeps_time = any_rank = False
+    input_axes = ""                # what its input needs, such as "(batch, time, features)"
     takes_several = False          # whether it is called on a list of tensors
     takes_integers = False         # whether the input is whole numbers, as Embedding's is
     nested = False                 # whether it stands inside another layer
     frozen = False                 # whether no optimizer may change its weights
     device: str | None = None      # where it was last called inside gt.device, to be built again
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        complete(cls)
 
     def __init__(self, name: str | None = None):
         if name is not None and not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", str(name)):
@@ -125,17 +102,24 @@ class Layer:
     def add_weight(self, name: str, shape: Sequence[int], initializer="glorot_uniform",
                    regularizer=None, trainable: bool = True, constraint=None) -> Variable:
         """A variable of the layer, ``<path>/<name>`` in files."""
-        from .initializers import initializer as find
         weight = variable(tuple(int(n) for n in shape), self.dtype, f"{self.path}/{name}",
-                          find(initializer), trainable)
+                          find_initializer(initializer), trainable)
         self.weights[name] = weight
         if regularizer is not None:
-            from .regularizers import regularizer as find_regularizer
             self.penalties.append((find_regularizer(regularizer), weight))
         if constraint is not None:
-            from .constraints import constraint as find_constraint
             self.constraints.append((find_constraint(constraint), weight))
         return weight
+
+    def settle_weight(self, weight: str, initializer, regularizer=None, constraint=None) -> None:
+        """Check and keep the constructor's arguments for a weight: ``<weight>_initializer``, ..."""
+        for kind, value in zip(SETTINGS, (initializer, regularizer, constraint)):
+            SETTINGS[kind](value)
+            setattr(self, f"{weight}_{kind}", value)
+
+    def weight_settings(self, weight: str) -> dict:
+        """What `settle_weight` kept, for `add_weight`."""
+        return {kind: getattr(self, f"{weight}_{kind}") for kind in SETTINGS}
 
     def add_child(self, name: str, layer: Layer) -> Layer:
         """A layer inside this one, ``<path>/<name>`` in files."""
@@ -186,6 +170,7 @@ class Layer:
             self.device = current().device
         with surroundings(layer=self.label, fix="", device=self.device):
             dtype = str(first.x.dtype) if first.x.spec.is_float else first.dtype
+            self.check_axes(spec)
             if self.built is None or dtype != self.dtype and self._undrawn():
                 self.dtype = dtype
                 self.weights, self.penalties, self.constraints = {}, [], []
@@ -200,6 +185,14 @@ class Layer:
     def _undrawn(self) -> bool:
         """Whether there are weights and none has a value, so another precision costs nothing."""
         return bool(self.weights) and not any(w.drawn for w in self.weights.values())
+
+    def check_axes(self, spec) -> None:
+        """Refuse an input of other axes, before weights are made for it."""
+        if self.input_axes and len(spec.shape) != self.input_axes.count(","):
+            last = self.input_axes.strip("()").split(", ")[-1].removesuffix("s")
+            raise ShapeError(f"{type(self).__name__} needs {self.input_axes}",
+                             got=f"{list(spec.shape)} (without batch)",
+                             fix=f"reshape the input; one {last} is an axis of length 1")
 
     def check(self, spec) -> None:
         """Refuse an input whose last axis is not what the weights were made for."""
@@ -355,17 +348,7 @@ def joined(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-def as_flow(x) -> Flow:
-    """A flow from a tensor or an array."""
-    return x if isinstance(x, Flow) else Flow(x if isinstance(x, Tensor) else constant(x))
-
-
 def snake_case(name: str) -> str:
     """``Conv2D`` -> ``conv2d``, ``BatchNormalization`` -> ``batch_normalization``."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name)
     return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def joined_updates(*flows: Flow) -> dict:
-    """The updates of several flows together."""
-    return {v: t for f in flows for v, t in f.updates.items()}

@@ -12,12 +12,12 @@ from ..backend.ops.elementwise import cast, maximum, ones_like, square
 from ..backend.ops.normalization import batch_norm
 from ..backend.ops.shape import expand_dims
 from .arguments import flag, fraction
-from .base import Flow, Layer
+from .flow import Flow
 from .initializers import initializer
-from .normalization import last_axis, scale_and_shift, set_scale_and_shift, step_mask
+from .normalization import ScaleAndShift, step_mask
 
 
-class BatchNormalization(Layer):
+class BatchNormalization(ScaleAndShift):
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` for each entry of the last axis.
 
     While training, mean and variance are the batch's: over all axes but the last, of the global
@@ -28,26 +28,14 @@ class BatchNormalization(Layer):
 
     Parameters
     ----------
-    axis : int
-        The features' axis: the last, -1.
     momentum : float
         How much of the moving statistics stays in each step, in [0, 1).
-    epsilon : float
-        Added to the variance.
-    center, scale : bool
-        Whether there is a learned beta, a learned gamma.
-    beta_initializer, gamma_initializer : str or Initializer
-        How their first values are drawn.
     moving_mean_initializer, moving_variance_initializer : str or Initializer
         The statistics before the first step.
-    beta_regularizer, gamma_regularizer : Regularizer, optional
-        Penalties added to the loss.
     synchronized : bool
         Whether replicas share statistics. False takes those of each replica's own rows, without
         communication on the way; then the model depends on how many replicas train it. The moving
         statistics are the means over replicas, weighted by their rows.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -58,25 +46,24 @@ class BatchNormalization(Layer):
     >>> gt.run(y).ravel(), [round(float(gt.run(u)[0]), 2) for u in updates.values()]
     (array([-1.,  1.], dtype=float32), [0.02, 1.0])
     """
-    keeps_time = any_rank = True
 
     def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3,
                  center: bool = True, scale: bool = True, beta_initializer="zeros",
                  gamma_initializer="ones", moving_mean_initializer="zeros",
                  moving_variance_initializer="ones", beta_regularizer=None,
-                 gamma_regularizer=None, synchronized: bool = True, name: str | None = None):
-        super().__init__(name)
-        self.axis = last_axis(axis)
+                 gamma_regularizer=None, beta_constraint=None, gamma_constraint=None,
+                 synchronized: bool = True, name: str | None = None):
+        super().__init__(axis, epsilon, center, scale, beta_initializer, gamma_initializer,
+                         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint,
+                         name)
         self.momentum = fraction("momentum", momentum)
-        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
-                            beta_regularizer, gamma_regularizer)
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
         self.synchronized = flag("synchronized", synchronized)
         initializer(moving_mean_initializer), initializer(moving_variance_initializer)
 
     def build(self, spec: Spec) -> None:
-        self.gamma, self.beta = scale_and_shift(self, spec)
+        super().build(spec)
         size = spec.shape[-1:]
         self.moving_mean = self.add_weight("moving_mean", size, self.moving_mean_initializer,
                                            trainable=False)

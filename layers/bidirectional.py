@@ -5,7 +5,8 @@ from ..backend import Tensor
 from ..backend.errors import ParameterError
 from ..backend.ops.shape import concatenate
 from .arguments import one_of
-from .base import Flow, Layer, joined_updates
+from .base import Layer
+from .flow import Flow, joined_updates
 from .recurrent import Recurrent
 
 MERGES = {
@@ -28,8 +29,6 @@ class Bidirectional(Layer):
         The forward layer; the backward layer is made from its arguments.
     merge_mode : {"concat", "sum", "mul", "ave"}
         How the two results become one: side by side, or entry by entry.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------

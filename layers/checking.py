@@ -10,7 +10,8 @@ import numpy as np
 
 from ..backend import Spec, function, gradients, graph, placeholder
 from ..backend.errors import DataError, ShapeError
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 from .registry import classes, from_config, to_config
 
 DTYPES = ("float32", "float64")

@@ -1,75 +1,78 @@
-"""Convolutions over one or two spatial axes: full and depthwise, channels last."""
+"""Convolutions over one, two or three spatial axes, channels last."""
 from __future__ import annotations
 
 from ..backend import Spec, Tensor
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.activations import activation as find_activation
 from ..backend.ops.convolution import convolution
-from ..backend.ops.shape import reshape
 from .arguments import one_of, positive_int, sizes
-from .base import Layer
-from .constraints import constraint
-from .initializers import initializer
-from .regularizers import regularizer
-
-AXES = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)",
-        3: "(batch, depth, height, width, channels)"}
-PADDINGS = {1: ("valid", "same", "causal"), 2: ("valid", "same"), 3: ("valid", "same")}
+from .spatial import Spatial
 
 
-class Convolution(Layer):
-    """What convolution layers share: a window that slides, a bias and an activation."""
-    rank = 2
-    kernel_constraint = bias_constraint = None
+class Convolution(Spatial):
+    """What convolution layers share: a window that slides, a bias and an activation.
+
+    Parameters
+    ----------
+    filters : int
+        Number of outputs per step, pixel or voxel.
+    kernel_size : int or one int per spatial axis
+        Extent of a window.
+    strides : int or one int per spatial axis
+        Steps, pixels or voxels from one window to the next.
+    padding : {"valid", "same"}
+        Windows inside the input only; or zeros around it, so that ``ceil(size / strides)`` come
+        out. Over steps also "causal": zeros before the first alone, so that no output sees what
+        comes after it.
+    dilation_rate : int or one int per spatial axis
+        Distance of a window's steps, pixels or voxels.
+    activation : str or callable, optional
+        Applied to the result; None is linear.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    kernel_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step, such as ``"max_norm"``.
+
+    Raises
+    ------
+    ShapeError
+        If the input has other axes, or channels that cannot be divided into groups.
+    """
+    can_be_causal = True
 
     def slide(self, kernel_size, strides, padding, dilation_rate) -> None:
         """Check and keep how the window moves."""
         self.kernel_size, self.strides, self.padding = kernel_size, strides, padding
         self.dilation_rate = dilation_rate
         self.window = sizes("kernel_size", kernel_size, self.rank)
-        one_of("padding", padding, PADDINGS[self.rank])
+        causal = ("causal",) if self.rank == 1 and self.can_be_causal else ()
+        one_of("padding", padding, ("valid", "same", *causal))
         self.sliding = {"strides": sizes("strides", strides, self.rank), "padding": padding,
                         "dilation": sizes("dilation_rate", dilation_rate, self.rank)}
 
-    def finish(self, activation, use_bias, bias_initializer, bias_regularizer) -> None:
+    def finish(self, activation, use_bias, *bias_settings) -> None:
         """Check and keep what is done to the sums."""
         self.activation, self.use_bias = activation, use_bias
-        self.bias_initializer, self.bias_regularizer = bias_initializer, bias_regularizer
-        find_activation(activation), initializer(bias_initializer), regularizer(bias_regularizer)
+        find_activation(activation)
+        self.settle_weight("bias", *bias_settings)
 
     @property
     def keeps_time(self) -> bool:
         """Causal steps of one see nothing beyond a row's length, all other windows do."""
         return self.padding == "causal" and self.sliding["strides"] == (1,)
 
-    def channels(self, spec: Spec) -> int:
-        """Channels of an input that has the right axes."""
-        if len(spec.shape) != self.rank + 1:
-            raise ShapeError(f"{type(self).__name__} needs {AXES[self.rank]}",
-                             got=f"{list(spec.shape)} (without batch)",
-                             fix="reshape the input; one channel is an axis of length 1")
-        return spec.shape[-1]
-
     def add_bias(self, filters: int) -> None:
         """One bias per filter."""
         if self.use_bias:
-            self.bias = self.add_weight("bias", (filters,), self.bias_initializer,
-                                        self.bias_regularizer, constraint=self.bias_constraint)
-
-    def constrain(self, kernel_constraint, bias_constraint) -> None:
-        """Check and keep what the weights are put back to."""
-        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
-        constraint(kernel_constraint), constraint(bias_constraint)
+            self.bias = self.add_weight("bias", (filters,), **self.weight_settings("bias"))
 
     def finished(self, sums: Tensor) -> Tensor:
         """``activation(sums + bias)``."""
         return find_activation(self.activation)(sums + self.bias if self.use_bias else sums)
-
-    def depthwise(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """Each channel with filters of its own; filter m of channel c is output c * mult + m."""
-        *window, channels, multiplier = kernel.shape
-        kernel = reshape(kernel, shape=(*window, 1, channels * multiplier))
-        return convolution(x, kernel, groups=channels, **self.sliding)
 
 
 class FullConvolution(Convolution):
@@ -77,8 +80,8 @@ class FullConvolution(Convolution):
 
     Parameters
     ----------
-    kernel_constraint, bias_constraint : str or Constraint, optional
-        What they are put back to after every step, such as ``"max_norm"``.
+    groups : int
+        Parts the channels are divided into; each filter sees one.
     """
 
     def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
@@ -92,21 +95,18 @@ class FullConvolution(Convolution):
             raise ParameterError(f"{filters} filters cannot be divided into {groups} groups",
                                  fix="use a number of groups that divides filters")
         self.slide(kernel_size, strides, padding, dilation_rate)
-        self.finish(activation, use_bias, bias_initializer, bias_regularizer)
-        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
-        self.constrain(kernel_constraint, bias_constraint)
-        initializer(kernel_initializer), regularizer(kernel_regularizer)
+        self.settle_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.finish(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
 
     def build(self, spec: Spec) -> None:
-        channels = self.channels(spec)
+        channels = spec.shape[-1]
         if channels % self.groups:
             raise ShapeError(f"{self.label}: {channels} channels cannot be divided into "
                              f"{self.groups} groups",
                              fix="use a number of groups that divides the channels")
-        self.kernel = self.add_weight("kernel",
-                                      (*self.window, channels // self.groups, self.filters),
-                                      self.kernel_initializer, self.kernel_regularizer,
-                                      constraint=self.kernel_constraint)
+        self.kernel = self.add_weight(
+            "kernel", (*self.window, channels // self.groups, self.filters),
+            **self.weight_settings("kernel"))
         self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
@@ -120,37 +120,6 @@ class Conv1D(FullConvolution):
     + bias[f])``; Goodfellow, Bengio and Courville, *Deep Learning*, 2016, equation 9.6. Input
     ``(batch, length, channels)``, output ``(batch, steps, filters)``. Lengths end here, except
     with causal padding and strides of one, which see no step after their own.
-
-    Parameters
-    ----------
-    filters : int
-        Number of outputs per step.
-    kernel_size : int
-        Steps in a window.
-    strides : int
-        Steps from one window to the next.
-    padding : {"valid", "same", "causal"}
-        Windows inside the input only; zeros around it, so that ``ceil(length / strides)`` steps
-        come out; zeros before it only, so that no output sees what comes after it.
-    dilation_rate : int
-        Distance of a window's steps.
-    groups : int
-        Parts the channels are divided into; each filter sees one.
-    activation : str or callable, optional
-        Applied to the result; None is linear.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
-    kernel_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or channels that cannot be divided into the groups.
 
     Examples
     --------
@@ -170,37 +139,6 @@ class Conv2D(FullConvolution):
     recognition", 1998. Input ``(batch, height, width, channels)``, output ``(batch, rows, columns,
     filters)``.
 
-    Parameters
-    ----------
-    filters : int
-        Number of outputs per pixel.
-    kernel_size : int or pair of int
-        Height and width of a window.
-    strides : int or pair of int
-        Pixels from one window to the next.
-    padding : {"valid", "same"}
-        Windows inside the input only; or zeros around it, so that ``ceil(size / strides)`` come
-        out.
-    dilation_rate : int or pair of int
-        Distance of a window's pixels.
-    groups : int
-        Parts the channels are divided into; each filter sees one.
-    activation : str or callable, optional
-        Applied to the result; None is linear.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
-    kernel_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or channels that cannot be divided into the groups.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -208,95 +146,21 @@ class Conv2D(FullConvolution):
     >>> print(layers.Conv2D(8, 3, strides=2, padding="same")(gt.placeholder((2, 9, 9, 3))).spec)
     float32[2, 5, 5, 8]
     """
+    rank = 2
 
 
-class _Depthwise(Convolution):
-    """Convolution of each channel with filters of its own."""
+class Conv3D(FullConvolution):
+    """Convolution over volumes: every output sees a window of voxels.
 
-    def __init__(self, kernel_size, strides=1, padding: str = "valid", depth_multiplier: int = 1,
-                 dilation_rate=1, activation=None, use_bias: bool = True,
-                 depthwise_initializer="glorot_uniform", bias_initializer="zeros",
-                 depthwise_regularizer=None, bias_regularizer=None, name: str | None = None):
-        super().__init__(name)
-        self.depth_multiplier = positive_int("depth_multiplier", depth_multiplier)
-        self.slide(kernel_size, strides, padding, dilation_rate)
-        self.finish(activation, use_bias, bias_initializer, bias_regularizer)
-        self.depthwise_initializer = depthwise_initializer
-        self.depthwise_regularizer = depthwise_regularizer
-        initializer(depthwise_initializer), regularizer(depthwise_regularizer)
-
-    def build(self, spec: Spec) -> None:
-        channels = self.channels(spec)
-        self.kernel = self.add_weight("kernel", (*self.window, channels, self.depth_multiplier),
-                                      self.depthwise_initializer, self.depthwise_regularizer)
-        self.add_bias(channels * self.depth_multiplier)
-
-    def call(self, x: Tensor) -> Tensor:
-        return self.finished(self.depthwise(x, self.kernel))
-
-
-class DepthwiseConv1D(_Depthwise):
-    """Convolution over time of each channel by itself.
-
-    Chollet, "Xception", 2017, section 2. Input ``(batch, length, channels)``, output ``(batch,
-    steps, channels * depth_multiplier)``, the filters of a channel side by side.
-
-    Parameters
-    ----------
-    kernel_size, strides, padding, dilation_rate
-        As for `Conv1D`.
-    depth_multiplier : int
-        Filters per channel.
-    activation, use_bias, bias_initializer, bias_regularizer
-        As for `Conv1D`.
-    depthwise_initializer, depthwise_regularizer
-        Of the kernel ``(kernel_size, channels, depth_multiplier)``.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
+    As `Conv2D`, with one axis more: Tran et al., "Learning spatiotemporal features with 3D
+    convolutional networks", 2015. Input ``(batch, depth, height, width, channels)``, output
+    likewise with ``filters`` channels.
 
     Examples
     --------
     >>> import gradatim as gt
     >>> from gradatim import layers
-    >>> print(layers.DepthwiseConv1D(3, depth_multiplier=2)(gt.placeholder((2, 10, 4))).spec)
-    float32[2, 8, 8]
+    >>> print(layers.Conv3D(8, 3, padding="same")(gt.placeholder((2, 5, 9, 9, 3))).spec)
+    float32[2, 5, 9, 9, 8]
     """
-    rank = 1
-
-
-class DepthwiseConv2D(_Depthwise):
-    """Convolution over images of each channel by itself.
-
-    Chollet, "Xception", 2017, section 2. Input ``(batch, height, width, channels)``, output
-    ``(batch, rows, columns, channels * depth_multiplier)``, the filters of a channel side by side.
-
-    Parameters
-    ----------
-    kernel_size, strides, padding, dilation_rate
-        As for `Conv2D`.
-    depth_multiplier : int
-        Filters per channel.
-    activation, use_bias, bias_initializer, bias_regularizer
-        As for `Conv2D`.
-    depthwise_initializer, depthwise_regularizer
-        Of the kernel ``(height, width, channels, depth_multiplier)``.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
-    Examples
-    --------
-    >>> import gradatim as gt
-    >>> from gradatim import layers
-    >>> print(layers.DepthwiseConv2D(3, padding="same")(gt.placeholder((2, 8, 8, 4))).spec)
-    float32[2, 8, 8, 4]
-    """
+    rank = 3

@@ -5,7 +5,8 @@ from typing import Mapping
 
 import numpy as np
 
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 from .registry import classes, from_config, make_input, to_config
 from .saving import entries
 

@@ -6,7 +6,6 @@ from ..backend.errors import ShapeError
 from ..backend.ops.activations import activation as find_activation
 from .arguments import positive_int
 from .base import Layer
-from .constraints import constraint
 
 
 class Dense(Layer):
@@ -26,8 +25,6 @@ class Dense(Layer):
         Penalties added to the loss.
     kernel_constraint, bias_constraint : str or Constraint, optional
         What they are put back to after every step, such as ``"max_norm"``.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -50,21 +47,18 @@ class Dense(Layer):
         super().__init__(name)
         self.units = positive_int("units", units)
         self.activation, self.use_bias = activation, use_bias
-        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
-        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
-        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
-        find_activation(activation), constraint(kernel_constraint), constraint(bias_constraint)
+        find_activation(activation)
+        self.settle_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.settle_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def build(self, spec: Spec) -> None:
         if not spec.shape:
             raise ShapeError("Dense needs a feature axis beside the batch axis",
                              fix="reshape the input to (batch, features)")
         self.kernel = self.add_weight("kernel", (spec.shape[-1], self.units),
-                                      self.kernel_initializer, self.kernel_regularizer,
-                                      constraint=self.kernel_constraint)
+                                      **self.weight_settings("kernel"))
         if self.use_bias:
-            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer,
-                                        self.bias_regularizer, constraint=self.bias_constraint)
+            self.bias = self.add_weight("bias", (self.units,), **self.weight_settings("bias"))
 
     def call(self, x: Tensor) -> Tensor:
         x = x @ self.kernel                                    # (batch, ..., units)

@@ -1,14 +1,13 @@
 """Layers that add noise while training, and are the identity otherwise."""
 from __future__ import annotations
 
-import numpy as np
-
-from ..backend import Tensor, constant
-from ..backend.errors import ShapeError
+from ..backend import Tensor
 from ..backend.ops.indexing import row_offset
 from ..backend.ops.random import dropout_mask, normal_like
 from .arguments import fraction, number
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
+from .spatial import Spatial
 
 
 class Noise(Layer):
@@ -18,8 +17,7 @@ class Noise(Layer):
     def forward(self, flow: Flow, training: bool) -> Flow:
         if not training:
             return flow
-        keys = [constant(np.int64(0)) if key is None else key for key in (flow.seed, flow.step)]
-        return flow.to(self.disturb(flow.x, *keys, row_offset(flow.x)))
+        return flow.to(self.disturb(flow.x, *flow.keys, row_offset(flow.x)))
 
     def disturb(self, x: Tensor, seed: Tensor, step: Tensor, offset: Tensor) -> Tensor:
         """The formula while training."""
@@ -36,12 +34,10 @@ class Dropout(Noise):
     ----------
     rate : float
         The fraction, in [0, 1).
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
-    >>> import gradatim as gt
+    >>> import numpy as np, gradatim as gt
     >>> from gradatim import layers
     >>> y, updates = layers.Dropout(0.5)(gt.constant(np.ones((2, 4), "float32")), training=True)
     >>> set(gt.run(y).ravel().tolist()) <= {0.0, 2.0}
@@ -54,61 +50,70 @@ class Dropout(Noise):
         self.rate = fraction("rate", rate)
 
     def disturb(self, x, seed, step, offset):
-        if self.shared_axes and x.ndim != len(self.shared_axes) + 2:
-            raise ShapeError(f"{self.label}: needs {len(self.shared_axes) + 2} axes",
-                             got=str(x.spec))
         if not self.rate:
             return x
         return x * dropout_mask(x, seed, step, offset, rate=self.rate, stream=self.stream,
                                 shared_axes=self.shared_axes)
 
 
-class SpatialDropout1D(Dropout):
+class SpatialDropout(Spatial, Dropout):
+    """Dropout of whole channels: all their steps, pixels or voxels or none."""
+
+    @property
+    def shared_axes(self) -> tuple[int, ...]:
+        """All spatial ones."""
+        return tuple(range(1, self.rank + 1))
+
+
+class SpatialDropout1D(SpatialDropout):
     """Drops whole features of a sequence: all steps of a feature or none.
 
     Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    Parameters
-    ----------
-    rate : float
-        The fraction, in [0, 1).
-    name : str, optional
-        The layer's name.
-
     Examples
     --------
-    >>> import gradatim as gt
+    >>> import numpy as np, gradatim as gt
     >>> from gradatim import layers
     >>> x = gt.constant(np.ones((2, 3, 4), "float32"))
     >>> y = gt.run(layers.SpatialDropout1D(0.5)(x, training=True)[0])
     >>> bool((y[:, :1] == y).all())
     True
     """
-    shared_axes = (1,)
+    rank = 1
 
 
-class SpatialDropout2D(Dropout):
+class SpatialDropout2D(SpatialDropout):
     """Drops whole channels of an image: all pixels of a channel or none.
 
     Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    Parameters
-    ----------
-    rate : float
-        The fraction, in [0, 1).
-    name : str, optional
-        The layer's name.
-
     Examples
     --------
-    >>> import gradatim as gt
+    >>> import numpy as np, gradatim as gt
     >>> from gradatim import layers
     >>> x = gt.constant(np.ones((2, 3, 3, 4), "float32"))
     >>> y = gt.run(layers.SpatialDropout2D(0.5)(x, training=True)[0])
     >>> bool((y[:, :1, :1] == y).all())
     True
     """
-    shared_axes = (1, 2)
+    rank = 2
+
+
+class SpatialDropout3D(SpatialDropout):
+    """Drops whole channels of a volume: all voxels of a channel or none.
+
+    Tompson et al., "Efficient object localization using convolutional networks", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np, gradatim as gt
+    >>> from gradatim import layers
+    >>> x = gt.constant(np.ones((2, 3, 3, 3, 4), "float32"))
+    >>> y = gt.run(layers.SpatialDropout3D(0.5)(x, training=True)[0])
+    >>> bool((y[:, :1, :1, :1] == y).all())
+    True
+    """
+    rank = 3
 
 
 class GaussianNoise(Noise):
@@ -118,12 +123,10 @@ class GaussianNoise(Noise):
     ----------
     stddev : float
         Its standard deviation, from 0 on.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
-    >>> import gradatim as gt
+    >>> import numpy as np, gradatim as gt
     >>> from gradatim import layers
     >>> x = gt.constant(np.ones((2, 3), "float32"))
     >>> gt.run(layers.GaussianNoise(0.0)(x, training=True)[0])[0]
@@ -147,12 +150,10 @@ class GaussianDropout(Noise):
     ----------
     rate : float
         In [0, 1): the standard deviation is ``sqrt(rate / (1 - rate))``.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
-    >>> import gradatim as gt
+    >>> import numpy as np, gradatim as gt
     >>> from gradatim import layers
     >>> x = gt.constant(np.ones((2, 3), "float32"))
     >>> gt.run(layers.GaussianDropout(0.0)(x, training=True)[0])[0]

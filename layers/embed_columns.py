@@ -10,7 +10,7 @@ from ..backend.ops.indexing import gather
 from ..backend.ops.shape import concatenate
 from .arguments import positive_int
 from .base import Layer
-from .initializers import RandomNormal, initializer
+from .initializers import RandomNormal
 
 
 class EmbedColumns(Layer):
@@ -29,8 +29,6 @@ class EmbedColumns(Layer):
         ``min(50, round(1.6 * size ** 0.56))``.
     embeddings_initializer : str or Initializer
         How the first vectors are drawn.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -53,8 +51,7 @@ class EmbedColumns(Layer):
         self.sizes = tuple(n if n == 0 else positive_int("sizes", n) for n in sizes)
         self.output_dims = None if output_dims is None else tuple(
             positive_int("output_dims", n) for n in output_dims)
-        self.embeddings_initializer = embeddings_initializer
-        initializer(embeddings_initializer)
+        self.settle_weight("embeddings", embeddings_initializer)
         coded = [n for n in self.sizes if n]
         if not coded or output_dims is not None and len(self.output_dims) != len(coded):
             raise ParameterError("EmbedColumns needs columns of codes, and one length for each",
@@ -68,7 +65,7 @@ class EmbedColumns(Layer):
         coded = [j for j, n in enumerate(self.sizes) if n]
         dims = self.output_dims or [min(50, round(1.6 * self.sizes[j] ** 0.56)) for j in coded]
         self.tables = {j: self.add_weight(f"embeddings_{j}", (self.sizes[j], dim),
-                                          self.embeddings_initializer)
+                                          **self.weight_settings("embeddings"))
                        for j, dim in zip(coded, dims)}
 
     def call(self, x: Tensor) -> Tensor:

@@ -7,10 +7,8 @@ from ..backend.ops.elementwise import cast, not_equal
 from ..backend.ops.indexing import gather
 from ..backend.ops.reductions import sum_
 from .arguments import flag, positive_int
-from .base import Flow, Layer
-from .constraints import constraint
-from .initializers import initializer
-from .regularizers import regularizer
+from .base import Layer
+from .flow import Flow
 
 
 class Embedding(Layer):
@@ -34,8 +32,6 @@ class Embedding(Layer):
     mask_zero : bool
         Whether 0 is padding. Then a row's length is how many of its numbers are not 0; the
         padding is taken to stand at the end. Lengths given from outside go before.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -57,18 +53,13 @@ class Embedding(Layer):
         super().__init__(name)
         self.input_dim = positive_int("input_dim", input_dim)
         self.output_dim = positive_int("output_dim", output_dim)
-        self.embeddings_initializer = embeddings_initializer
-        self.embeddings_regularizer = embeddings_regularizer
         self.mask_zero = flag("mask_zero", mask_zero)
-        self.embeddings_constraint = embeddings_constraint
-        initializer(embeddings_initializer), regularizer(embeddings_regularizer)
-        constraint(embeddings_constraint)
+        self.settle_weight("embeddings", embeddings_initializer, embeddings_regularizer,
+                           embeddings_constraint)
 
     def build(self, spec: Spec) -> None:
         self.embeddings = self.add_weight("embeddings", (self.input_dim, self.output_dim),
-                                          self.embeddings_initializer,
-                                          self.embeddings_regularizer,
-                                          constraint=self.embeddings_constraint)
+                                          **self.weight_settings("embeddings"))
 
     def check(self, spec: Spec) -> None:
         if spec.dtype.kind not in "iu":

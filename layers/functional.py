@@ -7,7 +7,8 @@ from ..backend import Tensor, Variable
 from ..backend.errors import ParameterError
 from ..backend.op import find_op
 from ..backend.tensor import apply, constant_op
-from .base import Flow, Layer, joined_updates
+from .base import Layer
+from .flow import Flow, joined_updates
 
 
 class OpLayer(Layer):
@@ -25,8 +26,6 @@ class OpLayer(Layer):
         Inputs by position that are constants.
     output : int
         Which of the op's outputs to take.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------

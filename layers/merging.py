@@ -9,7 +9,8 @@ from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.elementwise import maximum, minimum, rsqrt
 from ..backend.ops.shape import concatenate, transpose
 from .arguments import flag
-from .base import Flow, Layer, joined_updates
+from .base import Layer
+from .flow import Flow, joined_updates
 from .shaping import open_reshape
 
 
@@ -41,8 +42,6 @@ class Concatenate(Merge):
     ----------
     axis : int
         The axis; not the batch axis, 0.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -83,11 +82,6 @@ class Elementwise(Merge):
 class Add(Elementwise):
     """The sum of the inputs, entry by entry.
 
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -100,11 +94,6 @@ class Add(Elementwise):
 
 class Subtract(Elementwise):
     """The first input minus the second.
-
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -120,11 +109,6 @@ class Subtract(Elementwise):
 class Multiply(Elementwise):
     """The product of the inputs, entry by entry.
 
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -137,11 +121,6 @@ class Multiply(Elementwise):
 
 class Average(Elementwise):
     """The mean of the inputs, entry by entry.
-
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -159,11 +138,6 @@ class Average(Elementwise):
 class Maximum(Elementwise):
     """The largest input, entry by entry.
 
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -176,11 +150,6 @@ class Maximum(Elementwise):
 
 class Minimum(Elementwise):
     """The smallest input, entry by entry.
-
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -201,8 +170,6 @@ class Dot(Merge):
         The axis of both, or of the first and the second; not the batch axis, 0.
     normalize : bool
         Whether vectors along these axes are scaled to length one first: cosine similarity.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from ..backend.errors import ParameterError
 from ..backend.ops.indexing import row_offset
 from .arguments import number
 from .augmentation import Augmentation, box
-from .base import Flow
+from .flow import Flow
 
 flip, reshape, where = OPS["flip"], OPS["reshape"], OPS["where"]
 LEVELS = 1024      # of the share: quantiles of its distribution in a table
@@ -20,13 +20,12 @@ class Mixing(Augmentation):
     def forward(self, flow: Flow, training: bool) -> Flow:
         if not training:
             return flow.to(flow.x, lengths=None)
-        keys = [constant(np.int64(0)) if key is None else key for key in (flow.seed, flow.step)]
         x = flow.x
         other = flip(x, axis=0)
         if flow.weights is not None:               # nothing is learned from a row of weight zero
             counts = reshape(flip(flow.weights, axis=0), shape=(-1, 1, 1, 1)) > 0.0
             other = where(counts, other, x)
-        mixed, own = self.mixed(x, other, self.numbers(x, *keys, row_offset(x)))
+        mixed, own = self.mixed(x, other, self.numbers(x, *flow.keys, row_offset(x)))
         if flow.weights is not None:
             own = where(counts, own, OPS["ones_like"](own))
         own = reshape(own, shape=(-1,))                                # (batch,)
@@ -55,8 +54,6 @@ class MixUp(Mixing):
     ----------
     alpha : float
         Above 0; the larger it is, the more two samples are mixed.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -101,8 +98,6 @@ class CutMix(Mixing):
     ----------
     alpha : float
         Above 0; 1 makes all areas equally likely.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------

@@ -9,9 +9,9 @@ from typing import Sequence
 from ..backend import OPS, Spec, Tensor, placeholder
 from ..backend.context import current
 from ..backend.errors import ParameterError
-from ..backend.graph import topological
-from ..backend.tensor import LEAVES, placeholder_op
-from .base import Flow, Layer, joined_updates, snake_case
+from ..backend.tensor import placeholder_op
+from .base import Layer, snake_case
+from .flow import Flow, joined_updates
 
 SYMBOLIC_BATCH = 2   # models are traced at this batch size and built again at any other
 

@@ -12,20 +12,18 @@ from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.normalization import layer_norm
 from ..backend.ops.shape import broadcast_like, transpose
 from .arguments import flag, number, positive_int
-from .base import Flow, Layer
-from .initializers import Constant, initializer
-from .regularizers import regularizer
+from .base import Layer
+from .flow import Flow
+from .initializers import Constant
 
 
-class LayerNormalization(Layer):
-    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, over the last axis of each sample.
-
-    Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4.
+class ScaleAndShift(Layer):
+    """What normalisations share that end with ``gamma * x + beta``, both learned.
 
     Parameters
     ----------
     axis : int
-        The axis of the statistics: the last, -1.
+        The features' axis: the last, -1.
     epsilon : float
         Added to the variance.
     center, scale : bool
@@ -34,8 +32,37 @@ class LayerNormalization(Layer):
         How their first values are drawn.
     beta_regularizer, gamma_regularizer : Regularizer, optional
         Penalties added to the loss.
-    name : str, optional
-        The layer's name.
+    beta_constraint, gamma_constraint : str or Constraint, optional
+        What they are put back to after every step.
+    """
+    keeps_time = any_rank = True
+
+    def __init__(self, axis: int = -1, epsilon: float = 1e-3, center: bool = True,
+                 scale: bool = True, beta_initializer="zeros", gamma_initializer="ones",
+                 beta_regularizer=None, gamma_regularizer=None, beta_constraint=None,
+                 gamma_constraint=None, name: str | None = None):
+        super().__init__(name)
+        self.axis, self.epsilon = last_axis(axis), number("epsilon", epsilon, at_least=0.0)
+        self.center, self.scale = flag("center", center), flag("scale", scale)
+        self.settle_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
+        self.settle_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+
+    def build(self, spec: Spec) -> None:
+        """Gamma and beta: weights, or constants where they are switched off."""
+        if not spec.shape:
+            raise ShapeError(f"{type(self).__name__} needs a feature axis beside the batch axis",
+                             fix="reshape the input to (batch, features)")
+        size = spec.shape[-1:]
+        self.gamma = self.add_weight("gamma", size, **self.weight_settings("gamma")) \
+            if self.scale else np.ones(size, self.dtype)
+        self.beta = self.add_weight("beta", size, **self.weight_settings("beta")) \
+            if self.center else np.zeros(size, self.dtype)
+
+
+class LayerNormalization(ScaleAndShift):
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, over the last axis of each sample.
+
+    Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4.
 
     Examples
     --------
@@ -45,18 +72,6 @@ class LayerNormalization(Layer):
     array([[-1.,  1.],
            [-1.,  1.]], dtype=float32)
     """
-    keeps_time = any_rank = True
-
-    def __init__(self, axis: int = -1, epsilon: float = 1e-3, center: bool = True,
-                 scale: bool = True, beta_initializer="zeros", gamma_initializer="ones",
-                 beta_regularizer=None, gamma_regularizer=None, name: str | None = None):
-        super().__init__(name)
-        self.axis = last_axis(axis)
-        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
-                            beta_regularizer, gamma_regularizer)
-
-    def build(self, spec: Spec) -> None:
-        self.gamma, self.beta = scale_and_shift(self, spec)
 
     def call(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
@@ -73,8 +88,6 @@ class RMSNormalization(Layer):
         The axis of the mean: the last, -1.
     epsilon : float
         Added to the mean square.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -103,8 +116,6 @@ class UnitNormalization(Layer):
     ----------
     axis : int
         The vectors' axis: the last, -1.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -124,7 +135,7 @@ class UnitNormalization(Layer):
         return x * rsqrt(maximum(square(x).sum(axis=-1, keepdims=True), self.smallest))
 
 
-class GroupNormalization(Layer):
+class GroupNormalization(ScaleAndShift):
     """Normalises each sample over its positions and one group of channels at a time.
 
     Wu and He, "Group Normalization", 2018, equation 7. Independent of the batch; with as many
@@ -134,18 +145,6 @@ class GroupNormalization(Layer):
     ----------
     groups : int
         How many groups the channels fall into, a divisor of their number.
-    axis : int
-        The channels' axis: the last, -1.
-    epsilon : float
-        Added to the variance.
-    center, scale : bool
-        Whether there is a learned beta, a learned gamma.
-    beta_initializer, gamma_initializer : str or Initializer
-        How their first values are drawn.
-    beta_regularizer, gamma_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -155,19 +154,18 @@ class GroupNormalization(Layer):
     >>> gt.run(layers.GroupNormalization(groups=2, epsilon=0.0)(x))
     array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
-    keeps_time = any_rank = True
 
     def __init__(self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3,
                  center: bool = True, scale: bool = True, beta_initializer="zeros",
                  gamma_initializer="ones", beta_regularizer=None, gamma_regularizer=None,
-                 name: str | None = None):
-        super().__init__(name)
-        self.groups, self.axis = positive_int("groups", groups), last_axis(axis)
-        set_scale_and_shift(self, epsilon, center, scale, beta_initializer, gamma_initializer,
-                            beta_regularizer, gamma_regularizer)
+                 beta_constraint=None, gamma_constraint=None, name: str | None = None):
+        super().__init__(axis, epsilon, center, scale, beta_initializer, gamma_initializer,
+                         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint,
+                         name)
+        self.groups = positive_int("groups", groups)
 
     def build(self, spec: Spec) -> None:
-        self.gamma, self.beta = scale_and_shift(self, spec)
+        super().build(spec)
         if spec.shape[-1] % self.groups:
             raise ShapeError(f"{self.label}: {spec.shape[-1]} channels do not fall into "
                              f"{self.groups} groups", fix="choose a divisor for groups")
@@ -205,8 +203,6 @@ class Normalization(Layer):
         `adapt`. Without any nothing is changed.
     invert : bool
         Whether to undo instead: ``mean + x * max(sqrt(variance), 1e-7)``.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -312,30 +308,6 @@ def last_axis(axis) -> int:
         raise ParameterError(f"axis must be -1, the last axis, not {axis!r}",
                              fix="move the features to the end with layers.Permute")
     return axis
-
-
-def set_scale_and_shift(layer, epsilon, center, scale, beta_initializer, gamma_initializer,
-                        beta_regularizer, gamma_regularizer) -> None:
-    """Check and store the arguments that the learned normalisations share."""
-    layer.epsilon = number("epsilon", epsilon, at_least=0.0)
-    layer.center, layer.scale = flag("center", center), flag("scale", scale)
-    layer.beta_initializer, layer.gamma_initializer = beta_initializer, gamma_initializer
-    layer.beta_regularizer, layer.gamma_regularizer = beta_regularizer, gamma_regularizer
-    initializer(beta_initializer), initializer(gamma_initializer)
-    regularizer(beta_regularizer), regularizer(gamma_regularizer)
-
-
-def scale_and_shift(layer, spec: Spec) -> tuple:
-    """Gamma and beta: weights, or constants where they are switched off."""
-    if not spec.shape:
-        raise ShapeError(f"{type(layer).__name__} needs a feature axis beside the batch axis",
-                         fix="reshape the input to (batch, features)")
-    size = spec.shape[-1:]
-    gamma = layer.add_weight("gamma", size, layer.gamma_initializer, layer.gamma_regularizer) \
-        if layer.scale else np.ones(size, layer.dtype)
-    beta = layer.add_weight("beta", size, layer.beta_initializer, layer.beta_regularizer) \
-        if layer.center else np.zeros(size, layer.dtype)
-    return gamma, beta
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:

@@ -1,64 +1,77 @@
-"""Pooling: the mean or the maximum of windows, or of all steps or pixels."""
+"""Pooling: the mean or the maximum of windows, or of all steps, pixels or voxels."""
 from __future__ import annotations
 
 import math
 
-from ..backend import Spec, Tensor
-from ..backend.errors import ShapeError
+from ..backend import Tensor
 from ..backend.ops.elementwise import cast, maximum, where
 from ..backend.ops.indexing import sequence_mask
 from ..backend.ops.pooling import average_pool, max_pool
 from ..backend.ops.reductions import max_, mean, sum_
 from .arguments import one_of, sizes
-from .base import Flow, Layer
-from .convolution import AXES
+from .flow import Flow
+from .shaping import open_reshape
+from .spatial import Spatial
 
 
-class _Pooling(Layer):
-    """What all pooling shares: the axes of its input."""
-    rank = 2
+class WindowPooling(Spatial):
+    """Pooling over windows.
 
-    def check(self, spec: Spec) -> None:
-        if len(spec.shape) != self.rank + 1:
-            raise ShapeError(f"{type(self).__name__} needs {AXES[self.rank]}",
-                             got=f"{list(spec.shape)} (without batch)",
-                             fix="reshape the input; one channel is an axis of length 1")
+    Parameters
+    ----------
+    pool_size : int or one int per spatial axis
+        Extent of a window.
+    strides : int or one int per spatial axis, optional
+        Steps, pixels or voxels from one window to the next; ``pool_size`` by default.
+    padding : {"valid", "same"}
+        Windows inside the input only, or ``ceil(size / strides)`` of them.
 
-
-class WindowPooling(_Pooling):
-    """Pooling over windows."""
+    Raises
+    ------
+    ShapeError
+        If the input has other axes, or is smaller than a window.
+    """
 
     def __init__(self, pool_size=2, strides=None, padding: str = "valid",
                  name: str | None = None):
         super().__init__(name)
         self.pool_size, self.strides = pool_size, strides
         self.padding = one_of("padding", padding, ("valid", "same"))
-        window = sizes("pool_size", pool_size, self.rank)
-        self.sliding = {"pool_size": window, "padding": padding, "strides": (
-            window if strides is None else sizes("strides", strides, self.rank))}
+        self.window = sizes("pool_size", pool_size, self.rank)
+        self.steps = self.window if strides is None else sizes("strides", strides, self.rank)
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.rank < 3:
+            return self.along(x, slice(None))
+        # Backends pool over planes: over the depth, each plane is a row of channels.
+        depth, *plane, channels = x.shape[1:]
+        flat = self.along(open_reshape(x, *plane, channels), slice(1, None))  # (batch * depth, ...)
+        plane = flat.shape[1:]
+        y = self.along(open_reshape(flat, depth, math.prod(plane)), slice(0, 1))
+        return open_reshape(y, y.shape[1], *plane)
+
+    def along(self, x: Tensor, axes: slice) -> Tensor:
+        """Pooling over some of the axes, which are all that ``x`` has."""
+        return self.pooled(x, pool_size=self.window[axes], strides=self.steps[axes],
+                           padding=self.padding)
+
+    def pooled(self, x: Tensor, **sliding) -> Tensor:
+        """The op, over one axis or two."""
+        raise NotImplementedError(f"{type(self).__name__} does not define pooled")
 
 
-class MaxPooling1D(WindowPooling):
+class MaxPooling(WindowPooling):
+    """The largest value of windows."""
+
+    def pooled(self, x, **sliding):
+        return max_pool(x, **sliding)[0]
+
+
+class MaxPooling1D(MaxPooling):
     """The largest value of each channel in windows of steps.
 
     Input ``(batch, length, channels)``, output ``(batch, steps, channels)``. Padding is never the
     largest. Lengths end here.
-
-    Parameters
-    ----------
-    pool_size : int
-        Steps in a window.
-    strides : int, optional
-        Steps from one window to the next; ``pool_size`` by default.
-    padding : {"valid", "same"}
-        Windows inside the input only, or ``ceil(length / strides)`` of them.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or is shorter than a window.
 
     Examples
     --------
@@ -69,32 +82,13 @@ class MaxPooling1D(WindowPooling):
     """
     rank = 1
 
-    def call(self, x: Tensor) -> Tensor:
-        return max_pool(x, **self.sliding)[0]
 
-
-class MaxPooling2D(WindowPooling):
+class MaxPooling2D(MaxPooling):
     """The largest value of each channel in windows of pixels.
 
     Ranzato et al., "Unsupervised learning of invariant feature hierarchies", 2007. Input ``(batch,
     height, width, channels)``, output ``(batch, rows, columns, channels)``. Padding is never the
     largest.
-
-    Parameters
-    ----------
-    pool_size : int or pair of int
-        Height and width of a window.
-    strides : int or pair of int, optional
-        Pixels from one window to the next; ``pool_size`` by default.
-    padding : {"valid", "same"}
-        Windows inside the input only, or ``ceil(size / strides)`` of them.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or is smaller than a window.
 
     Examples
     --------
@@ -103,32 +97,37 @@ class MaxPooling2D(WindowPooling):
     >>> print(layers.MaxPooling2D()(gt.placeholder((2, 8, 8, 4))).spec)
     float32[2, 4, 4, 4]
     """
-
-    def call(self, x: Tensor) -> Tensor:
-        return max_pool(x, **self.sliding)[0]
+    rank = 2
 
 
-class AveragePooling1D(WindowPooling):
+class MaxPooling3D(MaxPooling):
+    """The largest value of each channel in boxes of voxels.
+
+    Input ``(batch, depth, height, width, channels)``, output likewise. Padding is never the
+    largest.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.MaxPooling3D()(gt.placeholder((2, 5, 8, 8, 4))).spec)
+    float32[2, 2, 4, 4, 4]
+    """
+    rank = 3
+
+
+class AveragePooling(WindowPooling):
+    """The mean of windows."""
+
+    def pooled(self, x, **sliding):
+        return average_pool(x, **sliding)
+
+
+class AveragePooling1D(AveragePooling):
     """The mean of each channel in windows of steps.
 
     Input ``(batch, length, channels)``, output ``(batch, steps, channels)``. Padding is not
     counted. Lengths end here.
-
-    Parameters
-    ----------
-    pool_size : int
-        Steps in a window.
-    strides : int, optional
-        Steps from one window to the next; ``pool_size`` by default.
-    padding : {"valid", "same"}
-        Windows inside the input only, or ``ceil(length / strides)`` of them.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or is shorter than a window.
 
     Examples
     --------
@@ -139,32 +138,13 @@ class AveragePooling1D(WindowPooling):
     """
     rank = 1
 
-    def call(self, x: Tensor) -> Tensor:
-        return average_pool(x, **self.sliding)
 
-
-class AveragePooling2D(WindowPooling):
+class AveragePooling2D(AveragePooling):
     """The mean of each channel in windows of pixels.
 
     LeCun et al., "Gradient-based learning applied to document recognition", 1998. Input ``(batch,
     height, width, channels)``, output ``(batch, rows, columns, channels)``. Padding is not
     counted.
-
-    Parameters
-    ----------
-    pool_size : int or pair of int
-        Height and width of a window.
-    strides : int or pair of int, optional
-        Pixels from one window to the next; ``pool_size`` by default.
-    padding : {"valid", "same"}
-        Windows inside the input only, or ``ceil(size / strides)`` of them.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes, or is smaller than a window.
 
     Examples
     --------
@@ -173,13 +153,39 @@ class AveragePooling2D(WindowPooling):
     >>> print(layers.AveragePooling2D((1, 2))(gt.placeholder((2, 8, 8, 4))).spec)
     float32[2, 8, 4, 4]
     """
-
-    def call(self, x: Tensor) -> Tensor:
-        return average_pool(x, **self.sliding)
+    rank = 2
 
 
-class _Global(_Pooling):
-    """Pooling over all steps or pixels; over a row's valid steps where lengths are known."""
+class AveragePooling3D(AveragePooling):
+    """The mean of each channel in boxes of voxels.
+
+    Input ``(batch, depth, height, width, channels)``, output likewise. Padding does not count.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.AveragePooling3D((1, 2, 2))(gt.placeholder((2, 5, 8, 8, 4))).spec)
+    float32[2, 5, 4, 4, 4]
+    """
+    rank = 3
+
+
+# ---- over all steps, pixels or voxels ------------------------------------------------------------
+
+class GlobalPooling(Spatial):
+    """Pooling over all steps, pixels or voxels; over a row's valid steps where lengths are known.
+
+    Parameters
+    ----------
+    keepdims : bool
+        Whether the spatial axes stay, with length 1.
+
+    Raises
+    ------
+    ShapeError
+        If the input has other axes.
+    """
 
     def __init__(self, keepdims: bool = False, name: str | None = None):
         super().__init__(name)
@@ -193,7 +199,7 @@ class _Global(_Pooling):
         return flow.to(self.valid(flow.x, mask, settings), lengths=None)
 
     def all(self, x: Tensor, settings: dict) -> Tensor:
-        """Of all steps or pixels."""
+        """Of all steps, pixels or voxels."""
         raise NotImplementedError(f"{type(self).__name__} does not define all")
 
     def valid(self, x: Tensor, mask: Tensor, settings: dict) -> Tensor:
@@ -201,8 +207,8 @@ class _Global(_Pooling):
         raise NotImplementedError(f"{type(self).__name__} does not define valid")
 
 
-class GlobalMean(_Global):
-    """The mean of all steps or pixels."""
+class GlobalAveragePooling(GlobalPooling):
+    """The mean of all steps, pixels or voxels."""
 
     def all(self, x, settings):
         return mean(x, **settings)
@@ -212,33 +218,10 @@ class GlobalMean(_Global):
         return sum_(where(mask, x, 0.0), **settings) / count
 
 
-class GlobalLargest(_Global):
-    """The largest value of all steps or pixels."""
-
-    def all(self, x, settings):
-        return max_(x, **settings)
-
-    def valid(self, x, mask, settings):
-        any_step = sum_(cast(mask, dtype="int64"), **settings) > 0
-        return where(any_step, max_(where(mask, x, -math.inf), **settings), 0.0)
-
-
-class GlobalAveragePooling1D(GlobalMean):
+class GlobalAveragePooling1D(GlobalAveragePooling):
     """The mean of each channel over the valid steps; zero for a row without any.
 
     Input ``(batch, length, channels)``, output ``(batch, channels)``.
-
-    Parameters
-    ----------
-    keepdims : bool
-        Whether the time axis stays, with length 1.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
 
     Examples
     --------
@@ -250,23 +233,11 @@ class GlobalAveragePooling1D(GlobalMean):
     rank = 1
 
 
-class GlobalAveragePooling2D(GlobalMean):
+class GlobalAveragePooling2D(GlobalAveragePooling):
     """The mean of each channel over all pixels.
 
     Lin, Chen and Yan, "Network in network", 2014, section 3.2. Input ``(batch, height, width,
     channels)``, output ``(batch, channels)``.
-
-    Parameters
-    ----------
-    keepdims : bool
-        Whether the pixel axes stay, with length 1.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
 
     Examples
     --------
@@ -275,24 +246,39 @@ class GlobalAveragePooling2D(GlobalMean):
     >>> print(layers.GlobalAveragePooling2D(keepdims=True)(gt.placeholder((2, 8, 8, 4))).spec)
     float32[2, 1, 1, 4]
     """
+    rank = 2
 
 
-class GlobalMaxPooling1D(GlobalLargest):
+class GlobalAveragePooling3D(GlobalAveragePooling):
+    """The mean of each channel over all voxels.
+
+    Input ``(batch, depth, height, width, channels)``, output ``(batch, channels)``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.GlobalAveragePooling3D()(gt.placeholder((2, 3, 8, 8, 4))).spec)
+    float32[2, 4]
+    """
+    rank = 3
+
+
+class GlobalMaxPooling(GlobalPooling):
+    """The largest value of all steps, pixels or voxels."""
+
+    def all(self, x, settings):
+        return max_(x, **settings)
+
+    def valid(self, x, mask, settings):
+        any_step = sum_(cast(mask, dtype="int64"), **settings) > 0
+        return where(any_step, max_(where(mask, x, -math.inf), **settings), 0.0)
+
+
+class GlobalMaxPooling1D(GlobalMaxPooling):
     """The largest value of each channel over the valid steps; zero for a row without any.
 
     Input ``(batch, length, channels)``, output ``(batch, channels)``.
-
-    Parameters
-    ----------
-    keepdims : bool
-        Whether the time axis stays, with length 1.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
 
     Examples
     --------
@@ -304,22 +290,10 @@ class GlobalMaxPooling1D(GlobalLargest):
     rank = 1
 
 
-class GlobalMaxPooling2D(GlobalLargest):
+class GlobalMaxPooling2D(GlobalMaxPooling):
     """The largest value of each channel over all pixels.
 
     Input ``(batch, height, width, channels)``, output ``(batch, channels)``.
-
-    Parameters
-    ----------
-    keepdims : bool
-        Whether the pixel axes stay, with length 1.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
 
     Examples
     --------
@@ -328,3 +302,19 @@ class GlobalMaxPooling2D(GlobalLargest):
     >>> print(layers.GlobalMaxPooling2D()(gt.placeholder((2, 8, 8, 4))).spec)
     float32[2, 4]
     """
+    rank = 2
+
+
+class GlobalMaxPooling3D(GlobalMaxPooling):
+    """The largest value of each channel over all voxels.
+
+    Input ``(batch, depth, height, width, channels)``, output ``(batch, channels)``.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.GlobalMaxPooling3D()(gt.placeholder((2, 3, 8, 8, 4))).spec)
+    float32[2, 4]
+    """
+    rank = 3

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Spec, Tensor
+from ..backend import Tensor
 from ..backend.errors import DTypeError, ParameterError, ShapeError
 from ..backend.ops.elementwise import cast, greater_equal, not_equal
 from ..backend.ops.indexing import one_hot
 from ..backend.ops.reductions import max_, sum_
 from ..backend.ops.shape import expand_dims, squeeze
 from .arguments import number, one_of, positive_int
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 
 
 def plain_numbers(name: str, value) -> float | tuple[float, ...]:
@@ -27,8 +28,6 @@ class Rescaling(Layer):
     ----------
     scale, offset : float or sequence of float
         One for all, or one for each entry of the last axis.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -81,8 +80,6 @@ class Discretization(Layer):
         Interval numbers as int64; a row of zeros and a one for each value (the last axis, where
         it has length 1, is left out); a row per sample with a one for every interval that occurs
         in it; or with how often it occurs.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -132,8 +129,6 @@ class CategoryEncoding(Layer):
     output_mode : {"multi_hot", "one_hot", "count"}
         A row per sample with a one for every category in it; a row for each number (the last
         axis, where it has length 1, is left out); or a row per sample with counts.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -183,8 +178,6 @@ class Masking(Layer):
     ----------
     mask_value : float
         What padding is made of.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import Spec, Tensor, constant
-from ..backend.errors import ParameterError, ShapeError
+from ..backend.errors import ParameterError
 from ..backend.ops.indexing import full_lengths, reverse_sequence, row_offset
 from ..backend.ops.random import dropout_mask
 from ..backend.ops.recurrent_gru import gru
@@ -12,35 +12,63 @@ from ..backend.ops.recurrent_lstm import lstm
 from ..backend.ops.recurrent_simple import ACTIVATIONS, simple_rnn
 from ..backend.ops.shape import flip
 from .arguments import fraction, one_of, positive_int
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 from .initializers import initializer
-from .regularizers import regularizer
 
 
 class Recurrent(Layer):
     """What recurrent layers share: three weights, the order of time, lengths and input dropout.
 
     A subclass sets ``gates`` and defines ``scan``.
+
+    Parameters
+    ----------
+    units : int
+        Length of the state.
+    activation : {"tanh", "relu", "sigmoid", "linear"} or None
+        None is linear.
+    use_bias : bool
+        Whether to add a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        How the first values are drawn.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
+        Penalties added to the loss.
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        What they are put back to after every step, such as ``"max_norm"``.
+    dropout : float
+        Fraction of the input features that are dropped while training, the same at all steps of a
+        sequence (Gal and Ghahramani 2016).
+    return_sequences : bool
+        Whether to give the outputs of all steps.
+    go_backwards : bool
+        Whether to start at a row's last valid step; the outputs come in that order.
+
+    Raises
+    ------
+    ShapeError
+        If the input has other axes.
     """
+    input_axes = "(batch, time, features)"
     gates = 1
     states = 1           # tensors carried from step to step
     aligned = False      # whether outputs keep the order of time even where time runs backwards
 
-    def settle(self, units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-               kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
-               return_sequences, go_backwards) -> None:
-        """Check and keep the arguments that all have."""
+    def __init__(self, units: int, activation: str | None = "tanh", use_bias: bool = True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
+                 bias_regularizer=None, kernel_constraint=None, recurrent_constraint=None,
+                 bias_constraint=None, dropout: float = 0.0, return_sequences: bool = False,
+                 go_backwards: bool = False, name: str | None = None):
+        super().__init__(name)
         self.units, self.use_bias = positive_int("units", units), use_bias
-        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
-        self.recurrent_initializer = recurrent_initializer
-        self.recurrent_regularizer = recurrent_regularizer
-        self.bias_initializer, self.bias_regularizer = bias_initializer, bias_regularizer
+        self.activation = one_of("activation", activation, (*ACTIVATIONS, None))
+        self.settle_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.settle_weight("recurrent", recurrent_initializer, recurrent_regularizer,
+                           recurrent_constraint)
+        self.settle_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.dropout = fraction("dropout", dropout)
         self.return_sequences, self.go_backwards = return_sequences, go_backwards
-        for name in (kernel_initializer, recurrent_initializer, bias_initializer):
-            initializer(name)
-        for name in (kernel_regularizer, recurrent_regularizer, bias_regularizer):
-            regularizer(name)
 
     @property
     def keeps_time(self) -> bool:
@@ -52,23 +80,14 @@ class Recurrent(Layer):
         """One per unit and gate."""
         return (self.gates * self.units,)
 
-    def first_bias(self):
-        """The bias's initializer."""
-        return self.bias_initializer
-
     def build(self, spec: Spec) -> None:
-        if len(spec.shape) != 2:
-            raise ShapeError(f"{type(self).__name__} needs (batch, time, features)",
-                             got=f"{list(spec.shape)} (without batch)",
-                             fix="reshape the input; one feature is an axis of length 1")
         width = self.gates * self.units
-        self.kernel = self.add_weight("kernel", (spec.shape[-1], width), self.kernel_initializer,
-                                      self.kernel_regularizer)
+        self.kernel = self.add_weight("kernel", (spec.shape[-1], width),
+                                      **self.weight_settings("kernel"))
         self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, width),
-                                                self.recurrent_initializer,
-                                                self.recurrent_regularizer)
-        self.bias = self.add_weight("bias", self.bias_shape, self.first_bias(),
-                                    self.bias_regularizer) if self.use_bias else None
+                                                **self.weight_settings("recurrent"))
+        self.bias = self.add_weight("bias", self.bias_shape, **self.weight_settings("bias")) \
+            if self.use_bias else None
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel, recurrent kernel and bias, which is zero where there is none."""
@@ -95,9 +114,7 @@ class Recurrent(Layer):
 
     def mask(self, flow: Flow) -> Tensor:
         """What inputs are multiplied by; a feature is dropped at all steps or at none."""
-        seed, step = (constant(np.int64(0)) if key is None else key
-                      for key in (flow.seed, flow.step))
-        return dropout_mask(flow.x, seed, step, row_offset(flow.x), rate=self.dropout,
+        return dropout_mask(flow.x, *flow.keys, row_offset(flow.x), rate=self.dropout,
                             stream=self.stream, shared_axes=(1,))
 
 
@@ -113,33 +130,6 @@ class SimpleRNN(Recurrent):
     units)``, the state after a row's last valid step, or ``(batch, time, units)``, which is zero
     beyond a row's length.
 
-    Parameters
-    ----------
-    units : int
-        Length of the state.
-    activation : {"tanh", "relu", "sigmoid", "linear"} or None
-        None is linear.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    dropout : float
-        Fraction of the input features that are dropped while training, the same at all steps of a
-        sequence (Gal and Ghahramani 2016).
-    return_sequences : bool
-        Whether to give the outputs of all steps.
-    go_backwards : bool
-        Whether to start at a row's last valid step; the outputs come in that order.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -147,18 +137,6 @@ class SimpleRNN(Recurrent):
     >>> print(layers.SimpleRNN(8)(gt.placeholder((2, 5, 4))).spec)
     float32[2, 8]
     """
-
-    def __init__(self, units: int, activation: str | None = "tanh", use_bias: bool = True,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
-                 bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
-                 bias_regularizer=None, dropout: float = 0.0, return_sequences: bool = False,
-                 go_backwards: bool = False, name: str | None = None):
-        super().__init__(name)
-        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
-                    return_sequences, go_backwards)
-        self.activation = activation
-        one_of("activation", activation, (*ACTIVATIONS, None))
 
     def scan(self, *data, reverse):
         return simple_rnn(*data, reverse=reverse, activation=self.activation or "linear")
@@ -184,29 +162,12 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    units : int
-        Length of the state.
     activation : {"tanh"}
         Of the candidate and the cell.
     recurrent_activation : {"sigmoid"}
         Of the gates.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
     unit_forget_bias : bool
         Whether the forget gate's bias starts at one (Jozefowicz et al. 2015).
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    dropout : float
-        Fraction of the input features that are dropped while training, the same at all steps of a
-        sequence (Gal and Ghahramani 2016).
-    return_sequences : bool
-        Whether to give the outputs of all steps.
-    go_backwards : bool
-        Whether to start at a row's last valid step; the outputs come in that order.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -228,27 +189,28 @@ class LSTM(Recurrent):
                  use_bias: bool = True, kernel_initializer="glorot_uniform",
                  recurrent_initializer="orthogonal", bias_initializer="zeros",
                  unit_forget_bias: bool = True, kernel_regularizer=None,
-                 recurrent_regularizer=None, bias_regularizer=None, dropout: float = 0.0,
+                 recurrent_regularizer=None, bias_regularizer=None, kernel_constraint=None,
+                 recurrent_constraint=None, bias_constraint=None, dropout: float = 0.0,
                  return_sequences: bool = False, go_backwards: bool = False,
                  name: str | None = None):
-        super().__init__(name)
-        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
-                    return_sequences, go_backwards)
         require_standard("LSTM", activation, recurrent_activation)
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.unit_forget_bias = unit_forget_bias
+        super().__init__(units, activation, use_bias, kernel_initializer, recurrent_initializer,
+                         bias_initializer, kernel_regularizer, recurrent_regularizer,
+                         bias_regularizer, kernel_constraint, recurrent_constraint,
+                         bias_constraint, dropout, return_sequences, go_backwards, name)
+        self.recurrent_activation, self.unit_forget_bias = recurrent_activation, unit_forget_bias
 
-    def first_bias(self):
-        if not self.unit_forget_bias:
-            return self.bias_initializer
+    def weight_settings(self, weight):
+        settings = super().weight_settings(weight)
+        if weight != "bias" or not self.unit_forget_bias:
+            return settings
         draw, forget = initializer(self.bias_initializer), slice(self.units, 2 * self.units)
 
         def with_forget_gate_open(spec, seed, stream):
             value = np.array(draw(spec, seed, stream))
             value[forget] = 1
             return value
-        return with_forget_gate_open
+        return settings | {"initializer": with_forget_gate_open}
 
     def scan(self, *data, reverse):
         return lstm(*data, reverse=reverse)
@@ -265,29 +227,12 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    units : int
-        Length of the state.
     activation : {"tanh"}
         Of the candidate.
     recurrent_activation : {"sigmoid"}
         Of the gates.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    dropout : float
-        Fraction of the input features that are dropped while training, the same at all steps of a
-        sequence (Gal and Ghahramani 2016).
-    return_sequences : bool
-        Whether to give the outputs of all steps.
-    go_backwards : bool
-        Whether to start at a row's last valid step; the outputs come in that order.
     reset_after : bool
         Whether r is applied after the matrix product, ``r (h R + b')``, or before, ``(r h) R``.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -309,15 +254,15 @@ class GRU(Recurrent):
                  use_bias: bool = True, kernel_initializer="glorot_uniform",
                  recurrent_initializer="orthogonal", bias_initializer="zeros",
                  kernel_regularizer=None, recurrent_regularizer=None, bias_regularizer=None,
+                 kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
                  dropout: float = 0.0, return_sequences: bool = False, go_backwards: bool = False,
                  reset_after: bool = True, name: str | None = None):
-        super().__init__(name)
-        self.settle(units, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
-                    kernel_regularizer, recurrent_regularizer, bias_regularizer, dropout,
-                    return_sequences, go_backwards)
         require_standard("GRU", activation, recurrent_activation)
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.reset_after = reset_after
+        super().__init__(units, activation, use_bias, kernel_initializer, recurrent_initializer,
+                         bias_initializer, kernel_regularizer, recurrent_regularizer,
+                         bias_regularizer, kernel_constraint, recurrent_constraint,
+                         bias_constraint, dropout, return_sequences, go_backwards, name)
+        self.recurrent_activation, self.reset_after = recurrent_activation, reset_after
 
     @property
     def bias_shape(self) -> tuple[int, ...]:

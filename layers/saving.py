@@ -9,7 +9,8 @@ from .. import __version__
 from ..backend import Spec, Variable
 from ..backend.errors import CorruptFileError
 from ..backend.model_file import read_model, write_model
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 from .registry import from_config, make_input, require, to_config, told
 
 

@@ -5,20 +5,16 @@ import math
 
 import numpy as np
 
-from ..backend import Spec, Tensor
+from ..backend import Tensor
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.shape import expand_dims, pad, reshape, tile, transpose
 from .arguments import positive_int, sizes
 from .base import Layer
+from .spatial import Spatial
 
 
 class Flatten(Layer):
     """All axes but the batch axis become one.
-
-    Parameters
-    ----------
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -39,8 +35,6 @@ class Reshape(Layer):
     ----------
     target_shape : tuple of int
         Without the batch axis; one -1 is inferred.
-    name : str, optional
-        The layer's name.
 
     Raises
     ------
@@ -82,8 +76,6 @@ class Permute(Layer):
     ----------
     dims : tuple of int
         Axes counted from 1: ``(2, 1)`` exchanges the first two.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -113,8 +105,6 @@ class RepeatVector(Layer):
     ----------
     n : int
         How many times.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -124,26 +114,38 @@ class RepeatVector(Layer):
     float32[5, 3, 4]
     """
 
+    input_axes = "(batch, features)"
+
     def __init__(self, n: int, name: str | None = None):
         super().__init__(name)
         self.n = positive_int("n", n)
 
     def call(self, x: Tensor) -> Tensor:
-        need_axes(self, x, 2)
         return tile(expand_dims(x, axis=1), repeats=(1, self.n, 1))
 
 
-# ---- along spatial axes ------------ -------------------------------------------------------------
+# ---- along spatial axes --------------------------------------------------------------------------
 
-class ZeroPadding1D(Layer):
-    """Zeros before and after the steps of a sequence.
+class ZeroPadding(Spatial):
+    """Zeros at the ends of spatial axes.
 
     Parameters
     ----------
-    padding : int or (int, int)
-        How many on both sides, or (before, after).
-    name : str, optional
-        The layer's name.
+    padding : int, or for each spatial axis an int or (before, after)
+        How many on both sides; over one axis a pair is (before, after).
+    """
+
+    def __init__(self, padding=1, name: str | None = None):
+        super().__init__(name)
+        self.padding = padding
+        self.pairs = margins("padding", padding, self.rank)
+
+    def call(self, x: Tensor) -> Tensor:
+        return pad(x, widths=((0, 0), *self.pairs, (0, 0)))
+
+
+class ZeroPadding1D(ZeroPadding):
+    """Zeros before and after the steps of a sequence.
 
     Examples
     --------
@@ -154,25 +156,9 @@ class ZeroPadding1D(Layer):
     """
     rank = 1
 
-    def __init__(self, padding=1, name: str | None = None):
-        super().__init__(name)
-        self.padding = padding
-        self.pairs = margins("padding", padding, self.rank)
 
-    def call(self, x: Tensor) -> Tensor:
-        need_axes(self, x, self.rank + 2)
-        return pad(x, widths=((0, 0), *self.pairs, (0, 0)))
-
-
-class ZeroPadding2D(ZeroPadding1D):
+class ZeroPadding2D(ZeroPadding):
     """Zeros around an image.
-
-    Parameters
-    ----------
-    padding : int, (int, int) or ((int, int), (int, int))
-        How many on all sides, per axis, or ((top, bottom), (left, right)).
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -184,15 +170,49 @@ class ZeroPadding2D(ZeroPadding1D):
     rank = 2
 
 
-class Cropping1D(Layer):
-    """A sequence without its first and last steps.
+class ZeroPadding3D(ZeroPadding):
+    """Zeros around a volume.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.ZeroPadding3D((1, 0, (0, 2)))(gt.placeholder((5, 3, 4, 4, 2))).spec)
+    float32[5, 5, 4, 6, 2]
+    """
+    rank = 3
+
+
+class Cropping(Spatial):
+    """Spatial axes without their ends.
 
     Parameters
     ----------
-    cropping : int or (int, int)
-        How many to leave out on both sides, or (before, after).
-    name : str, optional
-        The layer's name.
+    cropping : int, or for each spatial axis an int or (before, after)
+        How many to leave out on both sides; over one axis a pair is (before, after).
+
+    Raises
+    ------
+    ShapeError
+        If nothing would be left.
+    """
+
+    def __init__(self, cropping=1, name: str | None = None):
+        super().__init__(name)
+        self.cropping = cropping
+        self.pairs = margins("cropping", cropping, self.rank)
+
+    def call(self, x: Tensor) -> Tensor:
+        lengths = x.shape[1:-1]
+        if any(low + high >= n for n, (low, high) in zip(lengths, self.pairs)):
+            raise ShapeError(f"{self.label}: nothing would be left of {list(lengths)}",
+                             got=f"cropping {self.pairs}")
+        return x[(slice(None), *(slice(low, n - high)
+                                 for n, (low, high) in zip(lengths, self.pairs)))]
+
+
+class Cropping1D(Cropping):
+    """A sequence without its first and last steps.
 
     Examples
     --------
@@ -203,30 +223,9 @@ class Cropping1D(Layer):
     """
     rank = 1
 
-    def __init__(self, cropping=1, name: str | None = None):
-        super().__init__(name)
-        self.cropping = cropping
-        self.pairs = margins("cropping", cropping, self.rank)
 
-    def call(self, x: Tensor) -> Tensor:
-        need_axes(self, x, self.rank + 2)
-        lengths = x.shape[1:-1]
-        if any(low + high >= n for n, (low, high) in zip(lengths, self.pairs)):
-            raise ShapeError(f"{self.label}: nothing would be left of {list(lengths)}",
-                             got=f"cropping {self.pairs}")
-        return x[(slice(None), *(slice(low, n - high)
-                                 for n, (low, high) in zip(lengths, self.pairs)))]
-
-
-class Cropping2D(Cropping1D):
+class Cropping2D(Cropping):
     """An image without its margins.
-
-    Parameters
-    ----------
-    cropping : int, (int, int) or ((int, int), (int, int))
-        How many to leave out on all sides, per axis, or ((top, bottom), (left, right)).
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -238,15 +237,43 @@ class Cropping2D(Cropping1D):
     rank = 2
 
 
-class UpSampling1D(Layer):
-    """Every step several times.
+class Cropping3D(Cropping):
+    """A volume without its margins.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.Cropping3D((0, 1, (0, 1)))(gt.placeholder((5, 3, 4, 4, 2))).spec)
+    float32[5, 3, 2, 3, 2]
+    """
+    rank = 3
+
+
+class UpSampling(Spatial):
+    """Every entry several times along spatial axes.
 
     Parameters
     ----------
-    size : int
+    size : int or one int per spatial axis
         How many times.
-    name : str, optional
-        The layer's name.
+    """
+
+    def __init__(self, size=2, name: str | None = None):
+        super().__init__(name)
+        self.size = size
+        self.factors = sizes("size", size, self.rank)
+
+    def call(self, x: Tensor) -> Tensor:
+        *lengths, channels = x.shape[1:]
+        split = [part for n in lengths for part in (n, 1)]           # (batch, h, 1, w, 1, channels)
+        repeats = [part for f in self.factors for part in (1, f)]
+        x = tile(open_reshape(x, *split, channels), repeats=(1, *repeats, 1))
+        return open_reshape(x, *(n * f for n, f in zip(lengths, self.factors)), channels)
+
+
+class UpSampling1D(UpSampling):
+    """Every step several times.
 
     Examples
     --------
@@ -257,29 +284,9 @@ class UpSampling1D(Layer):
     """
     rank = 1
 
-    def __init__(self, size=2, name: str | None = None):
-        super().__init__(name)
-        self.size = size
-        self.factors = sizes("size", size, self.rank)
 
-    def call(self, x: Tensor) -> Tensor:
-        need_axes(self, x, self.rank + 2)
-        *lengths, channels = x.shape[1:]
-        split = [part for n in lengths for part in (n, 1)]           # (batch, h, 1, w, 1, channels)
-        repeats = [part for f in self.factors for part in (1, f)]
-        x = tile(open_reshape(x, *split, channels), repeats=(1, *repeats, 1))
-        return open_reshape(x, *(n * f for n, f in zip(lengths, self.factors)), channels)
-
-
-class UpSampling2D(UpSampling1D):
+class UpSampling2D(UpSampling):
     """Every pixel several times along both axes: the nearest pixel's value.
-
-    Parameters
-    ----------
-    size : int or (int, int)
-        How many times, along both axes or (vertically, horizontally).
-    name : str, optional
-        The layer's name.
 
     Examples
     --------
@@ -291,18 +298,22 @@ class UpSampling2D(UpSampling1D):
     rank = 2
 
 
+class UpSampling3D(UpSampling):
+    """Every voxel several times along all axes: the nearest voxel's value.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> print(layers.UpSampling3D((1, 2, 2))(gt.placeholder((5, 3, 4, 4, 2))).spec)
+    float32[5, 3, 8, 8, 2]
+    """
+    rank = 3
+
+
 def open_reshape(x: Tensor, *shape: int) -> Tensor:
     """Each sample in another shape, the batch axis left open."""
     return reshape(x, shape=(-1, *shape))
-
-
-def need_axes(layer: Layer, x: Tensor, ndim: int) -> None:
-    """Require a number of axes."""
-    if x.ndim != ndim:
-        axes = {2: "(batch, features)", 3: "(batch, time, features)",
-                4: "(batch, height, width, channels)",
-                5: "(batch, depth, height, width, channels)"}[ndim]
-        raise ShapeError(f"{layer.label}: needs {axes}", got=str(x.spec))
 
 
 WRITTEN = {1: " or a pair", 2: ", a pair, or a pair of pairs", 3: ", three, or three pairs"}

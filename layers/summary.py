@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from ..backend import placeholder
-from .base import Flow, Layer
+from .base import Layer
+from .flow import Flow
 from .functional import OpLayer
 from .model import SYMBOLIC_BATCH, Model, Network, Sequential
 from .saving import entries

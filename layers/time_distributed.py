@@ -8,7 +8,8 @@ from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.elementwise import cast
 from ..backend.ops.indexing import full_lengths, sequence_mask
 from ..backend.ops.shape import expand_dims
-from .base import Flow, Layer, snake_case
+from .base import Layer, snake_case
+from .flow import Flow
 from .shaping import open_reshape
 
 
@@ -21,8 +22,6 @@ class TimeDistributed(Layer):
     ----------
     layer : Layer
         From ``(batch, ...)`` to ``(batch, ...)``.
-    name : str, optional
-        The layer's name.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Transposed convolutions: every input step or pixel spreads a window over a larger output."""
+"""Transposed convolutions: every step, pixel or voxel spreads a window over a larger output."""
 from __future__ import annotations
 
 import numpy as np
@@ -6,10 +6,8 @@ import numpy as np
 from ..backend import Spec, Tensor
 from ..backend.errors import ParameterError
 from ..backend.ops.convolution import convolution_data_gradient
-from .arguments import positive_int, sizes
+from .arguments import positive_int
 from .convolution import Convolution
-from .initializers import initializer
-from .regularizers import regularizer
 
 
 class Transposed(Convolution):
@@ -17,10 +15,21 @@ class Transposed(Convolution):
 
     Parameters
     ----------
-    kernel_constraint, bias_constraint : str or Constraint, optional
-        What they are put back to after every step, such as ``"max_norm"``.
+    strides : int or one int per spatial axis
+        Steps, pixels or voxels of the output from one window to the next.
+    padding : {"valid", "same"}
+        All that windows reach; or ``size * strides`` of it, the margins cut off.
+    output_padding : int or one int per spatial axis, optional
+        How many more at the end, less than strides; by default as many as ``padding`` says.
+    kernel_initializer : str or Initializer
+        How the first values of the kernel ``(*kernel_size, filters, channels)`` are drawn.
+
+    Raises
+    ------
+    ShapeError
+        If the input has other axes.
     """
-    keeps_time = False
+    can_be_causal = False
 
     def __init__(self, filters: int, kernel_size, strides=1, padding: str = "valid",
                  output_padding=None, dilation_rate=1, activation=None, use_bias: bool = True,
@@ -29,15 +38,11 @@ class Transposed(Convolution):
                  bias_constraint=None, name: str | None = None):
         super().__init__(name)
         self.filters = positive_int("filters", filters)
-        if padding == "causal":
-            raise ParameterError("padding must be one of 'valid', 'same', not 'causal'")
         self.slide(kernel_size, strides, padding, dilation_rate)
         self.output_padding = output_padding
         self.further = self.checked_further(output_padding)
-        self.finish(activation, use_bias, bias_initializer, bias_regularizer)
-        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
-        self.constrain(kernel_constraint, bias_constraint)
-        initializer(kernel_initializer), regularizer(kernel_regularizer)
+        self.settle_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.finish(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
 
     def checked_further(self, value) -> tuple[int | None, ...]:
         """``output_padding`` of each axis."""
@@ -53,9 +58,8 @@ class Transposed(Convolution):
         return tuple(map(int, each))
 
     def build(self, spec: Spec) -> None:
-        self.kernel = self.add_weight("kernel", (*self.window, self.filters, self.channels(spec)),
-                                      self.kernel_initializer, self.kernel_regularizer,
-                                      constraint=self.kernel_constraint)
+        self.kernel = self.add_weight("kernel", (*self.window, self.filters, spec.shape[-1]),
+                                      **self.weight_settings("kernel"))
         self.add_bias(self.filters)
 
     def grown(self, size: int, axis: int) -> int:
@@ -82,22 +86,6 @@ class Conv1DTranspose(Transposed):
     Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
     Input ``(batch, length, channels)``, output ``(batch, steps, filters)``. Lengths end here.
 
-    Parameters
-    ----------
-    filters, kernel_size, strides, padding, output_padding, dilation_rate
-        As for `Conv2DTranspose`, over steps.
-    activation, use_bias
-        As for `Conv2DTranspose`.
-    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
-        As for `Conv2DTranspose`.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -116,36 +104,6 @@ class Conv2DTranspose(Transposed):
     arithmetic for deep learning", 2016, chapter 4. Input ``(batch, height, width, channels)``,
     output ``(batch, rows, columns, filters)``.
 
-    Parameters
-    ----------
-    filters : int
-        Number of outputs per pixel.
-    kernel_size : int or pair of int
-        Height and width of a window.
-    strides : int or pair of int
-        Pixels of the output from one window to the next.
-    padding : {"valid", "same"}
-        All that windows reach; or ``size * strides`` pixels of it, the margins cut off.
-    output_padding : int or pair of int, optional
-        Pixels more at the end, less than strides; by default as many as ``padding`` says.
-    dilation_rate : int or pair of int
-        Distance of a window's pixels.
-    activation : str or callable, optional
-        Applied to the result; None is linear.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, bias_initializer : str or Initializer
-        How the first values are drawn; the kernel is ``(height, width, filters, channels)``.
-    kernel_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
-
     Examples
     --------
     >>> import gradatim as gt
@@ -154,6 +112,7 @@ class Conv2DTranspose(Transposed):
     >>> print(layers.Conv2DTranspose(8, 3, strides=2, padding="same")(x).spec)
     float32[2, 14, 14, 8]
     """
+    rank = 2
 
 
 class Conv3DTranspose(Transposed):
@@ -161,22 +120,6 @@ class Conv3DTranspose(Transposed):
 
     Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
     Input ``(batch, depth, height, width, channels)``, output likewise with ``filters`` channels.
-
-    Parameters
-    ----------
-    filters, kernel_size, strides, padding, output_padding, dilation_rate
-        As for `Conv2DTranspose`, over voxels.
-    activation, use_bias
-        As for `Conv2DTranspose`.
-    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
-        As for `Conv2DTranspose`.
-    name : str, optional
-        The layer's name.
-
-    Raises
-    ------
-    ShapeError
-        If the input has other axes.
 
     Examples
     --------

@@ -7,6 +7,8 @@ from typing import Mapping
 
 import numpy as np
 
+from .documentation import complete
+
 
 class Value:
     """Base of objects that are their constructor arguments: initializers, regularizers, losses.
@@ -23,6 +25,10 @@ class Value:
     >>> layers.HeNormal(), layers.RandomNormal(stddev=0.1)
     (HeNormal(), RandomNormal(stddev=0.1))
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        complete(cls)
 
     def config(self) -> dict:
         """Constructor arguments that differ from their defaults, by name."""

@@ -10,7 +10,7 @@ from gradatim.backend import available
 from gradatim.backend.errors import ParameterError, ShapeError, UnknownNameError
 from gradatim.datasets import load_digits
 from gradatim.estimators.augmentations import AUGMENTATIONS
-from gradatim.layers.base import Flow
+from gradatim.layers.flow import Flow
 from gradatim.layers.mixing import LEVELS, beta_quantiles
 
 LAYERS = [layers.RandomFlip("horizontal_and_vertical"), layers.RandomTranslation(0.5, 0.3),

@@ -1,4 +1,6 @@
 """Constraints: Keras's formulas, kept after every step of training, in files, and on replicas."""
+import inspect
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_weights_keep_to_their_constraints_and_go_where_they_may():
     (layers.Conv1D(2, 2, kernel_constraint="non_neg"), (4, 3), "float64"),
     (layers.Conv2D(2, 2, bias_constraint="non_neg"), (4, 4, 3), "float64"),
     (layers.Conv2DTranspose(2, 2, kernel_constraint="non_neg"), (2, 2, 3), "float64"),
+    (layers.DepthwiseConv2D(2, depthwise_constraint="non_neg"), (4, 4, 3), "float64"),
+    (layers.SeparableConv1D(2, 2, depthwise_constraint="non_neg"), (4, 3), "float64"),
+    (layers.SeparableConv2D(2, 2, pointwise_constraint="non_neg"), (4, 4, 3), "float64"),
+    (layers.SimpleRNN(2, kernel_constraint="non_neg"), (4, 3), "float64"),
+    (layers.LSTM(2, recurrent_constraint="non_neg"), (4, 3), "float64"),
+    (layers.GRU(2, bias_constraint="non_neg"), (4, 3), "float64"),
+    (layers.LayerNormalization(gamma_constraint="non_neg"), (3,), "float64"),
+    (layers.GroupNormalization(1, beta_constraint="non_neg"), (3,), "float64"),
+    (layers.BatchNormalization(gamma_constraint="non_neg"), (3,), "float64"),
+    (layers.PReLU(alpha_constraint="non_neg"), (3,), "float64"),
     (layers.Embedding(5, 2, embeddings_constraint="non_neg"), (4,), "int64")], ids=repr)
 def test_layers_hand_constraints_on(layer, spec, dtype):
     layer = layers.from_config(layers.to_config(layer))
@@ -65,6 +77,20 @@ def test_layers_hand_constraints_on(layer, spec, dtype):
     assert chosen == layers.NonNeg() and v in layer.variables().values()
     layer.trainable = False
     assert not layer.all_constraints()
+
+
+def test_the_layer_of_the_other_direction_keeps_to_the_constraints_too():
+    layer = layers.Bidirectional(layers.LSTM(2, recurrent_constraint="non_neg"))
+    layer(gt.placeholder((2, 4, 3)))
+    assert len(layer.all_constraints()) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, thing in layers.registry.classes().items()
+                                  if issubclass(thing, layers.Layer)])
+def test_what_can_be_regularized_can_be_constrained(name):
+    taken = inspect.signature(layers.registry.classes()[name]).parameters
+    weights = {p.removesuffix("_regularizer") for p in taken if p.endswith("_regularizer")}
+    assert weights == {p.removesuffix("_constraint") for p in taken if p.endswith("_constraint")}
 
 
 @pytest.mark.parametrize("make, error, text", [

@@ -338,10 +338,11 @@ def test_a_model_holds_layers_that_do_nothing_at_inference():
     (lambda: layers.Cropping1D(2)(gt.placeholder((2, 4, 3))), ShapeError,
      'Cropping1D "cropping1d": nothing would be left of [4]\n  got  cropping ((2, 2),)'),
     (lambda: layers.UpSampling2D()(gt.placeholder((2, 3))), ShapeError,
-     'UpSampling2D "up_sampling2d": needs (batch, height, width, channels)\n'
-     "  got  float32[2, 3]"),
+     "UpSampling2D needs (batch, height, width, channels)\n"
+     "  got  [3] (without batch)\n  fix  reshape the input; one channel is an axis of length 1"),
     (lambda: layers.SpatialDropout1D(0.5)(gt.placeholder((2, 3)), training=True), ShapeError,
-     'SpatialDropout1D "spatial_dropout1d": needs 3 axes\n  got  float32[2, 3]'),
+     "SpatialDropout1D needs (batch, length, channels)\n  got  [3] (without batch)\n"
+     "  fix  reshape the input; one channel is an axis of length 1"),
     (lambda: layers.Softmax(axis=0), ParameterError,
      "axis must be a whole number and not 0, the batch axis, not 0"),
     (lambda: layers.Concatenate(axis=-2)([gt.placeholder((2, 3))] * 2), ShapeError,

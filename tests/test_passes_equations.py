@@ -8,7 +8,7 @@ from gradatim.backend import Graph
 from gradatim.backend.passes import optimize
 from gradatim.backend.passes.patterns import Equation, Equations
 from gradatim.backend.registry import available
-from gradatim.layers.base import Flow
+from gradatim.layers.flow import Flow
 
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -3.5, 2.5, 7.0], "float32")
 X, Y = gt.placeholder((9,), name="x"), gt.placeholder((9,), name="y")

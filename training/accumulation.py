@@ -5,7 +5,7 @@ import numpy as np
 
 from ..backend import OPS, Graph, gradients, placeholder, variable
 from ..backend.function import function
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from .steps import Shapes, inputs_for, losses_and_metrics, optimizer_step, penalties_of
 
 cast, maximum = OPS["cast"], OPS["maximum"]

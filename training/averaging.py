@@ -7,7 +7,7 @@ import numpy as np
 
 from ..backend import OPS, variable
 from ..layers import BatchNormalization
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from .steps import inputs_for
 
 

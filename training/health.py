@@ -6,7 +6,7 @@ import numpy as np
 from ..backend import Graph, gradients
 from ..backend.context import surroundings
 from ..backend.function import Function
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from .callbacks import Callback
 from .loop import feeds_of
 from .steps import Shapes, inputs_for, losses_and_metrics

@@ -9,7 +9,7 @@ import numpy as np
 from ..backend import OPS, Tensor
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers.arguments import number
-from ..layers.base import Flow
+from ..layers.flow import Flow
 from ..layers.losses import Loss
 from ..layers.losses import loss as find_loss
 from ..layers.model import Model, apart

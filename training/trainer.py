@@ -13,7 +13,8 @@ from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
 from ..datasets import OnDisk, prefetched
 from ..layers.arguments import fraction, number, one_of
-from ..layers.base import Flow, Layer
+from ..layers.base import Layer
+from ..layers.flow import Flow
 from .averaging import ema_slots, swa_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
