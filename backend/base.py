@@ -33,7 +33,7 @@ class Backend:
     kinds : tuple of str
         Kinds of devices of which it takes any number.
     precisions : tuple of str
-        In which it computes. As bfloat16 is a rounding op of the graph, all have it.
+        In which it computes. Roundings to halves are ops of the graph, so it need do nothing.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Backend:
     in_place = False
     automatic = True
     kinds = ("cpu",)
-    precisions = ("float32", "float64", "bfloat16")
+    precisions = ("float32", "float64", "bfloat16", "float16")
 
     def run(self, op: Op, *arrays, **settings):
         """Run one op: an array, or a tuple for several outputs."""

@@ -6,8 +6,8 @@ compiled backends fuse ``code``; the generated tests feed ``samples``.
 
 ``code`` is one expression over ``{0}``, ``{1}``, ... (the inputs) and ``{name}`` (the settings),
 valid in C++ and CUDA alike: ``+ - * /``, comparisons, ``&& || !``, ``?:``, parentheses, numbers
-and the functions of `CODE_FUNCTIONS`; ``bfloat16`` is the nearest number of eight bits. Mind NaN:
-write ``{0} < 0 ? 0 : {0}``, which keeps it.
+and the functions of `CODE_FUNCTIONS`; ``bfloat16`` and ``float16`` are the nearest such numbers.
+Mind NaN: write ``{0} < 0 ? 0 : {0}``, which keeps it.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPS: dict[str, Op] = {}
 
 CODE_FUNCTIONS = frozenset(
     "abs sqrt exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "erf pow fmod floor ceil rint bfloat16".split())
+    "erf pow fmod floor ceil rint bfloat16 float16".split())
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,7 @@ class Automatic:
     @property
     def _rounding(self) -> str | None:
         """What the factors of products are rounded to, if to anything."""
-        return self.precision if self.precision in ("tf32", "bfloat16") else None
+        return self.precision if self.precision in ("tf32", "bfloat16", "float16") else None
 
     def _epochs(self, steps: int, full: bool) -> int:
         """How many, if an epoch has so many steps."""

@@ -80,12 +80,12 @@ SHARED_PARAMETERS = """epochs : int or "auto"
     n_jobs : int or None
         Threads at most; None or -1: as many as ``OMP_NUM_THREADS``, ``threadpoolctl`` or a worker
         of ``joblib`` grants, -2: one less. Files do not keep it.
-    precision : {"auto", "float32", "float64", "bfloat16"}
+    precision : {"auto", "float32", "float64", "bfloat16", "tf32", "float16"}
         auto: float64 for full batches, float32 otherwise. bfloat16: as float32, but matrix
         products and convolutions read their factors rounded to eight significant bits, which
         processors with bfloat16 instructions do faster. ``"tf32"`` is of the backend cuda: products
-        of float32 read factors of eleven significant bits. ``"float16"`` is of backends that have
-        it.
+        of float32 read factors of eleven significant bits. ``"float16"``, of cuda and reference:
+        factors rounded to float16, and a loss scale that finds its size by itself.
     random_state : int, RandomState or None
         Decides first weights, order of samples and dropout."""
 

@@ -305,8 +305,10 @@ class TextGenerator(Estimator):
         read, drawn = list(self._ids(self._tokens(prompt))), []
         if not read and n:                                     # any token may begin a text
             drawn = [int(random.randint(1, len(self.vocabulary_)))]
+        scores = None
         with self._threads():
-            stepper, scores = Stepper(self._fitted, self._fitted.live(self).precision), None
+            trainer = self._fitted.live(self)
+            stepper = Stepper(self._fitted, trainer.backend, trainer.precision)
             for token in read or drawn:
                 scores = stepper(token)
             while len(drawn) < n:
@@ -329,7 +331,7 @@ def likely(scores: np.ndarray, temperature: float, random) -> int:
 class Stepper:
     """The net one token at a time: its recurrent states are carried from call to call."""
 
-    def __init__(self, fitted: Fitted, precision: str | None = None):
+    def __init__(self, fitted: Fitted, backend="auto", precision: str | None = None):
         net = fitted.network.layers[-1]
         flow = Flow(placeholder((1, 1), "int64", "token"), dtype=fitted.network.dtype)
         feeds, self.states, ends = [flow.x], [], []
@@ -343,7 +345,8 @@ class Stepper:
             ends += end
             self.states += [np.zeros((1, layer.units), flow.dtype) for _ in start]
             flow = flow.to(out)
-        self._function = function(feeds, [log_probabilities(flow.x), *ends], precision=precision)
+        self._function = function(feeds, [log_probabilities(flow.x), *ends], backend=backend,
+                                  precision=precision)
 
     def __call__(self, token: int) -> np.ndarray:
         """Log-probabilities of the next token, after one more token."""

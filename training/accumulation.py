@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import OPS, Graph, gradients, placeholder, variable
+from ..backend import OPS, Graph, placeholder, variable
 from ..backend.function import function
 from ..layers.flow import Flow
 from .steps import Shapes, inputs_for, losses_and_metrics, optimizer_step, penalties_of
@@ -39,9 +39,10 @@ class Accumulated:
         with trainer.strategy.surroundings():
             out = trainer.ends.run(flow, training=True)
         _, counted = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
-        slopes = gradients(counted["loss", "sum"], list(parameters.values()))
-        updates = {**out.updates, weight: weight + counted["loss", "weight"]}
-        updates.update((sums[path], sums[path] + g) for path, g in zip(parameters, slopes))
+        slopes = trainer.loss_scale.slopes(counted["loss", "sum"], parameters)
+        updates = {**trainer.loss_scale.kept(slopes, out.updates),
+                   weight: weight + counted["loss", "weight"]}
+        updates.update((sums[path], sums[path] + g) for path, g in slopes.items())
 
         def moved(node, inputs):
             """Rows stand behind those of the parts before."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Graph, gradients
+from ..backend import Graph
 from ..backend.context import surroundings
 from ..backend.function import Function
 from ..layers.flow import Flow
@@ -80,11 +80,11 @@ def _watching(trainer, batch):
     objective, _ = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
     outputs = {path: layer for path, layer in trainer.model.layers_by_path().items()
                if layer in seen and not layer.children}
-    variables = list(trainer.model.trainable_variables().values())
-    slopes = gradients(objective, variables)
+    variables = trainer.model.trainable_variables()
+    slopes = trainer.loss_scale.slopes(objective, variables).values()
     graph = Graph([*(seen[layer] for layer in outputs.values()), *slopes], {}, feeds)
     compute = Function(graph, trainer.backend, precision=trainer.precision)
-    return compute, outputs, variables
+    return compute, outputs, list(variables.values())
 
 
 def _norm(arrays) -> float:

@@ -8,7 +8,8 @@ from ..layers.base import Layer
 from .metric import Metric
 from .metrics import metric
 
-PRECISIONS = {"float32": (None, "float32", "tf32", "bfloat16"), "float64": (None, "float64")}
+PRECISIONS = {"float32": (None, "float32", "tf32", "bfloat16", "float16"),
+              "float64": (None, "float64")}
 
 
 def check_settings(trainer) -> None:
@@ -35,6 +36,9 @@ def check_settings(trainer) -> None:
     if len(averages) > 1:
         raise ParameterError("ema and swa are two averages, and a fit ends with one",
                              fix="leave out ema= or swa=")
+    if trainer.optimizer.whole_batches and trainer.precision == "float16":
+        raise ParameterError("L-BFGS has no loss scale, without which float16 loses small slopes",
+                             fix='use precision="bfloat16", or another optimizer')
     if trainer.optimizer.whole_batches and (parts > 1 or averages):
         raise ParameterError("L-BFGS makes no steps that accumulate=, ema= or swa= could change",
                              fix="leave them out, or use another optimizer")

@@ -73,8 +73,8 @@ def logits_of(loss, y_pred: Tensor) -> Tensor:
 def training_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:
     """Inputs, counted sums (with the rate), and updates of one optimizer step."""
     feeds, _, sums, slopes, moving = objective_and_slopes(trainer, shapes)
-    rate, updates = optimizer_step(trainer, trainer.model.trainable_variables(), slopes)
-    return feeds, {**sums, ("learning_rate", ""): rate}, {**moving, **updates}
+    rate, updates = optimizer_step(trainer, trainer.model.trainable_variables(), slopes, moving)
+    return feeds, {**sums, ("learning_rate", ""): rate}, updates
 
 
 def objective_and_slopes(trainer, shapes: Shapes) -> tuple:
@@ -87,8 +87,7 @@ def objective_and_slopes(trainer, shapes: Shapes) -> tuple:
     parameters = trainer.model.trainable_variables()
     for penalty in penalties(trainer, parameters):
         objective = objective + penalty
-    slopes = dict(zip(parameters, gradients(objective, list(parameters.values()))))
-    return feeds, objective, sums, slopes, out.updates
+    return feeds, objective, sums, trainer.loss_scale.slopes(objective, parameters), out.updates
 
 
 def penalties(trainer, parameters: dict[str, Variable]) -> list[Tensor]:
@@ -111,12 +110,13 @@ def penalties_of(trainer, parameters: dict[str, Variable]) -> dict[str, Tensor]:
     return dict(zip(touched, gradients(sum(rest, first), list(touched.values()))))
 
 
-def optimizer_step(trainer, parameters: dict, slopes: dict) -> tuple[Tensor, dict]:
-    """The rate now, and the updates that a step makes of slopes."""
+def optimizer_step(trainer, parameters: dict, slopes: dict, moving: dict = {}
+                   ) -> tuple[Tensor, dict]:
+    """The rate now, and the updates that a step makes of slopes, those of statistics among them."""
     keys: Keys = trainer.keys
     since = cast(keys.step - keys.start, dtype="float64")
     rate = keys.rate * trainer.schedule.factor(since, keys.total)
-    updates = {keys.step: keys.step + 1}
+    updates = dict(moving)
     updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
     for v, constraint in trainer.model.all_constraints().items():
         updates[v] = constraint(updates[v])
@@ -126,7 +126,9 @@ def optimizer_step(trainer, parameters: dict, slopes: dict) -> tuple[Tensor, dic
         for path, mean in trainer.slots["ema"].items():
             p = parameters[path]
             updates[mean] = mean + (updates[p] - mean) * cast(new, dtype=p.dtype.name)
-    return rate, updates
+    # Samples and schedules go on, whatever is kept.
+    return rate, {**trainer.loss_scale.kept(slopes, updates),
+                  **trainer.loss_scale.updates(slopes), keys.step: keys.step + 1}
 
 
 def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:

@@ -19,6 +19,7 @@ from .averaging import ema_slots, swa_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
+from .loss_scale import LossScale, Unscaled
 from .optimizers import optimizer as find_optimizer
 from .schedules import schedule as find_schedule
 from .settings import check_settings
@@ -52,10 +53,12 @@ class Trainer:
         L2 penalty: ``alpha / 2 * sum(w ** 2)`` over kernels.
     dtype : {"float32", "float64"}
         Element type of weights and activations.
-    precision : {None, "tf32", "bfloat16"}
+    precision : {None, "tf32", "bfloat16", "float16"}
         With ``"bfloat16"``, matrix products and convolutions of float32 read their factors rounded
-        to bfloat16; weights, sums, losses, statistics and optimizer stay in float32. ``"tf32"`` is
-        of the backend cuda.
+        to bfloat16; weights, sums, losses, statistics and optimizer stay in float32. With
+        ``"float16"``, to float16, and slopes are computed of a loss made large by a scale: where
+        they overflow, the step is left out and the scale halved. ``"tf32"`` is of the backend
+        cuda.
     seed : int
         From 0 to 2**63 - 1. Decides first weights, order of samples and dropout: equal seeds give
         equal bits.
@@ -125,6 +128,7 @@ class Trainer:
         self.backend, self.strategy = get_backend(backend), find_strategy(strategy)
         self.backend.check_precision(precision)
         self.precision = precision
+        self.loss_scale = LossScale() if precision == "float16" else Unscaled()
         check_settings(self)
         self.seed, self.accumulate = int(seed), int(accumulate)
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
@@ -355,7 +359,8 @@ class Trainer:
     def variables(self) -> dict:
         """Everything training changes, by name: weights, optimizer slots, step and rate."""
         slots = {v.name: v for group in self.slots.values() for v in group.values()}
-        return {**self.model.variables(), **slots, **self.keys.variables()}
+        return {**self.model.variables(), **slots, **self.keys.variables(),
+                **self.loss_scale.variables()}
 
     def _compiled(self, kind: str, build: Callable, batch: Batch, strategy=None):
         x, y, strategy = batch.x, batch.y, strategy or self.strategy

@@ -29,8 +29,9 @@ class LocalCommunicator(Communicator):
     def all_reduce(self, x, operation: str = "sum"):
         def combine(slots):
             total = np.array(slots[0])
-            for other in slots[1:]:
-                total = REDUCTIONS["sum" if operation == "mean" else operation](total, other)
+            with np.errstate(all="ignore"):           # infinities and NaN are values
+                for other in slots[1:]:
+                    total = REDUCTIONS["sum" if operation == "mean" else operation](total, other)
             return total / np.asarray(self.size, total.dtype) if operation == "mean" else total
         return self._exchange(x, combine)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ..lowering.clusters import FLOATS
+from ..lowering.halves import CONVOLUTIONS
 from ..tensor import Node, Tensor
 
 
@@ -86,3 +87,16 @@ def _with_relu(node: Node, users, kept) -> list[Node] | None:
 # Which nodes make one step, and whether it stands where the first of them does or the last.
 PATTERNS = ((_with_pool, max), (_with_pool_gradient, max), (_with_bias, max),
             (_with_bias_gradient, min), (_with_relu, min))
+
+
+def multiplies_bfloat16(node: Node) -> bool:
+    """Whether oneDNN has a fast product of a node's factors as they stand in two bytes."""
+    if node.op.name in CONVOLUTIONS:                   # channels of a picture, or blocks of eight
+        kernel = node.specs[0] if node.op.name == "convolution_kernel_gradient" else \
+            node.inputs[1].spec
+        *_, depth, filters = kernel.shape
+        return filters % 8 == 0 and (depth % 8 == 0 or node.settings["groups"] == 1 and depth <= 4)
+    if node.op.name != "matmul":
+        return False
+    x, y = node.inputs                                 # no broadcasting of batches
+    return x.ndim == y.ndim or x.ndim > 2 == y.ndim and not node.settings["transpose_x"]

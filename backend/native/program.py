@@ -9,6 +9,7 @@ import numpy as np
 from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import Cluster, clusters
+from ..lowering.halves import KINDS, halves
 from ..lowering.in_place import bases, in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
@@ -16,8 +17,7 @@ from ..passes.open_batch_norm import open_batch_norm
 from ..tensor import LEAVES, Node, Tensor, Variable, constant_op
 from .chain import chain, fits_chain
 from .emit import EMIT
-from .fusions import PATTERNS
-from .halves import halves
+from .fusions import PATTERNS, multiplies_bfloat16
 from .prepared import Prepared
 from .words import words
 
@@ -43,10 +43,14 @@ class NativeProgram(Program):
         self.kept = {*graph.outputs, *graph.updates.values()}
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
-        self._halves = halves(graph, self.users, self.kept) if backend.bfloat16 else set()
-        if not backend.bfloat16 and any(n.op.name == "round_to_bfloat16" for n in graph.steps):
-            self.notes = ("products of bfloat16 numbers are computed in float32: this processor "
-                          "has no instructions for them",)
+        self._halves = halves(graph, self.users, self.kept, multiplies_bfloat16, {"bfloat16"}) \
+            if backend.bfloat16 else {}
+        rounded = {KINDS.get(n.op.name) for n in graph.steps}
+        self.notes = tuple(
+            f"products of {kind} numbers are computed in float32: this processor has no "
+            "instructions for them" for kind, faster in (("bfloat16", backend.bfloat16),
+                                                         ("float16", False))
+            if kind in rounded and not faster)
         self._bind_leaves()
         before = backend.core.set_threads(self.threads)
         try:
@@ -155,7 +159,7 @@ class NativeProgram(Program):
 
     def stored(self, t: Tensor) -> str:
         """The element type a tensor has in the core."""
-        return "bfloat16" if t in self._halves else t.dtype.name
+        return self._halves.get(t, t.dtype.name)
 
     def out(self, t: Tensor) -> View:
         """Where a node's result goes."""

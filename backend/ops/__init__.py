@@ -1,5 +1,5 @@
 """The op table, one file per family; importing this package fills it."""
 from . import elementwise, activations, reductions
-from . import affine, bfloat16, collective, gram, indexing, losses, matmul, random, shape
+from . import affine, collective, gram, halves, indexing, losses, matmul, random, shape
 from . import convolution, normalization, pooling
 from . import recurrent_gru, recurrent_lstm, recurrent_simple

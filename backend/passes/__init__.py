@@ -7,7 +7,6 @@ from ..errors import unknown_name
 from ..graph import Graph
 from .algebra import algebra
 from .batch_statistics import batch_statistics
-from .bfloat16 import bfloat16
 from .buckets import buckets
 from .common import common
 from .dead import dead
@@ -15,6 +14,7 @@ from .fold import fold
 from .fold_batch_norm import fold_batch_norm
 from .fold_scale import fold_scale
 from .fuse import fuse
+from .halves import HALVES
 from .memory import memory
 from .open_batch_norm import open_batch_norm
 from .placement import placement
@@ -27,7 +27,7 @@ PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "commo
           "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
           "relu_after_pool": relu_after_pool, "fold_batch_norm": fold_batch_norm,
           "fold_scale": fold_scale, "fold": fold, "placement": placement, "memory": memory,
-          "open_batch_norm": open_batch_norm, "bfloat16": bfloat16, "buckets": buckets}
+          "open_batch_norm": open_batch_norm, "buckets": buckets, **HALVES}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
@@ -48,11 +48,11 @@ def in_precision(passes: Sequence[str], precision: str | None) -> tuple[str, ...
     >>> in_precision(("algebra", "fold", "memory"), "bfloat16")
     ('algebra', 'bfloat16', 'fold', 'memory')
     """
-    if precision != "bfloat16" or "bfloat16" in passes:
+    if precision not in HALVES or precision in passes:
         return tuple(passes)
     at = next((i for i, name in enumerate(passes) if name in ("fold", "placement", "memory")),
               len(passes))
-    return (*passes[:at], "bfloat16", *passes[at:])
+    return (*passes[:at], precision, *passes[at:])
 
 
 def optimize(graph: Graph, passes: Sequence[str] = DEFAULT) -> tuple[Graph, list[Report]]:

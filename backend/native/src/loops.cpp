@@ -123,7 +123,20 @@ inline float whole_bfloat16(float x) {
   return x != x ? x : result;
 }
 
+// The nearest float32 with eleven significant bits, as a float16 has them; below 2^-14 fewer.
+inline float whole_float16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  bits = (bits + 0xfff + (bits >> 13 & 1)) & 0xffffe000;
+  float normal, size = std::fabs(x);
+  std::memcpy(&normal, &bits, 4);
+  float small = size + 0.5f - 0.5f;                       // what is left are multiples of 2^-24
+  float large = std::fabs(normal) > 65504 ? std::numeric_limits<float>::infinity() : std::fabs(normal);
+  return x != x ? x : std::copysign(size < 6.103515625e-5f ? small : large, x);
+}
+
 LOOP(bfloat16_float32, float, float, whole_bfloat16(a[i]))
+LOOP(float16_float32, float, float, whole_float16(a[i]))
 LOOP(cast_float32_bfloat16, uint16_t, float, static_cast<uint16_t>(nearest_bfloat16(a[i]) >> 16))
 
 #define ROW(op, suffix) {#op "_" #suffix, op##_##suffix}
@@ -148,7 +161,8 @@ const std::map<std::string, Loop>& loops() {
       ARITHMETIC_ROWS(int64), FLOATING_ROWS(float32), FLOATING_ROWS(float64), ROW(not, bool),
       ROW(and, bool), ROW(or, bool), ROW(eq, bool), ROW(ne, bool), ROW(select, bool),
       CAST_ROWS(float32), CAST_ROWS(float64), CAST_ROWS(int32), CAST_ROWS(int64),
-      CAST_ROWS(uint8), CAST_ROWS(bool), ROW(bfloat16, float32), ROW(cast_float32, bfloat16)};
+      CAST_ROWS(uint8), CAST_ROWS(bool), ROW(bfloat16, float32), ROW(float16, float32),
+      ROW(cast_float32, bfloat16)};
   return table;
 }
 
