@@ -25,7 +25,7 @@ class CudaBackend(Backend):
         Whether products of float32 read their factors with ten bits after the point.
     """
     name = "cuda"
-    precisions = ("float32", "float64", "tf32", "bfloat16")
+    precisions = ("float32", "float64", "tf32", "bfloat16", "float16")
 
     def __init__(self, device: Device, tf32: bool = False):
         self.device, self.tf32 = device, tf32

@@ -10,9 +10,10 @@ from ..tensor import Node
 TYPES = {"float32": "float", "float64": "double", "int64": "int64", "int32": "int",
          "uint8": "uint8", "uint32": "uint32", "bool": "bool"}
 FLOATS = ("float32", "float64")
+HALVES = ("bfloat16", "float16")                   # how factors of products may be stored
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<",
          "le": "<=", "gt": ">", "ge": ">=", "and": "&&", "or": "||"}
-FUNCTIONS = {"bfloat16": "round_to_bfloat16"}      # others have one name in CUDA and here
+FUNCTIONS = {name: f"round_to_{name}" for name in HALVES}    # others have one name in CUDA and here
 
 Typed = tuple[str, str]                            # C++ text and element type
 

@@ -18,13 +18,10 @@ __device__ __forceinline__ double nan_of(double) { return __longlong_as_double(0
 __device__ __forceinline__ float infinity_of(float) { return __int_as_float(0x7f800000); }
 __device__ __forceinline__ double infinity_of(double) { return __longlong_as_double(0x7ff0000000000000LL); }
 
-// ---- bfloat16: stored in 16 bits, computed with in float --------------------------------------------
+// ---- bfloat16 and float16: stored in 16 bits, computed with in float --------------------------------
 
 struct bfloat16 { unsigned short bits; };
-
-__device__ __forceinline__ float widen(bfloat16 x) { return __int_as_float(int(unsigned(x.bits) << 16)); }
-__device__ __forceinline__ float widen(float x) { return x; }
-__device__ __forceinline__ double widen(double x) { return x; }
+struct float16 { unsigned short bits; };
 
 // The nearest number of eight bits, ties to even; NaN stays NaN.
 __device__ __forceinline__ float round_to_bfloat16(float x) {
@@ -32,14 +29,42 @@ __device__ __forceinline__ float round_to_bfloat16(float x) {
   if ((u & 0x7fffffffu) > 0x7f800000u) return x;
   return __int_as_float(int((u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u));
 }
-__device__ __forceinline__ double round_to_bfloat16(double x) { return round_to_bfloat16(float(x)); }
 
-__device__ __forceinline__ void store(float* p, float x) { *p = x; }
-__device__ __forceinline__ void store(double* p, double x) { *p = x; }
+// The nearest number of eleven bits, as a float16 has them; below 2^-14 fewer, above 65504 infinity.
+__device__ __forceinline__ float round_to_float16(float x) {
+  unsigned u = unsigned(__float_as_int(x)), sign = u & 0x80000000u, size = u ^ sign;
+  if (size > 0x7f800000u) return x;
+  if (size < 0x38800000u)                                // what is left are multiples of 2^-24
+    return __int_as_float(int(unsigned(__float_as_int(__int_as_float(int(size)) + 0.5f - 0.5f)) | sign));
+  size = (size + 0xfffu + (size >> 13 & 1u)) & 0xffffe000u;
+  return __int_as_float(int((size > 0x477fe000u ? 0x7f800000u : size) | sign));
+}
+
+__device__ __forceinline__ double round_to_bfloat16(double x) { return round_to_bfloat16(float(x)); }
+__device__ __forceinline__ double round_to_float16(double x) { return round_to_float16(float(x)); }
+
+__device__ __forceinline__ float widen(bfloat16 x) { return __int_as_float(int(unsigned(x.bits) << 16)); }
+__device__ __forceinline__ float widen(float16 x) {
+  unsigned sign = unsigned(x.bits & 0x8000u) << 16, size = unsigned(x.bits & 0x7fffu);
+  float whole = size < 0x400u ? float(size) * 5.9604644775390625e-8f
+              : __int_as_float(int((size << 13) + (size < 0x7c00u ? 0x38000000u : 0x70000000u)));
+  return __int_as_float(int(unsigned(__float_as_int(whole)) | sign));
+}
+template <class T> __device__ __forceinline__ T widen(T x) { return x; }
+
 __device__ __forceinline__ void store(bfloat16* p, float x) {
   unsigned u = unsigned(__float_as_int(x));
   p->bits = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0 : (unsigned short)(unsigned(__float_as_int(round_to_bfloat16(x))) >> 16);
 }
+__device__ __forceinline__ void store(float16* p, float x) {
+  unsigned u = unsigned(__float_as_int(round_to_float16(x))), sign = u >> 16 & 0x8000u, size = u & 0x7fffffffu;
+  if (size > 0x7f800000u) size = 0x7e00u;                                   // NaN
+  else if (size == 0x7f800000u) size = 0x7c00u;
+  else if (size < 0x38800000u) size = unsigned(__int_as_float(int(size)) * 16777216.0f);
+  else size = (size - 0x38000000u) >> 13;
+  p->bits = (unsigned short)(size | sign);
+}
+template <class T> __device__ __forceinline__ void store(T* p, T x) { *p = x; }
 
 // ---- sums and maxima of a block, in an order that only the block's size decides ---------------------
 
