@@ -8,7 +8,12 @@
 #include <new>
 #include <stdexcept>
 
+#include <sys/mman.h>
+
 namespace gradatim {
+namespace {
+constexpr size_t HUGE_PAGE = 2 << 20;     // bytes; rows that lie far apart need few of them
+}  // namespace
 
 size_t size_of(DType dtype) {
   switch (dtype) {
@@ -30,8 +35,10 @@ DType dtype_of(const std::string& name) {
 }
 
 Aligned::Aligned(size_t bytes) : bytes(bytes) {
-  data = static_cast<char*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64));
+  size_t page = bytes < HUGE_PAGE ? 64 : HUGE_PAGE, room = (bytes + 64 + page - 1) / page * page;
+  data = static_cast<char*>(std::aligned_alloc(page, room));
   if (!data) throw std::bad_alloc();
+  if (page == HUGE_PAGE) madvise(data, room, MADV_HUGEPAGE);   // a wish: Linux may not grant it
 }
 
 Aligned::~Aligned() { std::free(data); }
