@@ -14,7 +14,7 @@ from gradatim.backend.array_module import EXTRAS, SHARED
 from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cpu_device import CpuDevice
 
-STREAM = 77
+STREAM, AHEAD = 77, 78      # in the order in which a device makes them
 
 
 class CUDARuntimeError(RuntimeError):
@@ -76,6 +76,10 @@ class Fake:
         return pointer
 
     def memcpy(self, to, source, nbytes, kind, stream):
+        if stream == AHEAD:                # not before somebody waits for it
+            assert kind == 1 and self.capturing is None
+            self.ahead.append(lambda: self.memcpy(to, source, nbytes, kind, STREAM))
+            return
         assert stream == STREAM
         assert (self.inside(to, nbytes), self.inside(source, nbytes)) == \
             {1: (True, False), 2: (False, True), 3: (True, True)}[kind]
@@ -114,11 +118,31 @@ class Fake:
                 for name, run in self.queued:
                     run()
 
-        class Stream:
-            ptr = STREAM
+        class Event:
+            """Done when all is that the stream was given before it."""
+            def __init__(self):
+                self.mine = []
 
+            def record(self, stream):
+                self.mine = list(fake.ahead) if stream.ptr == AHEAD else []
+
+            @property
+            def done(self):
+                return not any(run in fake.ahead for run in self.mine)
+
+            def synchronize(self):
+                while not self.done:
+                    fake.ahead.pop(0)()
+
+        class Stream:
             def __init__(self, non_blocking=False):
                 assert non_blocking
+                self.ptr = STREAM + fake.streams % 2
+                fake.streams += 1
+
+            def wait_event(self, event):
+                if self.ptr == STREAM:
+                    event.synchronize()
 
             def __enter__(self):
                 fake.entered += 1
@@ -138,12 +162,13 @@ class Fake:
                 if fake.cannot_capture:
                     raise CUDARuntimeError(900)
                 return Graph(queued)
-        return Stream
+        return Stream, Event
 
     # ---- as modules ----
 
     def _modules(self):
-        self.entered = 0
+        self.entered = self.streams = 0
+        self.ahead = []
         fake, new = self, types.SimpleNamespace
 
         class Device:
@@ -173,9 +198,9 @@ class Fake:
                       memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
                       streamCaptureModeThreadLocal=1)
         attributes = self.attributes = []
+        stream, event = self.stream()
         cupy.cuda = new(
-            runtime=runtime, Device=Device, Stream=self.stream(), alloc=self.alloc,
-            Event=lambda: new(done=True, record=lambda stream: None, synchronize=lambda: None),
+            runtime=runtime, Device=Device, Stream=stream, Event=event, alloc=self.alloc,
             alloc_pinned_memory=lambda n: np.empty(n, np.uint8).view(Pinned),
             memory=new(OutOfMemoryError=OutOfMemoryError),
             UnownedMemory=lambda ptr, size, owner, device: new(ptr=ptr, size=size),

@@ -11,12 +11,13 @@ import pytest
 
 import gradatim as gt
 from gradatim import layers
-from gradatim.backend.cuda import CudaBackend, cuda_device, libraries
+from gradatim.backend.cuda import CudaBackend, cuda_device, libraries, replay
 from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.device import Call, Launch, Pointer
 from gradatim.backend.distribute import Communicator
 from gradatim.backend.errors import BackendError, MemoryLimitError
+from gradatim.backend.tables import Tables
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 if not COMPILER:
@@ -172,7 +173,22 @@ def test_several_steps_are_fed_at_once(install):
     np.testing.assert_array_equal(before, [0, 3, 10, 14])
     np.testing.assert_array_equal(doubled, 2 * table[rows])
     assert float(total.numpy()) == 19.0
-    assert fake.log.count("upload") == 4 and fake.log.count("graph") == 2    # x, total, 2 numbers
+    assert fake.log.count("graph") == 2 and fake.log.count("download") == 2   # outputs; the total
+
+
+def test_many_steps_are_few_graphs(install, monkeypatch):
+    fake = install()
+    monkeypatch.setattr(replay, "TOGETHER", 5)
+    total, x = gt.variable(0.0), gt.placeholder((2,))
+    f = gt.function([x], [total + 0.0], {total: total + x.sum()}, backend=CudaBackend(CudaDevice()))
+    rows, table = np.random.default_rng(0).integers(0, 9, (22, 2)), np.arange(9, dtype="f")
+    for _ in range(2):                            # at last 4 x 5 + 2
+        fake.log.clear()
+        before = float(total.numpy())
+        sums, = f.steps(Tables([table]), rows)
+        added = table[rows].sum(1)
+        np.testing.assert_array_equal(sums, before + np.cumsum(added) - added)
+    assert {*fake.log} <= {"upload", "download", "copy", "graph"} and fake.log.count("graph") == 6
 
 
 PRODUCTS = {
@@ -234,6 +250,20 @@ def test_large_arrays_and_many_small_ones(install, monkeypatch):
         device.download(back, memory.address)
         np.testing.assert_array_equal(array, back)
     assert len(device._stages) <= cuda_device.STAGES
+
+
+def test_copies_made_ahead_wait_for_a_meeting_only(install):
+    fake = install()
+    device = CudaDevice()
+    memory, array, found = device.allocate(8), np.ones(2, "f"), np.empty(2, "f")
+    device.upload(memory.address, np.zeros(2, "f"))
+    device.upload(memory.address, array, ahead=True)
+    array[:] = 7                                    # it was copied already
+    device.download(found, memory.address)
+    assert list(found) == [0, 0] and len(fake.ahead) == 1
+    device.meet()
+    device.download(found, memory.address)
+    assert list(found) == [1, 1] and not fake.ahead
 
 
 def test_staging_waits_when_all_of_it_is_in_use(install):

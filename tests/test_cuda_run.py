@@ -106,17 +106,11 @@ def test_bytes_of_the_device_are_known_before():
     assert plain.device_bytes == 0 and "device bytes" not in str(plain)
 
 
-class Small(CpuDevice):
-    """A device with little memory left."""
-    def free_bytes(self):
-        return 10_000
-
-
 def test_what_does_not_fit_is_refused_before_it_runs():
     x = gt.placeholder((64, 100), name="images")
     program_bytes = gt.function([x], gt.exp(x) + 1.0, backend=CUDA).plan().device_bytes
     with pytest.raises(MemoryLimitError) as caught:
-        gt.function([x], gt.exp(x) + 1.0, backend=CudaBackend(Small()))
+        gt.function([x], gt.exp(x) + 1.0, backend=CudaBackend(CpuDevice(memory=10_000)))
     first, largest, fix = str(caught.value).splitlines()
     assert first == (f"a run on cuda:0 would take {program_bytes:,} bytes of memory, and 10,000 "
                      "are free")
@@ -127,7 +121,7 @@ def test_what_does_not_fit_is_refused_before_it_runs():
 def test_a_trainer_is_refused_too():
     model = gt.Trainer(gt.Sequential([layers.Dense(64), layers.Dense(3)]),
                        layers.SparseCategoricalCrossentropy(from_logits=True),
-                       backend=CudaBackend(Small()))
+                       backend=CudaBackend(CpuDevice(memory=10_000)))
     with pytest.raises(MemoryLimitError, match="^a run on cuda:0 would take"):
         model.fit(np.zeros((8, 100), "f"), np.zeros(8, int), epochs=1)
 

@@ -23,6 +23,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 class Recorder(CpuDevice):
     """A device that computes nothing and remembers every kernel it is asked for."""
     def __init__(self):
+        super().__init__()
         self.sources = {}
 
     def function(self, source, name):

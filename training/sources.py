@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import cached_property
 from typing import Iterator, NamedTuple
 
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.tables import Tables
 from ..datasets.batching import epoch_order, pad_sequences, take
 from ..datasets.buckets import length_buckets
 from ..datasets.on_disk import OnDisk, in_memory, is_on_disk
@@ -113,10 +115,10 @@ class Source:
             return 1
         return len(self._buckets(0)) if self.sequences else -(-self.n // self.batch_size)
 
-    @property
-    def tables(self) -> list[np.ndarray] | None:
+    @cached_property
+    def tables(self) -> Tables | None:
         """X, y and weights, if steps may take their rows of them: arrays in memory."""
-        tables = [self.X, self.y, self.weights]
+        tables = Tables([self.X, self.y, self.weights])
         resident = not self.whole and all(type(a) is np.ndarray and a.flags.c_contiguous
                                           for a in tables)
         return tables if resident else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Callable
 
@@ -59,6 +60,12 @@ def write(path: Path, content: bytes) -> Path:
         Path(unfinished).unlink(missing_ok=True)
         raise
     return path
+
+
+@cache
+def text(file: str) -> str:
+    """The text of a file of kernels."""
+    return (KERNELS / file).read_text()
 
 
 def headers() -> list[str]:

@@ -13,6 +13,7 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
+from weakref import WeakSet
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Memory:
     """Bytes at a multiple of 256; what nobody wrote is NaN, so that its use shows."""
 
     def __init__(self, nbytes: int):
-        self._bytes = np.full(nbytes + 256, 0xFF, np.uint8)
+        self._bytes, self.nbytes = np.full(nbytes + 256, 0xFF, np.uint8), nbytes
         self.address = -(-self._bytes.ctypes.data // 256) * 256
 
 
@@ -47,28 +48,38 @@ class CpuDevice(Device):
         Further flags for the compiler, such as those of a sanitizer.
     libraries : bool
         Whether there are calls for what kernels of our own do, too.
+    memory : int or None
+        How many bytes there are in all; None for as many as the host has.
     """
     name = "cuda:0"
     xp = numpy_module
     stand_in = True
     architecture = "cpu"
 
-    def __init__(self, flags: tuple[str, ...] = (), libraries: bool = False):
+    def __init__(self, flags: tuple[str, ...] = (), libraries: bool = False,
+                 memory: int | None = None):
+        super().__init__()
         self.compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
         if self.compiler is None:
             raise BackendError("the stand-in for a GPU needs a C++ compiler, and there is none",
                                fix="install g++, or set CXX")
         self.flags, self.schedule, self.libraries = flags, 0, libraries
+        self.memory, self._taken = memory, WeakSet()
         self._libraries: dict[Source, ctypes.CDLL] = {}
         self._lock = RLock()                 # the shim runs one launch at a time
 
-    def allocate(self, nbytes: int) -> Memory:
-        return Memory(nbytes)
+    def _allocate(self, nbytes: int) -> Memory | None:
+        if self.memory is not None and nbytes > self._free_bytes():
+            return None
+        memory = Memory(nbytes)
+        self._taken.add(memory)
+        return memory
 
-    def free_bytes(self) -> int | None:
-        return None
+    def _free_bytes(self) -> int | None:
+        return None if self.memory is None else \
+            self.memory - sum(memory.nbytes for memory in self._taken)
 
-    def upload(self, address: int, array: np.ndarray) -> None:
+    def upload(self, address: int, array: np.ndarray, ahead: bool = False) -> None:
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
     def download(self, array: np.ndarray, address: int) -> None:
@@ -151,3 +162,6 @@ class CpuDevice(Device):
 
         launch.kept = kept                  # the pointers point to these
         return launch
+
+    def record(self, run):
+        return run

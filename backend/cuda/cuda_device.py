@@ -10,16 +10,16 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..array_module import ArrayModule
-from ..errors import BackendError, MemoryLimitError
+from ..errors import BackendError
 from .cpu_calls import matmul
 from .cublaslt import WORKSPACE, CublasLt, NoAlgorithm
-from .device import Call, Device, Launch, Pointer, Source, alone, packed
+from .device import PIECE_BYTES, Call, Device, Launch, Pointer, Source, alone, packed
 from .libraries import INSTALL
 from .nvrtc import nvrtc
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
 SHARED_BYTES, MAX_SHARED_ATTRIBUTE = 48 * 1024, 8       # above that many a kernel has to ask
-STAGED_BYTES, STAGES = 64 * 2 ** 20, 8                  # larger arrays are copied without staging
+STAGED_BYTES, STAGES = PIECE_BYTES, 8                   # of pinned memory for a copy, and of them
 
 
 def driver_problem(runtime) -> BackendError | None:
@@ -60,8 +60,8 @@ def import_cupy():
 class Memory:
     """Bytes of CuPy's pool."""
 
-    def __init__(self, pointer):
-        self._pointer, self.address = pointer, pointer.ptr
+    def __init__(self, pointer, nbytes: int):
+        self._pointer, self.address, self.nbytes = pointer, pointer.ptr, nbytes
 
 
 class CudaDevice(Device):
@@ -79,6 +79,7 @@ class CudaDevice(Device):
     """
 
     def __init__(self, number: int = 0):
+        super().__init__()
         self.cupy, self._process = import_cupy(), os.getpid()
         self._cuda, self._runtime = self.cupy.cuda, self.cupy.cuda.runtime
         problem = driver_problem(self._runtime)
@@ -93,6 +94,7 @@ class CudaDevice(Device):
         self.architecture = f"sm_{self._device.compute_capability}"
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
+            self._ahead = self._cuda.Stream(non_blocking=True)
         self.xp = array_module(self.cupy)
         self._modules: dict[Source, object] = {}
         self._stages: list[tuple] = []                  # pinned memory, and when it is free again
@@ -114,30 +116,35 @@ class CudaDevice(Device):
 
     # ---- memory --------------------------------------------------------------------------------
 
-    def allocate(self, nbytes: int) -> Memory:
+    def _allocate(self, nbytes: int) -> Memory | None:
         with self.here():
             try:
-                return Memory(self._cuda.alloc(nbytes))
+                return Memory(self._cuda.alloc(nbytes), nbytes)
             except self._cuda.memory.OutOfMemoryError:
-                raise MemoryLimitError(
-                    f"{self.name} has no {nbytes:,} bytes left", got=f"{self.free_bytes():,} free",
-                    fix="take a smaller batch_size, or end other processes on the GPU") from None
+                return None
 
-    def free_bytes(self) -> int:
+    def _free_bytes(self) -> int:
         with self.here():
             pool = self.cupy.get_default_memory_pool()
             return self._device.mem_info[0] + pool.free_bytes()
 
-    def upload(self, address: int, array: np.ndarray) -> None:
+    def upload(self, address: int, array: np.ndarray, ahead: bool = False) -> None:
+        stream, content = self._ahead if ahead else self.stream, array.reshape(-1).view(np.uint8)
         with self.here():
-            if not 0 < array.nbytes <= STAGED_BYTES:
-                self._move(address, array.ctypes.data, array.nbytes, "HostToDevice")
-                self.synchronize()                      # the array may change after this
-                return
-            pinned, free = self._stage(array.nbytes)
-            np.frombuffer(pinned, np.uint8, array.nbytes)[...] = array.reshape(-1).view(np.uint8)
-            self._move(address, pinned.ptr, array.nbytes, "HostToDevice")
-            free.record(self.stream)
+            for first in range(0, array.nbytes, STAGED_BYTES):
+                part = content[first:first + STAGED_BYTES]
+                pinned, free = self._stage(part.nbytes)
+                np.frombuffer(pinned, np.uint8, part.nbytes)[...] = part
+                self._move(address + first, pinned.ptr, part.nbytes, "HostToDevice", stream)
+                free.record(stream)
+
+    def meet(self) -> None:
+        with self.here():
+            here, there = self._cuda.Event(), self._cuda.Event()
+            here.record(self.stream)
+            there.record(self._ahead)
+            self.stream.wait_event(there)
+            self._ahead.wait_event(here)
 
     def _stage(self, nbytes: int) -> tuple:
         """Pinned memory that no copy reads any more, and the event to say so of the next copy."""
@@ -159,10 +166,10 @@ class CudaDevice(Device):
         with self.here():
             self._move(to, source, nbytes, "DeviceToDevice")
 
-    def _move(self, to: int, source: int, nbytes: int, kind: str) -> None:
+    def _move(self, to: int, source: int, nbytes: int, kind: str, stream=None) -> None:
         if nbytes:
             self._runtime.memcpyAsync(to, source, nbytes, getattr(self._runtime, f"memcpy{kind}"),
-                                      self.stream.ptr)
+                                      (stream or self.stream).ptr)
 
     def array(self, address: int, shape, dtype, strides=None):
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

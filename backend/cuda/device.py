@@ -5,10 +5,16 @@ import os
 from abc import ABC, abstractmethod
 from threading import RLock
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
 from ..array_module import ArrayModule
+from ..errors import MemoryLimitError
+from ..spec import converted
+from ..tables import Tables
+
+PIECE_BYTES = 2 ** 24      # of an array that is converted and copied at once
 
 alone = RLock()            # what a GPU is given to do comes from one thread at a time
 if hasattr(os, "register_at_fork"):      # a child must not find it taken by a thread it has not got
@@ -99,21 +105,87 @@ class Device(ABC):
     architecture: str
     notes: tuple[str, ...] = ()
 
+    def __init__(self):
+        self._tables: WeakSet[Tables] = WeakSet()        # those with copies here
+
     def here(self):
         """A context in which this thread alone uses the device; it may be entered again."""
         return alone
 
-    @abstractmethod
-    def allocate(self, nbytes: int):
-        """Memory that is freed with the object; its ``address`` is a multiple of 256."""
+    # ---- memory --------------------------------------------------------------------------------
 
     @abstractmethod
+    def _allocate(self, nbytes: int):
+        """As `allocate`, but None if so many bytes are not free."""
+
+    @abstractmethod
+    def _free_bytes(self) -> int | None:
+        """Bytes that nobody has, or None if unknown."""
+
+    def allocate(self, nbytes: int):
+        """Memory that is freed with the object; its ``address`` is a multiple of 256.
+
+        Tables that are kept here give way to it.
+
+        Raises
+        ------
+        MemoryLimitError
+            If there is too little of it.
+        """
+        memory = self._allocate(nbytes)
+        if memory is None and self._tables:
+            for tables in list(self._tables):
+                tables.copies.update((key, None) for key in tables.copies if key[0] is self)
+            self._tables.clear()                                 # they do not come back
+            memory = self._allocate(nbytes)
+        if memory is None:
+            raise MemoryLimitError(
+                f"{self.name} has no {nbytes:,} bytes left", got=f"{self._free_bytes():,} free",
+                fix="take a smaller batch_size, or end other processes on the GPU")
+        return memory
+
     def free_bytes(self) -> int | None:
         """Bytes that can still be had, or None if unknown."""
+        free = self._free_bytes()
+        kept = (memory for tables in list(self._tables) for key, found in tables.copies.items()
+                if found and key[0] is self for memory in found)
+        return free if free is None else free + sum(memory.nbytes for memory in kept)
+
+    def resident(self, tables, dtypes) -> list | None:
+        """Memory with the arrays of `Tables` in these element types, which is kept while they live.
+
+        None if it would take more than half of what is free, or if they are no `Tables`.
+        """
+        if not isinstance(tables, Tables):
+            return None
+        key = self, *dtypes
+        if key not in tables.copies:
+            tables.copies[key] = None
+            needed = sum(a.size * d.itemsize for a, d in zip(tables, dtypes))
+            free = self._free_bytes()
+            if free is None or needed <= free // 2:
+                self._tables.add(tables)
+                tables.copies[key] = [self._copied(a, d) for a, d in zip(tables, dtypes)]
+        return tables.copies[key]
+
+    def _copied(self, array: np.ndarray, dtype: np.dtype):
+        """New memory with an array's numbers, converted and brought there in pieces."""
+        row = max(array[:1].size * dtype.itemsize, 1)
+        memory, some = self.allocate(max(len(array) * row, 1)), max(PIECE_BYTES // row, 1)
+        for first in range(0, len(array), some):
+            part = converted(array[first:first + some], dtype)
+            self.upload(memory.address + first * row, np.ascontiguousarray(part))
+        return memory
 
     @abstractmethod
-    def upload(self, address: int, array: np.ndarray) -> None:
-        """Copy a contiguous array from the host to an address."""
+    def upload(self, address: int, array: np.ndarray, ahead: bool = False) -> None:
+        """Copy a contiguous array, which may change afterwards, from the host to an address.
+
+        What goes ahead does not wait for what is queued, but for the last `meet`.
+        """
+
+    def meet(self) -> None:
+        """What is queued from now on waits for copies made ahead, and they for what was queued."""
 
     @abstractmethod
     def download(self, array: np.ndarray, address: int) -> None:
@@ -130,6 +202,8 @@ class Device(ABC):
     def to_host(self, array) -> np.ndarray:
         """An array of ``xp`` as one of NumPy."""
         return array
+
+    # ---- kernels and calls ---------------------------------------------------------------------
 
     @abstractmethod
     def function(self, source: Source, name: str):

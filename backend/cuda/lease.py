@@ -1,14 +1,14 @@
 """Lease: one run's memory, with every step bound to its addresses."""
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Iterator, Sequence
 from weakref import ref
 
 import numpy as np
 
-from ..base import finished
-from ..spec import converted
 from .replay import Meeting, Replay
+from .stepping import Stepper
 from .state import DeviceArray
 
 
@@ -23,9 +23,10 @@ class Lease:
                           for value in range(len(program.values))]
         for value, array in program.constants:
             self.device.upload(self.addresses[value], array)
-        self._replay = Replay(self.device, [
+        self.calls = [
             self._bound(s) if isinstance(s, ArrayStep) else self.device.prepare(s, self.addresses)
-            for s in program.steps])
+            for s in program.steps]
+        self._replay = Replay(self.device, self.calls)
         self._content: list = [None] * len(program.bound)     # what is in each variable's place
 
     def _bound(self, step):
@@ -58,6 +59,10 @@ class Lease:
                 # Only what cannot change is known again.
                 fixed = array.flags.owndata and not array.flags.writeable
                 self._content[i] = ref(array) if fixed else None
+        for i in self.program.updated:             # will be written over
+            content = self._content[i] and self._content[i]()
+            if isinstance(content, DeviceArray) and content.frozen:
+                self._leave(i)
 
     def _leave(self, i: int) -> None:
         """Whoever holds the array that was made in this place keeps its value."""
@@ -75,11 +80,12 @@ class Lease:
 
     def stretches(self) -> Iterator:
         """All steps, as `Program.stretches` makes them."""
-        for i in self.program.updated:
-            content = self._content[i] and self._content[i]()
-            if isinstance(content, DeviceArray) and content.frozen:
-                self._leave(i)
         return self._replay.run()
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What runs several steps in one call."""
+        return Stepper(self)
 
     def _array_step(self, step):
         """A function that computes a node by the array module."""
@@ -99,37 +105,6 @@ class Lease:
         compute.captured = False
         return compute
 
-    def steps(self, tables: Sequence, rows: np.ndarray) -> list[np.ndarray]:
-        """Run once for each of some rows of the tables, and return all outputs.
-
-        What all steps are fed goes to the device at once, and so do their outputs come back: in
-        between the host only queues.
-        """
-        program, device = self.program, self.device
-        feeds = []
-        for value, table, t in zip(program.fed, tables, program.graph.inputs):
-            fed = np.ascontiguousarray(converted(table[rows], t.dtype))   # (steps, batch, ...)
-            memory = device.allocate(max(fed.nbytes, 1))
-            device.upload(memory.address, fed)
-            feeds.append((self.addresses[value], memory, t.spec.nbytes))
-        found, kept = [], []
-        for value, spec in program.results:
-            found.append(np.empty((len(rows), *spec.shape), spec.dtype))
-            kept.append((device.allocate(max(found[-1].nbytes, 1)), self.addresses[value]))
-        for step in range(len(rows)):
-            for address, memory, nbytes in feeds:
-                device.copy(address, memory.address + step * nbytes, nbytes)
-            finished(self.stretches(), program.communicator)
-            if program.communicator is not None:
-                program.communicator.step += 1
-            for array, (memory, address) in zip(found, kept):
-                nbytes = array[0].nbytes
-                device.copy(memory.address + step * nbytes, address, nbytes)
-        for array, (memory, _) in zip(found, kept):
-            device.download(array, memory.address)
-        self._complain()
-        return found
-
     # ---- what comes out ------------------------------------------------------------------------
 
     def results(self) -> list[np.ndarray]:
@@ -139,10 +114,10 @@ class Lease:
             array = np.empty(spec.shape, spec.dtype)
             self.device.download(array, self.addresses[value])
             found.append(array)
-        self._complain()
+        self.complain()
         return found
 
-    def _complain(self) -> None:
+    def complain(self) -> None:
         """Raise what a kernel found wrong."""
         if self.program.status is None:
             return

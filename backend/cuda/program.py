@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import cache
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
@@ -17,13 +16,14 @@ from ..lowering.views import VIEWS
 from ..passes.open_batch_norm import open_batch_norm
 from ..tensor import Node, Tensor, constant_op
 from . import arena
-from .cache import KERNELS
+from .cache import text
 from .chain import emit_chain, emit_copy, fits_chain
 from .device import Call, Launch, Pointer, Source, pointers
 from .emit import EMIT, PATTERNS
 from .lease import Lease
 from .losses import join_losses
 from .segments import Flat, merge
+from .stepping import Cursor
 
 STAGED_BYTES = 2 ** 28       # of feeds and outputs of several steps that are on the device at once
 
@@ -71,6 +71,7 @@ class CudaProgram(Program):
         self._kept = {*graph.outputs, *graph.updates.values()}
         self._bind_leaves()
         self._compile()
+        self.cursor = Cursor(self)
         self._place()
         self.fall_backs, self.notes = tuple(self._fall_backs), self.device.notes
         self._leases: deque[Lease] = deque()
@@ -241,14 +242,18 @@ class CudaProgram(Program):
                **macros) -> None:
         """Queue a kernel of ``kernels/``; macros stand for its element types."""
         given = tuple(sorted((k, str(v)) for k, v in macros.items()))
-        self.launch(Source(Path(file).stem, _text(file), given), name, grid, block, arguments,
+        self.launch(Source(Path(file).stem, text(file), given), name, grid, block, arguments,
                     shared)
 
     def launch(self, source: Source, name: str, grid, block, arguments, shared: int = 0) -> None:
         """Queue a kernel."""
-        function = self.device.function(source, name)
-        self.steps.append(Launch(name, function, tuple(grid), tuple(block), shared,
-                                 tuple(arguments)))
+        self.steps.append(self.launched(source, name, grid, block, arguments, shared))
+
+    def launched(self, source: Source, name: str, grid, block, arguments, shared: int = 0
+                 ) -> Launch:
+        """A launch that is queued by whoever wants it."""
+        return Launch(name, self.device.function(source, name), tuple(grid), tuple(block), shared,
+                      tuple(arguments))
 
     def call(self, name: str, arguments, **settings) -> None:
         """Queue a library's call."""
@@ -274,19 +279,27 @@ class CudaProgram(Program):
         return results
 
     def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
-        each = sum(t.spec.nbytes for t in (*self.graph.inputs, *self.graph.outputs))
-        at_once = max(STAGED_BYTES // max(each, 1), 1)
         lease, found = self._take(), []
         try:
-            self._load(lease, state)
-            try:
-                for first in range(0, max(len(rows), 1), at_once):
-                    found.append(lease.steps(tables, rows[first:first + at_once]))
-            finally:                        # what was finished counts, whatever ended the rest
-                lease.hand_over(state)
+            at_once = self._steps_at_once()
+            if at_once:
+                self._load(lease, state)
+                try:
+                    for first in range(0, max(len(rows), 1), at_once):
+                        found.append(lease.stepper.steps(tables, rows[first:first + at_once]))
+                        lease.complain()
+                finally:                    # what was finished counts, whatever ended the rest
+                    lease.hand_over(state)
         finally:
             self._leases.append(lease)
-        return [np.concatenate(parts) for parts in zip(*found)]
+        return [np.concatenate(parts) for parts in zip(*found)] if at_once else \
+            super().run_steps(state, tables, rows)
+
+    def _steps_at_once(self) -> int:
+        """Of how many steps feeds and outputs may be on the device; 0 if of none."""
+        each = sum(t.spec.nbytes for t in (*self.graph.inputs, *self.graph.outputs))
+        free = self.device.free_bytes()
+        return (STAGED_BYTES if free is None else min(STAGED_BYTES, free // 4)) // max(each, 1)
 
     def _take(self) -> Lease:
         """The memory that was used last, where the weights may be still; or new memory."""
@@ -299,11 +312,6 @@ class CudaProgram(Program):
         lease.load(state)
         if self.communicator is not None and self.communicator.shares_memory:
             self.communicator.barrier()   # who has loaded may write to what the others load
-
-
-@cache
-def _text(file: str) -> str:
-    return (KERNELS / file).read_text()
 
 
 def touched(step) -> list[int]:

@@ -5,7 +5,10 @@ from typing import Iterator
 
 import numpy as np
 
+from ..base import finished
+
 RECORDED = 3         # the run that is recorded: those before compile, load and tune what they call
+TOGETHER, CALLS = 32, 256      # runs of one graph, and about how many calls it may have for that
 
 
 class Stretch:
@@ -42,6 +45,7 @@ class Replay:
 
     def __init__(self, device, calls: list):
         self.device, self._runs = device, 0
+        self._together, self._several = min(TOGETHER, CALLS // max(len(calls), 1)), None
         self.stretches = [Stretch()]
         for call in calls:
             last = self.stretches[-1]
@@ -70,3 +74,24 @@ class Replay:
             self.device.download(array, meeting.source)
             made = yield node, array
             self.device.upload(meeting.target, np.ascontiguousarray(made, node.outputs[0].dtype))
+
+    def times(self, count: int, communicator=None) -> None:
+        """So many runs; several are one graph where nothing stops them."""
+        while count:
+            if self._several and count >= self._together:
+                with self.device.here():
+                    self._several()
+                count -= self._together
+                continue
+            finished(self.run(), communicator)
+            count -= 1
+            if communicator is not None:
+                communicator.step += 1
+            elif self._runs == RECORDED and self._together > 1 and \
+                    len(self.stretches) == 1 and self.stretches[0].recorded:
+                with self.device.here():
+                    self._several = self.device.record(self._queue_several)
+
+    def _queue_several(self) -> None:
+        for _ in range(self._together):
+            self.stretches[0].queue()

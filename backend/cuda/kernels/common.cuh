@@ -13,6 +13,10 @@ typedef unsigned char uint8;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
 
+// Every i below count once, by all threads of a grid along x.
+#define EACH(count)                                                                                 \
+  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += int64(gridDim.x) * blockDim.x)
+
 __device__ __forceinline__ float nan_of(float) { return __int_as_float(0x7fc00000); }
 __device__ __forceinline__ double nan_of(double) { return __longlong_as_double(0x7ff8000000000000LL); }
 __device__ __forceinline__ float infinity_of(float) { return __int_as_float(0x7f800000); }

@@ -2,9 +2,6 @@
 // outside the axis is complained about: `status` gets `code`.
 #include "common.cuh"
 
-#define EACH(count)                                                                                 \
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += int64(gridDim.x) * blockDim.x)
-
 // The position from 0 on, or -1.
 __device__ int64 placed(I index, int64 n, int* status, int code) {
   int64 k = int64(index);

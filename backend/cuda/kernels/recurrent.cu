@@ -4,9 +4,6 @@
 // be the states to start from and the lengths.
 #include "common.cuh"
 
-#define EACH(count)                                                                                 \
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += int64(gridDim.x) * blockDim.x)
-
 struct Size {
   int64 batch, steps, units, reverse;
 };

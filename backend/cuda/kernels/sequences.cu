@@ -1,9 +1,6 @@
 // Indicators, and rows of unequal length; I are whole numbers.
 #include "common.cuh"
 
-#define EACH(count)                                                                                 \
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += int64(gridDim.x) * blockDim.x)
-
 // Ones where the indices say; rows of zeros for those out of range.
 extern "C" __global__ void one_hot(const I* indices, T* out, int64 count, int64 depth) {
   EACH(count * depth) out[i] = T(int64(indices[i / depth]) == i % depth);

@@ -2,9 +2,6 @@
 #pragma once
 #include "common.cuh"
 
-#define EACH(count)                                                                                 \
-  for (int64 i = int64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += int64(gridDim.x) * blockDim.x)
-
 struct Windows {
   int64 size[3], window[3], stride[3], dilation[3], low[3], out[3];
 

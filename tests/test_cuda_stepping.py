@@ -1,0 +1,144 @@
+"""Several steps in one call on the CUDA stand-in: samples resident or staged, the same bits."""
+import gc
+import shutil
+
+import numpy as np
+import pytest
+
+import gradatim as gt
+from gradatim import layers
+from gradatim.backend.cuda import CudaBackend
+from gradatim.backend.errors import DTypeError, MemoryLimitError
+from gradatim.backend.tables import Tables
+from gradatim.training import loop
+
+if not (shutil.which("g++") or shutil.which("c++")):
+    pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
+
+from gradatim.backend.cuda import program, stepping  # noqa: E402
+from gradatim.backend.cuda.cpu_device import CpuDevice  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((301, 40)).astype("f"), RNG.integers(0, 3, 301)
+
+
+class Counting(CpuDevice):
+    """Counts the bytes that come from the host, and those that come ahead of the steps."""
+    uploaded = ahead = 0
+
+    def upload(self, address, array, ahead=False):
+        self.uploaded += array.nbytes
+        self.ahead += array.nbytes * ahead
+        super().upload(address, array, ahead)
+
+
+def trained(device, monkeypatch, seconds=60.0):
+    """Bits of all variables and history of a net with dropout after three epochs."""
+    monkeypatch.setattr(loop, "CALL_SECONDS", seconds)
+    trainer = gt.Trainer(gt.Sequential([layers.Dense(9, "relu"), layers.Dropout(0.3),
+                                        layers.Dense(3)]),
+                         layers.SparseCategoricalCrossentropy(from_logits=True),
+                         metrics=["accuracy"], backend=CudaBackend(device))
+    trainer.fit(X, Y, epochs=3, batch_size=10, X_val=X[:70], y_val=Y[:70])
+    return {name: v.numpy().tobytes() for name, v in trainer.variables().items()}, trainer.history
+
+
+def test_resident_staged_and_single_steps_give_the_same_bits(monkeypatch):
+    resident = Counting()
+    want = trained(resident, monkeypatch)
+    assert not resident.ahead and resident.uploaded < 3 * X.nbytes      # of three epochs
+    small = Counting(memory=90_000)
+    assert trained(small, monkeypatch) == want
+    assert small.ahead > 2 * X.nbytes
+    assert trained(Counting(), monkeypatch, seconds=0.0) == want
+    tiny = Counting(memory=45_000)                                      # of no use for staging
+    monkeypatch.setattr(program.CudaProgram, "_steps_at_once", lambda self: 0)
+    assert trained(tiny, monkeypatch) == want
+    assert not tiny.ahead
+
+
+TABLES = {"bytes": (np.uint8, (7,)), "one byte": (bool, ()), "words": (np.float32, (3,)),
+          "sixteens": (np.float64, (2, 3)), "one long": (np.int64, ())}
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("kept", [Tables, list])
+@pytest.mark.parametrize("name", TABLES)
+def test_every_size_of_a_row(name, kept, pieces, monkeypatch):
+    monkeypatch.setattr(stepping, "PIECES", pieces)
+    dtype, shape = TABLES[name]
+    table = RNG.integers(0, 2, (50, *shape)).astype(dtype)
+    x = gt.placeholder((6, *shape), np.dtype(dtype).name)
+    f = gt.function([x], [x, gt.cast(x, dtype="float64").sum()], backend=CudaBackend(CpuDevice()))
+    rows = RNG.integers(0, 50, (7, 6))
+    found, sums = f.steps(kept([table]), rows)
+    np.testing.assert_array_equal(found, table[rows])
+    assert found.dtype == table.dtype and sums.tolist() == [float(table[r].sum()) for r in rows]
+
+
+def test_tables_are_converted_and_kept_until_they_go(monkeypatch):
+    device, table = Counting(), np.arange(1000)
+    x = gt.placeholder((4,))
+    f = gt.function([x], x * 2.0, backend=CudaBackend(device))
+    tables, rows = Tables([table]), np.array([[999, 0, 5, 5]])
+    before = len(device._taken)
+    for _ in range(2):
+        assert f.steps(tables, rows)[0].tolist() == [[1998, 0, 10, 10]]
+    assert device.uploaded < 2 * 4000
+    del tables
+    gc.collect()
+    assert len(device._taken) == before + 1 and not device._tables      # the memory of the program
+    table[0] = 3                                    # a list is read anew
+    assert f.steps([table], rows)[0].tolist() == [[1998, 6, 10, 10]]
+
+
+def test_held_weights_stay_as_they_are():
+    w, x = gt.variable(np.float32([1, 2])), gt.placeholder((2,))
+    f = gt.function([x], [w * 1.0], {w: w + x}, backend=CudaBackend(CpuDevice()))
+    table, rows = [np.float32([1, 10, 100])], np.array([[0, 1], [2, 1]])
+    held = []
+    for _ in range(3):
+        held.append(w.snapshot())
+        f.steps(table, rows)
+    held.append(w.snapshot())
+    assert [np.asarray(h).tolist() for h in held] == [[1 + 101 * i, 2 + 20 * i] for i in range(4)]
+
+
+def test_numbers_that_do_not_fit_are_refused():
+    x = gt.placeholder((2,), "int32")
+    f = gt.function([x], x + x, backend=CudaBackend(CpuDevice()))
+    for tables in (Tables, list):
+        with pytest.raises(DTypeError, match="is not a number of the type int32"):
+            f.steps(tables([np.array([1, 2 ** 40])]), np.array([[0, 1]]))
+
+
+def test_tables_give_way_to_what_needs_memory():
+    device = CpuDevice(memory=100_000)
+    x = gt.placeholder((2,), "int64")
+    f = gt.function([x], x + x, backend=CudaBackend(device))
+    tables = Tables([np.arange(5_000)])
+    assert f.steps(tables, np.array([[7, 9]]))[0].tolist() == [[14, 18]]
+    assert device._free_bytes() < 60_000 < 90_000 < device.free_bytes()
+    with pytest.raises(MemoryLimitError) as caught:
+        device.allocate(100_000)
+    assert str(caught.value).startswith("cuda:0 has no 100,000 bytes left\n  got  9")
+    device.allocate(90_000)
+    assert f.steps(tables, np.array([[7, 9]]))[0].tolist() == [[14, 18]]    # staged
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_program_takes_the_bytes_that_it_says(missing):
+    def compiled(memory=None):
+        x, w = gt.placeholder((64, 100)), gt.variable((100, 50))
+        return gt.function([x], gt.relu(x @ w).sum(), {w: w + 1.0},
+                           backend=CudaBackend(CpuDevice(memory=memory)))
+
+    needed = compiled().plan().device_bytes
+    if missing:
+        with pytest.raises(MemoryLimitError, match="^a run on cuda:0 would take"):
+            compiled(needed - 1)
+    else:
+        f = compiled(needed)
+        assert float(f(np.ones((64, 100), "f"))) == 0.0
+        found = f.steps([np.ones((70, 100), "f")], np.zeros((2, 64), int))
+        assert found[0].tolist() == [320_000.0, 640_000.0]
