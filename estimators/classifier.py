@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError
-from ..layers.losses import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
+from ..layers import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
 from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .calibration import best_temperature, tempered

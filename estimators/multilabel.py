@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_array
 
 from ..backend import OPS, Tensor
 from ..backend.errors import DataError
-from ..training.metrics import BinaryAccuracy
+from ..training import BinaryAccuracy
 
 
 def is_indicator(y) -> bool:

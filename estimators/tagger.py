@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ..backend.errors import DataError, ParameterError, ShapeError
-from ..layers.losses import SparseCategoricalCrossentropy
+from ..layers import SparseCategoricalCrossentropy
 from .base import Estimator
 from .checking import require_targets
 from .class_labels import class_numbers, fix_classes, judged_numbers, shares

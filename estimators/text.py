@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backend import Spec, function, placeholder
 from ..backend.errors import DataError, ParameterError
-from ..layers import Dense, Dropout, Embedding, Flow, RandomNormal, Sequential
-from ..layers.losses import SparseCategoricalCrossentropy
+from ..layers import (
+    Dense, Dropout, Embedding, Flow, RandomNormal, Sequential, SparseCategoricalCrossentropy)
 from ..layers.recurrent import Recurrent
 from .base import Estimator
 from .classifier import log_probabilities

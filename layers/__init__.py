@@ -6,6 +6,10 @@ from .augmentation import (
 from .base import Layer
 from .batch_normalization import BatchNormalization
 from .bidirectional import Bidirectional
+from .classification_losses import (
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy,
+    CategoricalFocalCrossentropy, CategoricalHinge, Dice, Hinge, KLDivergence,
+    SparseCategoricalCrossentropy, SquaredHinge, Tversky)
 from .constraints import Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm, constraint
 from .convolution import Conv1D, Conv2D, Conv3D
 from .dense import Dense
@@ -15,17 +19,11 @@ from .dropout import (
 from .embed_columns import EmbedColumns
 from .embedding import Embedding
 from .flow import Flow
-from .further_losses import (
-    BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity, Dice,
-    Hinge, KLDivergence, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, SquaredHinge,
-    Tversky)
 from .initializers import (
     Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, Initializer, LecunNormal,
     LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
     Zeros, initializer)
-from .losses import (
-    BinaryCrossentropy, CategoricalCrossentropy, Huber, LogCosh, Loss, MeanAbsoluteError,
-    MeanSquaredError, SparseCategoricalCrossentropy)
+from .losses import Loss
 from .merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential
@@ -38,6 +36,9 @@ from .pooling import (
 from .preprocessing import CategoryEncoding, Discretization, Masking, Rescaling
 from .recurrent import GRU, LSTM, SimpleRNN
 from .registry import from_config, to_config
+from .regression_losses import (
+    CosineSimilarity, Huber, LogCosh, MeanAbsoluteError, MeanAbsolutePercentageError,
+    MeanSquaredError, MeanSquaredLogarithmicError)
 from .regularizers import L1, L1L2, L2, Regularizer, regularizer
 from .saving import load_network, network_from_manifest, network_to_manifest, save_network
 from .separable import DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D

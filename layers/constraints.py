@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from ..backend import Tensor
-from ..backend.errors import ParameterError, unknown_name
+from ..backend.errors import ParameterError
+from ..backend.named import is_function, named
 from ..backend.ops.activations import relu
 from ..backend.ops.elementwise import clip, sqrt
 from .arguments import number
@@ -177,11 +178,6 @@ def constraint(name_or_object):
     >>> layers.constraint("max_norm")
     MaxNorm()
     """
-    if isinstance(name_or_object, str):
-        if name_or_object not in CONSTRAINTS:
-            raise unknown_name("constraint", name_or_object, CONSTRAINTS)
-        return CONSTRAINTS[name_or_object]()
-    if name_or_object is None or callable(name_or_object) and not isinstance(name_or_object, type):
-        return name_or_object
-    raise ParameterError(f"a constraint is a name or an object, not {name_or_object!r}",
-                         fix='pass "max_norm", or layers.MaxNorm(3.0)')
+    return None if name_or_object is None else named(
+        "constraint", name_or_object, CONSTRAINTS, "a name or an object", is_function,
+        fix='pass "max_norm", or layers.MaxNorm(3.0)')

@@ -13,22 +13,23 @@ ORDER = ("", "Parameters", "Attributes", "Raises")         # numpydoc's; other s
 def complete(cls: type) -> None:
     """Give a class's docstring the rows of its bases for parameters that have none in it.
 
-    With a constructor, a class also inherits what it raises. Rows of parameters that a base does
-    not take itself are for the classes below it.
+    Rows of parameters that a base does not take itself are for the classes below it. What a base
+    raises, a class with parameters raises too, unless it says what.
     """
     if not cls.__dict__.get("__doc__"):                    # none is written, or python -OO runs
         return
     bases = [sections(base.__doc__) for base in cls.__mro__[:-1] if base.__doc__]
     tables = [rows(parts.get("Parameters", "")) for parts in bases]
     table: dict[str, list[str]] = {}                       # names by what is said of them
-    for name in dict.fromkeys([*inspect.signature(cls).parameters, *tables[0]]):
+    taken = inspect.signature(cls).parameters
+    for name in dict.fromkeys([*taken, *tables[0]]):
         for said in (known[name] for known in tables if name in known):
             table.setdefault(said, []).append(name)
             break
     own = dict(bases[0])
     if table:
         own["Parameters"] = "\n".join(", ".join(names) + said for said, names in table.items())
-    if "__init__" not in cls.__dict__:
+    if taken:
         own |= next(({"Raises": parts["Raises"]} for parts in bases if "Raises" in parts), {})
     titles = sorted(own, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER))
     cls.__doc__ = "\n\n".join(f"{title}\n{'-' * len(title)}\n{own[title]}" if title else own[title]

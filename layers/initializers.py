@@ -7,7 +7,8 @@ from typing import Callable
 import numpy as np
 
 from ..backend import Spec
-from ..backend.errors import ParameterError, ShapeError, unknown_name
+from ..backend.errors import ParameterError, ShapeError
+from ..backend.named import is_function, named
 from ..backend.ops.random import draw
 from .arguments import number, one_of
 from .value import Value
@@ -371,11 +372,5 @@ def initializer(name_or_object) -> Callable:
     >>> layers.initializer("he_normal")
     HeNormal()
     """
-    if isinstance(name_or_object, str):
-        if name_or_object not in INITIALIZERS:
-            raise unknown_name("initializer", name_or_object, INITIALIZERS)
-        return INITIALIZERS[name_or_object]()
-    if callable(name_or_object) and not isinstance(name_or_object, type):
-        return name_or_object
-    raise ParameterError(f"an initializer is a name or an object, not {name_or_object!r}",
-                         fix='pass "glorot_uniform", or layers.RandomNormal(stddev=0.1)')
+    return named("initializer", name_or_object, INITIALIZERS, "a name or an object",
+                 is_function, fix='pass "glorot_uniform", or layers.RandomNormal(stddev=0.1)')

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ..backend import Tensor
-from ..backend.errors import ParameterError, unknown_name
+from ..backend.named import is_function, named
 from .arguments import number
 from .value import Value
 
@@ -122,11 +122,6 @@ def regularizer(name_or_object):
     >>> layers.regularizer("l2")
     L2()
     """
-    if isinstance(name_or_object, str):
-        if name_or_object not in REGULARIZERS:
-            raise unknown_name("regularizer", name_or_object, REGULARIZERS)
-        return REGULARIZERS[name_or_object]()
-    if name_or_object is None or callable(name_or_object) and not isinstance(name_or_object, type):
-        return name_or_object
-    raise ParameterError(f"a regularizer is a name or an object, not {name_or_object!r}",
-                         fix='pass "l2", or layers.L2(0.001)')
+    return None if name_or_object is None else named(
+        "regularizer", name_or_object, REGULARIZERS, "a name or an object", is_function,
+        fix='pass "l2", or layers.L2(0.001)')

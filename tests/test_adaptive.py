@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 import gradatim as gt
 from gradatim import layers, training
 from gradatim.backend.errors import ParameterError, ShapeError
-from gradatim.training.metrics import metric
+from gradatim.training.metric import metric
 from gradatim.training.optimizers import optimizer
 from gradatim.training.schedules import schedule
 

@@ -11,7 +11,7 @@ from gradatim import layers
 from gradatim.backend.errors import CorruptFileError, DataNotFoundError, ParameterError
 from gradatim.backend.errors import UnknownNameError
 from gradatim.backend.model_file import read_model, write_model
-from gradatim.layers.losses import Huber
+from gradatim.layers import Huber
 from gradatim.training import Adam, Cosine, FunctionCallback
 
 RANDOM = np.random.default_rng(0)

@@ -6,6 +6,7 @@ from scipy.special import expit, log_softmax, softmax, xlogy
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import ParameterError, ShapeError, UnknownNameError
+from gradatim.layers.classification_losses import CrossEntropy
 from gradatim.layers.losses import LOSSES, FunctionLoss, loss
 
 RNG = np.random.default_rng(3)
@@ -14,6 +15,7 @@ POSITIVE, COUNTS = RNG.uniform(0.1, 3.0, (5, 3)), RNG.integers(0, 5, (5, 3)).ast
 BITS, LOGITS = RNG.integers(0, 2, (5, 3)).astype("float64"), 2.0 * RNG.standard_normal((5, 3))
 DENSE, CLASSES = RNG.dirichlet(np.ones(3), 5), np.array([0, 2, 1, 1, 0])
 PROBABILITIES, CHANCES = softmax(LOGITS, axis=-1), expit(LOGITS)
+HOT, SHARES = np.eye(3)[CLASSES], RNG.dirichlet(np.ones(3), 5)
 
 
 def smooth(targets, share, classes):
@@ -37,8 +39,17 @@ def pinball(y, p, q):
     return np.where(y >= p, q * (y - p), (1 - q) * (p - y)).mean(-1)
 
 
+def hinge(signs, p):
+    return np.maximum(1.0 - signs * p, 0.0)
+
+
+def focal(y, p, gamma=2.0):
+    q = y * p + (1 - y) * (1 - p)
+    return -(1 - q) ** gamma * (y * np.log(p) + (1 - y) * np.log(1 - p))
+
+
 # Loss, targets, predictions, and what it must give for each sample.
-TABLE = [
+LEAST_AT_TARGETS = [
     (layers.MeanSquaredError(), Y, P, ((Y - P) ** 2).mean(-1)),
     (layers.MeanAbsoluteError(), Y, P, np.abs(Y - P).mean(-1)),
     (layers.Huber(), Y, P, huber(Y, P, 1.0)),
@@ -60,13 +71,44 @@ TABLE = [
     (layers.CategoricalCrossentropy(True, label_smoothing=0.2), DENSE, LOGITS,
      categorical(smooth(DENSE, 0.2, 3), PROBABILITIES)),
     (layers.SparseCategoricalCrossentropy(), CLASSES, PROBABILITIES,
-     categorical(np.eye(3)[CLASSES], PROBABILITIES)),
+     categorical(HOT, PROBABILITIES)),
     (layers.SparseCategoricalCrossentropy(from_logits=True), CLASSES, LOGITS,
-     categorical(np.eye(3)[CLASSES], PROBABILITIES)),
+     categorical(HOT, PROBABILITIES)),
     (layers.SparseCategoricalCrossentropy(from_logits=True, label_smoothing=0.2), CLASSES, LOGITS,
-     categorical(smooth(np.eye(3)[CLASSES], 0.2, 3), PROBABILITIES))]
-every = pytest.mark.parametrize("which, y, p, want", TABLE, ids=[
-    f"{i}-{row[0]}" for i, row in enumerate(TABLE)])
+     categorical(smooth(HOT, 0.2, 3), PROBABILITIES))]
+LEAST_ELSEWHERE = [
+    (layers.Hinge(), BITS, P, hinge(2 * BITS - 1, P).mean(-1)),
+    (layers.Hinge(), 2 * BITS - 1, P, hinge(2 * BITS - 1, P).mean(-1)),
+    (layers.SquaredHinge(), BITS, P, (hinge(2 * BITS - 1, P) ** 2).mean(-1)),
+    (layers.CategoricalHinge(), HOT, P, np.maximum(
+        ((1 - HOT) * P).max(-1) - (HOT * P).sum(-1) + 1, 0)),
+    (layers.KLDivergence(), DENSE, SHARES, (DENSE * np.log(DENSE / SHARES)).sum(-1)),
+    (layers.CosineSimilarity(), Y, P, -(Y * P).sum(-1) / np.linalg.norm(Y, axis=-1)
+     / np.linalg.norm(P, axis=-1)),
+    (layers.MeanAbsolutePercentageError(), Y, P, 100 * np.abs((Y - P) / Y).mean(-1)),
+    (layers.MeanSquaredLogarithmicError(), POSITIVE, CHANCES,
+     (np.log((1 + POSITIVE) / (1 + CHANCES)) ** 2).mean(-1)),
+    (layers.BinaryFocalCrossentropy(), BITS, CHANCES, focal(BITS, CHANCES).mean(-1)),
+    (layers.BinaryFocalCrossentropy(True, 0.7, 1.5), BITS, CHANCES,
+     (focal(BITS, CHANCES, 1.5) * np.where(BITS == 1, 0.7, 0.3)).mean(-1)),
+    (layers.BinaryFocalCrossentropy(True, 1.0), BITS, CHANCES,
+     (focal(BITS, CHANCES) * BITS).mean(-1)),
+    (layers.BinaryFocalCrossentropy(from_logits=True, label_smoothing=0.2), BITS,
+     np.log(CHANCES / (1 - CHANCES)), focal(0.8 * BITS + 0.1, CHANCES).mean(-1)),
+    (layers.BinaryFocalCrossentropy(gamma=0.0), BITS, CHANCES, focal(BITS, CHANCES, 0).mean(-1)),
+    (layers.CategoricalFocalCrossentropy(), DENSE, SHARES,
+     -(0.25 * (1 - SHARES) ** 2 * DENSE * np.log(SHARES)).sum(-1)),
+    (layers.CategoricalFocalCrossentropy(0.5, 3.0, True, 0.3), HOT, np.log(SHARES),
+     -(0.5 * (1 - SHARES) ** 3 * (0.7 * HOT + 0.1) * np.log(SHARES)).sum(-1))]
+
+
+def each_of(table):
+    """A test for every row."""
+    return pytest.mark.parametrize("which, y, p, want", table, ids=[
+        f"{i}-{row[0]}" for i, row in enumerate(table)])
+
+
+every = each_of(LEAST_AT_TARGETS + LEAST_ELSEWHERE)
 
 
 def value(which, y, p, lengths=None):
@@ -97,9 +139,9 @@ def test_gradients(which, y, p, want):
     np.testing.assert_allclose(np.sum(found * direction), numeric, rtol=1e-6, atol=1e-7)
 
 
-@every
+@each_of(LEAST_AT_TARGETS)
 def test_a_perfect_prediction_is_no_worse_than_another(which, y, p, want):
-    if isinstance(which, layers.losses.CrossEntropy):
+    if isinstance(which, CrossEntropy):
         best = smooth(np.eye(3)[y] if y.ndim == 1 else y, which.label_smoothing,
                       2 if isinstance(which, layers.BinaryCrossentropy) else 3)
         logit = {"softmax": lambda b: np.log(b + 1e-9),
@@ -198,6 +240,9 @@ def slope(which, y, p):
     (layers.SparseCategoricalCrossentropy(), [0], [[0.0, 1.0]]),
     (layers.BinaryCrossentropy(True), [[1.0, 0.0]], [[-1e4, 1e4]]),
     (layers.CategoricalCrossentropy(True), [[1.0, 0.0]], [[-1e4, 1e4]]),
+    (layers.BinaryFocalCrossentropy(gamma=0.5, from_logits=True), [[1.0, 0.0]], [[-500.0, 500.0]]),
+    (layers.CategoricalFocalCrossentropy(gamma=0.5, from_logits=True), [[1.0, 0.0]],
+     [[-500.0, 500.0]]),
     (layers.LogCosh(), [[0.0, 0.0]], [[-1e5, 1e5]]),
     (layers.Poisson(), [[1.0, 0.0]], [[0.0, 0.0]])])
 def test_the_worst_predictions_have_finite_losses_and_slopes(which, y, p):
@@ -287,6 +332,12 @@ def test_several_quantiles():
     (lambda: layers.Quantile("a"), ParameterError, "quantile must be a finite number, not 'a'"),
     (lambda: layers.BinaryCrossentropy(label_smoothing=1.0), ParameterError,
      "label_smoothing must be in [0, 1), not 1.0"),
+    (lambda: layers.BinaryFocalCrossentropy(alpha=1.5), ParameterError,
+     "alpha must be a number in [0, 1], not 1.5"),
+    (lambda: layers.CategoricalFocalCrossentropy(gamma=-1), ParameterError,
+     "gamma must be a finite number from 0 on, not -1"),
+    (lambda: layers.BinaryFocalCrossentropy(1), ParameterError,
+     "apply_class_balancing must be True or False, not 1"),
     (lambda: loss("mean_sqared_error"), UnknownNameError,
      'there is no loss "mean_sqared_error"\n  fix  did you mean "mean_squared_error"?'),
     (lambda: loss(3), ParameterError, "a loss is a name, a Loss or a callable, not 3")])

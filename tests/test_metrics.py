@@ -6,7 +6,7 @@ from sklearn import metrics as reference
 import gradatim as gt
 from gradatim import layers, training
 from gradatim.backend.errors import ParameterError, ShapeError, UnknownNameError
-from gradatim.training.metrics import metric
+from gradatim.training.metric import metric
 
 RNG = np.random.default_rng(3)
 N = 601                                # two batches of evaluation, the second one short
@@ -25,7 +25,7 @@ def measured(chosen, y, outputs, weights=None, loss=None, model=None, dtype="flo
     loss = loss or (lambda y_true, y_pred: y_pred.reshape(y_pred.shape[0], -1).mean(axis=1))
     trainer = gt.Trainer(model, loss, metrics=[chosen], dtype=dtype)
     logs = trainer.evaluate(outputs, y, weights)
-    return logs[training.metrics.metric(chosen).name]
+    return logs[metric(chosen).name]
 
 
 LABELS = [("accuracy", reference.accuracy_score, {}),

@@ -3,19 +3,19 @@ from .adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
 from .callbacks import (Callback, CSVLogger, EarlyStopping, FunctionCallback,
                         LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN)
 from .checkpoint import Checkpoint
-from .confusion import (FalseNegatives, FalsePositives, FBeta, MatthewsCorrelation, MeanIoU,
-                        TrueNegatives, TruePositives)
-from .further_metrics import (CosineSimilarity, LogLoss, MeanAbsolutePercentageError,
-                              MeanSquaredLogarithmicError, PearsonCorrelation)
-from .further_schedules import CosineRestarts, Cyclic, InverseTime, Polynomial
+from .classification_metrics import Accuracy, BinaryAccuracy, LogLoss, TopKAccuracy
+from .confusion import (F1, FalseNegatives, FalsePositives, FBeta, MatthewsCorrelation, MeanIoU,
+                        Precision, Recall, TrueNegatives, TruePositives)
 from .health import Health
 from .lbfgs import LBFGS
 from .metric import Metric
-from .metrics import (F1, R2, Accuracy, BinaryAccuracy, MeanAbsoluteError, MeanSquaredError,
-                      Precision, Recall, RootMeanSquaredError, TopKAccuracy)
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from .ranking import (AUC, PrecisionAtRecall, RecallAtPrecision,
-                      SensitivityAtSpecificity)
-from .schedules import Constant, Cosine, Exponential, OneCycle, PiecewiseConstant, Schedule
+from .ranking import AUC, PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity
+from .regression_metrics import (R2, CosineSimilarity, MeanAbsoluteError,
+                                 MeanAbsolutePercentageError, MeanSquaredError,
+                                 MeanSquaredLogarithmicError, PearsonCorrelation,
+                                 RootMeanSquaredError)
+from .schedules import (Constant, Cosine, CosineRestarts, Cyclic, Exponential, InverseTime, OneCycle,
+                        PiecewiseConstant, Polynomial, Schedule)
 from .tensorboard import TensorBoard
 from .trainer import Trainer

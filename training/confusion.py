@@ -1,16 +1,15 @@
-"""Metrics of what is confused with what: four counts, F-beta, overlap and Matthews' correlation."""
+"""Metrics of what is confused with what: counts, precision and recall, overlap, correlation."""
 from __future__ import annotations
 
 import math
 
 import numpy as np
 
-from ..backend import OPS, Tensor
+from ..backend import OPS
 from ..layers.arguments import number
-from .metric import Metric, aligned, over_steps
-from .metrics import METRICS, PerClass, quotient
+from .metric import METRICS, Metric, aligned, guessed_labels, quotient, summed, true_labels
 
-batch_sum, cast, expand_dims = OPS["batch_sum"], OPS["cast"], OPS["expand_dims"]
+cast, one_hot = OPS["cast"], OPS["one_hot"]
 
 
 class Count(Metric):
@@ -31,9 +30,7 @@ class Count(Metric):
             part = cast(side, dtype=weights.dtype.name)
             part = part if wanted else 1.0 - part
             counted = part if counted is None else counted * part
-        if lengths is not None and counted.ndim > 2:
-            counted = over_steps(counted, lengths)
-        return {"count": batch_sum(counted, weights, axes=tuple(range(counted.ndim)))}
+        return summed({"count": counted}, weights, lengths, kept=0)
 
     def result(self, sums):
         return float(sums["count"])
@@ -93,6 +90,74 @@ class FalseNegatives(Count):
     guess = False
 
 
+class PerClass(Metric):
+    """Base of metrics read off the counts of right, actual and predicted labels of each class.
+
+    With two classes it is that of class 1; with more, the mean over the classes that occur.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.training import Recall
+    >>> sums = {"hits": [4.0, 1.0, 2.0], "actual": [8.0, 2.0, 2.0], "predicted": [5.0, 5.0, 2.0]}
+    >>> round(Recall().result({name: np.array(s) for name, s in sums.items()}), 3)
+    0.667
+    """
+    greater_is_better = takes_logits = True
+
+    def sums(self, y_true, y_pred, weights, lengths=None):
+        classes, dtype = max(y_pred.shape[-1], 2), weights.dtype.name
+        true = one_hot(true_labels(y_true, y_pred), depth=classes, dtype=dtype)
+        guess = one_hot(guessed_labels(y_pred), depth=classes, dtype=dtype)
+        parts = {"hits": true * guess, "actual": true, "predicted": guess}
+        return summed(parts, weights, lengths, kept=1)
+
+    def result(self, sums):
+        hits, actual, predicted = sums["hits"], sums["actual"], sums["predicted"]
+        kept = np.arange(2) == 1 if len(hits) == 2 else (actual > 0) | (predicted > 0)
+        if not (actual > 0).any():
+            return math.nan
+        return float(np.mean(self.ratio(hits, actual, predicted)[kept]))
+
+    def ratio(self, hits, actual, predicted) -> np.ndarray:
+        """One number per class; 0 where there is nothing to divide by."""
+        raise NotImplementedError
+
+
+class Precision(PerClass):
+    """Right among those predicted: of class 1, or the mean over more than two classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.training import Precision
+    >>> counts = {"hits": [3.0, 1.0], "actual": [5.0, 3.0], "predicted": [5.0, 2.0]}
+    >>> Precision().result({name: np.array(c) for name, c in counts.items()})
+    0.5
+    """
+    name = "precision"
+
+    def ratio(self, hits, actual, predicted):
+        return quotient(hits, predicted)
+
+
+class Recall(PerClass):
+    """Found among those there are: of class 1, or the mean over more than two classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.training import Recall
+    >>> counts = {"hits": [3.0, 1.0], "actual": [5.0, 4.0], "predicted": [5.0, 2.0]}
+    >>> Recall().result({name: np.array(c) for name, c in counts.items()})
+    0.25
+    """
+    name = "recall"
+
+    def ratio(self, hits, actual, predicted):
+        return quotient(hits, actual)
+
+
 class FBeta(PerClass):
     """Weighted harmonic mean of precision and recall: of class 1, or the mean over the classes.
 
@@ -122,6 +187,23 @@ class FBeta(PerClass):
     def ratio(self, hits, actual, predicted):
         share = self.beta ** 2
         return quotient((1.0 + share) * hits, share * actual + predicted)
+
+
+class F1(FBeta):
+    """Harmonic mean of precision and recall: of class 1, or the mean over more than two classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradatim.training import F1
+    >>> counts = {"hits": [3.0, 1.0], "actual": [5.0, 3.0], "predicted": [5.0, 1.0]}
+    >>> F1().result({name: np.array(c) for name, c in counts.items()})
+    0.5
+    """
+    name = "f1"
+
+    def __init__(self):
+        super().__init__(beta=1.0)
 
 
 class MeanIoU(PerClass):
@@ -167,5 +249,5 @@ class MatthewsCorrelation(PerClass):
         return float((hits * total - actual @ predicted) / math.sqrt(spread)) if spread > 0 else 0.0
 
 
-METRICS |= {m.name: m for m in (TruePositives, TrueNegatives, FalsePositives, FalseNegatives, FBeta,
-                                MeanIoU, MatthewsCorrelation)}
+METRICS |= {m.name: m for m in (TruePositives, TrueNegatives, FalsePositives, FalseNegatives,
+                                Precision, Recall, FBeta, F1, MeanIoU, MatthewsCorrelation)}

@@ -1,4 +1,4 @@
-"""Metric: sums over samples in the graph, the quotient on the host at the end."""
+"""Metric: sums over samples in the graph, the quotient on the host at the end; and its names."""
 from __future__ import annotations
 
 import math
@@ -7,10 +7,13 @@ import numpy as np
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ShapeError
+from ..backend.named import named
 from ..layers.value import Value
 
 batch_sum, cast, expand_dims, squeeze = (
     OPS[name] for name in ("batch_sum", "cast", "expand_dims", "squeeze"))
+
+METRICS: dict[str, type[Metric]] = {}         # by name; every family adds its own
 
 
 class Metric(Value):
@@ -140,3 +143,23 @@ def over_steps(x: Tensor, lengths: Tensor) -> Tensor:
     mask = step_mask(x, lengths)
     further = tuple(range(2, x.ndim))
     return (x * (expand_dims(mask, axis=further) if further else mask)).sum(axis=1)
+
+
+def summed(parts: dict[str, Tensor], weights: Tensor, lengths: Tensor | None,
+           kept: int) -> dict[str, Tensor]:
+    """Sums of ``(batch, ..., kept)`` or ``(batch, time, ..., kept)`` over all but the last axes."""
+    if lengths is not None:
+        parts = {name: over_steps(part, lengths) if part.ndim > 2 else part
+                 for name, part in parts.items()}
+    return {name: batch_sum(part, weights, axes=tuple(range(part.ndim - kept)))
+            for name, part in parts.items()}
+
+
+def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a / b``, and 0 where b is 0."""
+    return a / np.where(b == 0, 1.0, b)
+
+
+def metric(name) -> Metric:
+    """The metric of that name, or the object itself."""
+    return named("metric", name, METRICS, "a name or a Metric", lambda m: isinstance(m, Metric))

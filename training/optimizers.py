@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from ..backend import OPS, Tensor, Variable, variable
 from ..backend.context import surroundings
-from ..backend.errors import ParameterError, unknown_name
+from ..backend.errors import ParameterError
+from ..backend.named import named
 from ..layers.arguments import flag, fraction, number
 from ..layers.value import Value
 
@@ -332,13 +333,8 @@ OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
 def optimizer(name) -> Optimizer:
     """The optimizer of that name with its defaults, or the object itself."""
-    if isinstance(name, Optimizer):
-        return name
-    if isinstance(name, str) and name in OPTIMIZERS:
-        return OPTIMIZERS[name]()
-    if isinstance(name, str):
-        raise unknown_name("optimizer", name, OPTIMIZERS)
-    raise ParameterError(f"an optimizer is a name or an Optimizer, not {name!r}")
+    return named("optimizer", name, OPTIMIZERS, "a name or an Optimizer",
+                 lambda o: isinstance(o, Optimizer))
 
 
 def typed(scale, dtype: str):

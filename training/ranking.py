@@ -8,10 +8,9 @@ import numpy as np
 from ..backend import OPS
 from ..backend.errors import ParameterError, ShapeError
 from ..layers.arguments import number, one_of
-from .metric import Metric, over_steps, true_labels
-from .metrics import METRICS, quotient
+from .metric import METRICS, Metric, quotient, summed, true_labels
 
-batch_sum, cast, expand_dims = OPS["batch_sum"], OPS["cast"], OPS["expand_dims"]
+cast, expand_dims = OPS["cast"], OPS["expand_dims"]
 
 
 class Ranking(Metric):
@@ -43,10 +42,7 @@ class Ranking(Metric):
         above = OPS["greater"](OPS["sigmoid"](y_pred), inner.astype(y_pred.dtype.name))
         above = cast(above, dtype=weights.dtype.name)               # (batch, ..., thresholds)
         parts = {"hits": above * labels, "alarms": above * (1.0 - labels)} | self.wholes(labels)
-        if lengths is not None and above.ndim > 2:
-            parts = {name: over_steps(part, lengths) for name, part in parts.items()}
-        return {name: batch_sum(part, weights, axes=tuple(range(part.ndim - 1)))
-                for name, part in parts.items()}
+        return summed(parts, weights, lengths, kept=1)
 
     def wholes(self, labels) -> dict:
         """What else is counted."""
@@ -112,7 +108,20 @@ def precision_recall_area(hits: np.ndarray, alarms: np.ndarray) -> float:
 
 
 class AtLeast(Ranking):
-    """Base: the best of one rate at the thresholds where another is high enough."""
+    """Base: the best of one rate at the thresholds where another is high enough.
+
+    Parameters
+    ----------
+    least : float
+        How high, in [0, 1].
+    num_thresholds : int
+        At how many probabilities is counted; from 3 on.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is out of range.
+    """
 
     def __init__(self, least: float, num_thresholds: int = 200):
         self.set_thresholds(num_thresholds)
@@ -137,18 +146,6 @@ class AtLeast(Ranking):
 class RecallAtPrecision(AtLeast):
     """The best recall of class 1 at a threshold whose precision is at least so high.
 
-    Parameters
-    ----------
-    least : float
-        Precision, in [0, 1].
-    num_thresholds : int
-        At how many probabilities is counted; from 3 on.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is out of range.
-
     Examples
     --------
     >>> from gradatim.training import RecallAtPrecision
@@ -161,18 +158,6 @@ class RecallAtPrecision(AtLeast):
 class PrecisionAtRecall(AtLeast):
     """The best precision for class 1 at a threshold whose recall is at least so high.
 
-    Parameters
-    ----------
-    least : float
-        Recall, in [0, 1].
-    num_thresholds : int
-        At how many probabilities is counted; from 3 on.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is out of range.
-
     Examples
     --------
     >>> from gradatim.training import PrecisionAtRecall
@@ -184,18 +169,6 @@ class PrecisionAtRecall(AtLeast):
 
 class SensitivityAtSpecificity(AtLeast):
     """The best share of class 1 found where at least such a share of class 0 is left alone.
-
-    Parameters
-    ----------
-    least : float
-        Specificity, in [0, 1].
-    num_thresholds : int
-        At how many probabilities is counted; from 3 on.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is out of range.
 
     Examples
     --------

@@ -5,8 +5,7 @@ import numpy as np
 
 from ..backend.errors import ParameterError
 from ..layers.base import Layer
-from .metric import Metric
-from .metrics import metric
+from .metric import Metric, metric
 
 PRECISIONS = {"float32": (None, "float32", "tf32", "bfloat16", "float16"),
               "float64": (None, "float64")}

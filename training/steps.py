@@ -6,8 +6,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from ..backend import OPS, Tensor, Variable, gradients, placeholder, variable
+from ..layers.classification_losses import CrossEntropy
 from ..layers.flow import Flow
-from ..layers.losses import CrossEntropy
 
 batch_sum, cast, maximum = OPS["batch_sum"], OPS["cast"], OPS["maximum"]
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..base import Backend
 from ..context import current, surroundings
-from ..errors import GraphError, ParameterError, ShapeError, unknown_name
+from ..errors import GraphError, ParameterError, ShapeError
 from ..function import Function, function
 from ..gradients import per_sample
 from ..graph import Graph
+from ..named import named
 from ..passes import REPLICATED
 from ..tensor import Tensor, Variable, placeholder_op
 from .mpi import launched, world
@@ -301,10 +302,5 @@ STRATEGIES = {"auto": automatic, "single": SingleDevice, "mirrored": mirrored}
 
 def strategy(name) -> Strategy:
     """The strategy of that name, or the object itself."""
-    if isinstance(name, Strategy):
-        return name
-    if isinstance(name, str) and name in STRATEGIES:
-        return STRATEGIES[name]()
-    if isinstance(name, str):
-        raise unknown_name("strategy", name, STRATEGIES)
-    raise ParameterError(f"a strategy is a name or a Strategy, not {name!r}")
+    return named("strategy", name, STRATEGIES, "a name or a Strategy",
+                 lambda s: isinstance(s, Strategy))

@@ -1,4 +1,4 @@
-"""Metrics beside the usual ones: Keras's numbers, scikit-learn's, and what they refuse."""
+"""Rankings, counts and correlations: Keras's numbers, scikit-learn's, and what they refuse."""
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -6,7 +6,7 @@ from sklearn import metrics as reference
 import gradatim as gt
 from gradatim import layers, training
 from gradatim.backend.errors import ParameterError, ShapeError
-from gradatim.training.metrics import METRICS, metric
+from gradatim.training.metric import METRICS, metric
 
 N = 300
 P = 0.5 + 0.5 * np.sin(np.arange(N) * 1.7)
