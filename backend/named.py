@@ -1,4 +1,4 @@
-"""Names in place of objects: a word of a table stands for what the class makes with its defaults."""
+"""Names in place of objects: a word of a table stands for what a class makes with its defaults."""
 from __future__ import annotations
 
 from typing import Callable, Mapping
@@ -6,7 +6,8 @@ from typing import Callable, Mapping
 from .errors import ParameterError, unknown_name
 
 
-def named(kind: str, given, table: Mapping[str, Callable], wanted: str, fits: Callable, fix: str = ""):
+def named(kind: str, given, table: Mapping[str, Callable], wanted: str, fits: Callable,
+          fix: str = ""):
     """What a name of the table stands for, or the object itself where it fits.
 
     Parameters
