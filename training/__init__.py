@@ -15,7 +15,7 @@ from .regression_metrics import (R2, CosineSimilarity, MeanAbsoluteError,
                                  MeanAbsolutePercentageError, MeanSquaredError,
                                  MeanSquaredLogarithmicError, PearsonCorrelation,
                                  RootMeanSquaredError)
-from .schedules import (Constant, Cosine, CosineRestarts, Cyclic, Exponential, InverseTime, OneCycle,
-                        PiecewiseConstant, Polynomial, Schedule)
+from .schedules import (Constant, Cosine, CosineRestarts, Cyclic, Exponential, InverseTime,
+                        OneCycle, PiecewiseConstant, Polynomial, Schedule)
 from .tensorboard import TensorBoard
 from .trainer import Trainer
