@@ -119,9 +119,10 @@ def test_many_good_steps_double_the_scale(monkeypatch):
     for bound, start in (("MOST", 2.0**24), ("LEAST", 1.0)):
         trainer = fitted(epochs=0)
         trainer.loss_scale.scale.assign(np.float32(start))
-        slope = {"w": gt.constant(np.float32(1 if bound == "MOST" else np.nan))}
+        fine, _ = trainer.loss_scale.checked(
+            {"w": gt.constant(np.float32(1 if bound == "MOST" else np.nan))})
         trainer.loss_scale.good.assign(np.int64(3))
-        step = gt.function([], [], trainer.loss_scale.updates(slope), backend="reference")
+        step = gt.function([], [], trainer.loss_scale.updates(fine), backend="reference")
         step()
         ends[bound] = float(trainer.loss_scale.scale.numpy())
     assert ends == {"MOST": 2.0**24, "LEAST": 1.0}

@@ -40,7 +40,8 @@ class Accumulated:
             out = trainer.ends.run(flow, training=True)
         _, counted = losses_and_metrics(trainer.loss, trainer.metrics, y, out, weights)
         slopes = trainer.loss_scale.slopes(counted["loss", "sum"], parameters)
-        updates = {**trainer.loss_scale.kept(slopes, out.updates),
+        fine, _ = trainer.loss_scale.checked(slopes)
+        updates = {**trainer.loss_scale.kept(fine, out.updates),
                    weight: weight + counted["loss", "weight"]}
         updates.update((sums[path], sums[path] + g) for path, g in slopes.items())
 

@@ -23,12 +23,16 @@ class Unscaled:
         """The gradients of a loss by path."""
         return dict(zip(parameters, gradients(loss, list(parameters.values()))))
 
-    def kept(self, slopes: dict[str, Tensor], updates: dict) -> dict:
-        """The updates of a step with such slopes."""
+    def checked(self, slopes: dict[str, Tensor]) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Whether a step may be made of slopes, and what it is made of."""
+        return None, slopes
+
+    def kept(self, fine: Tensor | None, updates: dict) -> dict:
+        """The updates of a step, if it may be made."""
         return updates
 
-    def updates(self, slopes: dict[str, Tensor]) -> dict:
-        """What becomes of the scale after such slopes."""
+    def updates(self, fine: Tensor | None) -> dict:
+        """What becomes of the scale."""
         return {}
 
 
@@ -51,13 +55,17 @@ class LossScale(Unscaled):
         larger = super().slopes(loss * self.scale, parameters)
         return {path: g / self.scale for path, g in larger.items()}
 
-    def kept(self, slopes, updates):
+    def checked(self, slopes):
+        """Zeros where it may not, so that all that is made of slopes waits for the answer."""
         fine = isfinite(global_norm(slopes))
+        return fine, {path: where(fine, g, 0.0) for path, g in slopes.items()}
+
+    def kept(self, fine, updates):
         return {v: where(fine, new, v) for v, new in updates.items()}
 
-    def updates(self, slopes):
+    def updates(self, fine):
         """Half after an overflow, double after many steps without."""
-        fine, again = isfinite(global_norm(slopes)), self.good + 1 < STEADY
+        again = self.good + 1 < STEADY
         larger = where(again, self.scale, minimum(self.scale * 2.0, MOST))
         return {self.scale: where(fine, larger, maximum(self.scale * 0.5, LEAST)),
                 self.good: where(fine & again, self.good + 1, 0)}

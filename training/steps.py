@@ -116,6 +116,7 @@ def optimizer_step(trainer, parameters: dict, slopes: dict, moving: dict = {}
     keys: Keys = trainer.keys
     since = cast(keys.step - keys.start, dtype="float64")
     rate = keys.rate * trainer.schedule.factor(since, keys.total)
+    fine, slopes = trainer.loss_scale.checked(slopes)
     updates = dict(moving)
     updates.update(trainer.optimizer.updates(parameters, slopes, trainer.slots, rate, keys.step))
     for v, constraint in trainer.model.all_constraints().items():
@@ -127,8 +128,8 @@ def optimizer_step(trainer, parameters: dict, slopes: dict, moving: dict = {}
             p = parameters[path]
             updates[mean] = mean + (updates[p] - mean) * cast(new, dtype=p.dtype.name)
     # Samples and schedules go on, whatever is kept.
-    return rate, {**trainer.loss_scale.kept(slopes, updates),
-                  **trainer.loss_scale.updates(slopes), keys.step: keys.step + 1}
+    return rate, {**trainer.loss_scale.kept(fine, updates), **trainer.loss_scale.updates(fine),
+                  keys.step: keys.step + 1}
 
 
 def evaluation_step(trainer, shapes: Shapes) -> tuple[list, dict[tuple, Tensor], dict]:

@@ -12,7 +12,7 @@ from ..lowering.view import View, contiguous
 from ..tensor import Node, Tensor, constant_op
 from .device import Pointer, Source
 from .draws import drawn, draws
-from .expression import TYPES, fits, number, written
+from .expression import HALVES, STORED, TYPES, fits, itemsize, number, written
 from .segments import THREADS, Flat, Part, queue_plain
 
 ROWS_AT_ONCE = 8       # elements that a thread adds up before a block writes what it has
@@ -124,8 +124,9 @@ def emit_chain(program, cluster: Cluster) -> None:
     for t in (t for n in cluster.nodes for t in n.outputs
               if t in cluster.written and n not in cluster.sums):
         view, name = program.out(t).broadcast(t.shape, cluster.shape), f"out{len(writer.operands)}"
-        writer.operands.append(Operand(name, view, t.dtype.name, True))
-        writer.lines.append(f"    @{name}@ = {writer.names[t]};")
+        writer.operands.append(Operand(name, view, program.stored(t), True))
+        writer.lines.append(f"    store(&@{name}@, {writer.names[t]});"
+                            if program.stored(t) in HALVES else f"    @{name}@ = {writer.names[t]};")
     ops = "_".join(dict.fromkeys(n.op.name for n in cluster.nodes))[:56]
     name = "chain_" + re.sub(r"\W", "_", ops)
     launch(program, name, cluster.shape, writer.operands, writer.lines, sums)
@@ -146,7 +147,7 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     general = [o for o, s in zip(operands, strides) if any(s) and s != contiguous(dims)]
     if not general and not sums:
         program.steps.append(Flat(name, "\n".join(lines), tuple(
-            Part(o.name, TYPES[o.dtype], o.written, any(s) if count > 1 else None)
+            Part(o.name, STORED[o.dtype], o.written, any(s) if count > 1 else None)
             for o, s in zip(operands, strides)),
             tuple(map(_pointer, operands)), count))
         return
@@ -159,7 +160,7 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
                          f"    int64 i{axis} = rest % d{axis}; rest /= d{axis};")
     body = "\n".join([*index, *lines])
     for operand, own in zip(operands, strides):
-        kind = TYPES[operand.dtype]
+        kind = STORED[operand.dtype]
         parameters.append(f"{'' if operand.written else 'const '}{kind}* {operand.name}")
         arguments.append(_pointer(operand))
         where = "i" if own == contiguous(dims) else "0"
@@ -176,7 +177,7 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
 
 
 def _pointer(operand: Operand) -> Pointer:
-    return Pointer(operand.view.value, operand.view.offset * np.dtype(operand.dtype).itemsize,
+    return Pointer(operand.view.value, operand.view.offset * itemsize(operand.dtype),
                    operand.written)
 
 

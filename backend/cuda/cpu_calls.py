@@ -33,18 +33,28 @@ def rounded_to_tf32(x: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(x), nearest.view(np.float32), x)
 
 
-def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, activation="",
+PLACES = {"bfloat16": "uint16"}              # NumPy has no such type
+
+
+def widened(x, kind: str):
+    """Numbers of two bytes, held as whole numbers if they are bfloat16, in float32."""
+    return (x.astype("uint32") << 16).view("float32") if kind == "bfloat16" else \
+        x.astype("float32") if kind == "float16" else x
+
+
+def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, factors, activation="",
            tf32=False, array=view, xp=np) -> None:
     """The product of two matrices or batches of them, a bias for each column, an activation.
 
-    ``matrices`` holds shape and strides, in elements, of x, y and out. ``tf32`` lets the library
-    read factors of float32 with ten bits after the point, as is done here. ``array`` makes arrays
-    of the module ``xp`` of addresses.
+    ``matrices`` holds shape and strides, in elements, of x, y and out. ``factors`` is how x and y
+    are stored. ``tf32`` lets the library read factors of float32 with ten bits after the point, as
+    is done here. ``array`` makes arrays of the module ``xp`` of addresses.
     """
-    size = np.dtype(dtype).itemsize
-    x, y, out = (array(address, shape, dtype, [size * s for s in strides])
-                 for address, (shape, strides) in zip((x, y, out), matrices))
-    if tf32 and dtype == "float32":
+    kinds = [np.dtype(PLACES.get(kind, kind)) for kind in (factors, factors, dtype)]
+    x, y, out = (array(address, shape, kind, [kind.itemsize * s for s in strides])
+                 for address, (shape, strides), kind in zip((x, y, out), matrices, kinds))
+    x, y = widened(x, factors), widened(y, factors)
+    if tf32 and factors == "float32":
         x, y = map(rounded_to_tf32, (x, y))
     with np.errstate(all="ignore"):
         product = x @ y

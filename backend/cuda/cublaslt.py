@@ -11,11 +11,12 @@ import numpy as np
 
 from ..errors import BackendError
 from .chain import collapsed
+from .expression import itemsize
 from .libraries import open_library
 
 WORKSPACE = 32 * 2 ** 20            # what NVIDIA advises for the largest GPUs
 # Of cublasLt.h, cublas_api.h and library_types.h; the same in CUDA 12 and 13.
-TYPES = {"float32": 0, "float64": 1}
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE = {"float32": 68, "float64": 70, "tf32": 77}
 ROWS_OF_TRANSPOSE = {False: 0, True: 1}                          # CUBLAS_OP_N, CUBLAS_OP_T
 TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER = 3, 4, 7, 8    # of a product
@@ -87,19 +88,20 @@ class CublasLt:
         check(self._library.cublasLtCreate(c.byref(self._handle)), "Create")
 
     def matmul(self, stream: int, x: int, y: int, out: int, bias: int = 0, *, matrices, dtype: str,
-               activation: str = "", tf32: bool = False):
+               factors: str, activation: str = "", tf32: bool = False):
         """A function that queues the call "matmul"; see ``cpu_calls.py`` for its arguments."""
         lead = [shape[:-2] for shape, _ in matrices]
         batch, strides = collapsed(lead[2], [s[:-2] for _, s in matrices])
-        product = self._product(matrices, batch, strides, dtype, tf32)
+        kinds = factors, factors, dtype
+        product = self._product(matrices, batch, strides, kinds, tf32)
         epilogue = (RELU if activation else 0) | (BIAS if bias else 0) or PLAIN
         product[0].set(EPILOGUE, c.c_int32(epilogue))
         if bias:
             product[0].set(BIAS_POINTER, c.c_uint64(bias))
-        places, size = [], np.dtype(dtype).itemsize
+        places = []
         for index in np.ndindex(batch[:-1]):             # one call for what one stride describes
-            places.append([address + size * sum(i * s for i, s in zip(index, own))
-                           for address, own in zip((x, y, out), strides)])
+            places.append([address + itemsize(kind) * sum(i * s for i, s in zip(index, own))
+                           for address, own, kind in zip((x, y, out), strides, kinds)])
         algorithm = self._algorithm(product, places)
         number = c.c_double if dtype == "float64" else c.c_float
         one, none = number(1), number(0)
@@ -113,10 +115,10 @@ class CublasLt:
 
         return queue
 
-    def _product(self, matrices, batch, strides, dtype: str, tf32: bool) -> list[Descriptor]:
-        """The product and its matrices A, B and the result."""
-        compute = "tf32" if tf32 and dtype == "float32" else dtype
-        made = [Descriptor(self._library, "MatmulDesc", COMPUTE[compute], TYPES[dtype])]
+    def _product(self, matrices, batch, strides, kinds, tf32: bool) -> list[Descriptor]:
+        """The product and its matrices A, B and the result; sums have the result's type."""
+        compute = "tf32" if tf32 and kinds[0] == "float32" else kinds[2]
+        made = [Descriptor(self._library, "MatmulDesc", COMPUTE[compute], TYPES[kinds[2]])]
         order = ((1, TRANSPOSE_A), (0, TRANSPOSE_B), (2, None))
         for which, transposing in order:
             shape, steps = matrices[which]
@@ -124,7 +126,7 @@ class CublasLt:
             if transposing is not None:
                 made[0].set(transposing, c.c_int32(ROWS_OF_TRANSPOSE[turned]))
             rows, columns = (shape[-2], shape[-1]) if turned else (shape[-1], shape[-2])
-            layout = Descriptor(self._library, "MatrixLayout", TYPES[dtype], rows, columns,
+            layout = Descriptor(self._library, "MatrixLayout", TYPES[kinds[which]], rows, columns,
                                 steps[-1] if turned else steps[-2])
             if batch:
                 layout.set(BATCH_COUNT, c.c_int32(batch[-1]))

@@ -11,7 +11,7 @@ from .emit_recurrent import RECURRENT
 from .emit_reduce import REDUCTIONS
 from .emit_rows import ROWS
 from .emit_windows import WINDOWS
-from .expression import FLOATS
+from .expression import FLOATS, itemsize
 
 # ---- products ----------------------------------------------------------------------------------
 
@@ -33,11 +33,12 @@ def _matmul(program, node: Node, *fused: Node):
     views = [_batched(_usable(program, v, t, turned), shape)
              for v, t, turned in zip(views, (x, y), transposed)]
     out = program.out(target)._replace(shape=shape, strides=contiguous(shape))
-    size = target.dtype.itemsize
-    arguments = [Pointer(v.value, v.offset * size, v is out) for v in (*views, out)]
+    factors = program.stored(x)
+    arguments = [Pointer(v.value, v.offset * itemsize(kind), v is out)
+                 for v, kind in ((views[0], factors), (views[1], factors), (out, dtype))]
     if fused:
         arguments.append(program.read(fused[0].inputs[1]))
-    program.call("matmul", arguments, dtype=dtype,
+    program.call("matmul", arguments, dtype=dtype, factors=factors,
                  matrices=tuple((v.shape, v.strides) for v in (*views, out)),
                  activation=fused[-1].op.name if len(fused) > 1 else "")
     return True
@@ -83,6 +84,11 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
     if total not in kept and len(after) == 1 and after[0].op.name == "relu":
         return [node, add, after[0]]
     return [node, add]
+
+
+def multiplies_halves(node: Node) -> bool:
+    """Whether there is a product of a node's factors in two bytes."""
+    return node.op.name == "matmul"
 
 
 EMIT = {"matmul": _matmul, **MOVING, **RECURRENT, **REDUCTIONS, **ROWS, **WINDOWS}

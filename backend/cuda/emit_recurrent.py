@@ -70,8 +70,8 @@ class Sequences:
         size = np.dtype(self.dtype).itemsize
         arguments = [Pointer(m.value, m.first * size, m is out) for m in (x, y, out)]
         self.program.call("matmul", [*arguments, *([bias] if bias else [])], dtype=self.dtype,
-                          matrices=tuple((m.shape, m.strides) for m in (x, y, out)),
-                          activation="")
+                          factors=self.dtype, activation="",
+                          matrices=tuple((m.shape, m.strides) for m in (x, y, out)))
 
     def step(self, name: str, t: int, *arguments) -> None:
         """Queue a kernel for step ``t``."""

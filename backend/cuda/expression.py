@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..errors import Error, GraphError
 from ..lowering.expression import COMPARISONS, LOGIC, Node as Tree, parse, read_inputs
 from ..tensor import Node
@@ -11,6 +13,7 @@ TYPES = {"float32": "float", "float64": "double", "int64": "int64", "int32": "in
          "uint8": "uint8", "uint32": "uint32", "bool": "bool"}
 FLOATS = ("float32", "float64")
 HALVES = ("bfloat16", "float16")                   # how factors of products may be stored
+STORED = {**TYPES, **{name: name for name in HALVES}}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<",
          "le": "<=", "gt": ">", "ge": ">=", "and": "&&", "or": "||"}
 FUNCTIONS = {name: f"round_to_{name}" for name in HALVES}    # others have one name in CUDA and here
@@ -26,6 +29,11 @@ def number(value: float, dtype: str) -> str:
     if dtype in FLOATS:
         return f"{float(value)!r}f" if dtype == "float32" else repr(float(value))
     return f"{TYPES[dtype]}({int(value)}{'LL' if dtype == 'int64' else ''})"
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of an element, however it is stored."""
+    return 2 if dtype in HALVES else np.dtype(dtype).itemsize
 
 
 def written(node: Node, inputs: list[Typed]) -> Typed:

@@ -10,6 +10,7 @@ import numpy as np
 from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
+from ..lowering.halves import halves
 from ..lowering.in_place import in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
@@ -19,7 +20,8 @@ from . import arena
 from .cache import text
 from .chain import emit_chain, emit_copy, fits_chain
 from .device import Call, Launch, Pointer, Source, pointers
-from .emit import EMIT, PATTERNS
+from .emit import EMIT, PATTERNS, multiplies_halves
+from .expression import itemsize
 from .lease import Lease
 from .losses import join_losses
 from .segments import Flat, merge
@@ -37,7 +39,7 @@ class Value(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape, dtype=np.int64)) * itemsize(self.dtype)
 
 
 class ArrayStep(NamedTuple):
@@ -69,6 +71,7 @@ class CudaProgram(Program):
             for t in node.inputs:
                 self._users.setdefault(t, []).append(node)
         self._kept = {*graph.outputs, *graph.updates.values()}
+        self._halves = halves(graph, self._users, self._kept, multiplies_halves)
         self._bind_leaves()
         self._compile()
         self.cursor = Cursor(self)
@@ -182,9 +185,13 @@ class CudaProgram(Program):
 
     # ---- what emitters use ---------------------------------------------------------------------
 
-    def new(self, spec, home: str = "arena") -> View:
+    def stored(self, t: Tensor) -> str:
+        """The element type a tensor has in memory."""
+        return self._halves.get(t, t.dtype.name)
+
+    def new(self, spec, home: str = "arena", dtype: str = "") -> View:
         """Memory for a tensor."""
-        self.values.append(Value(tuple(spec.shape), spec.dtype.name, home))
+        self.values.append(Value(tuple(spec.shape), dtype or spec.dtype.name, home))
         return View.whole(len(self.values) - 1, spec.shape)
 
     def scratch(self, shape, dtype: str) -> int:
@@ -213,16 +220,17 @@ class CudaProgram(Program):
         """Where a node's result goes."""
         if t not in self.views:
             variable = self._in_place.get(t)
-            self.views[t] = self.new(t.spec) if variable is None else self.views[variable]
+            self.views[t] = self.new(t.spec, dtype=self.stored(t)) if variable is None else \
+                self.views[variable]
         return self.views[t]
 
     def whole(self, t: Tensor) -> int:
         """The number of a value that holds a tensor contiguously; a view is copied first."""
         view = self.views[t]
         if not view.is_whole(self._size(view.value)):
-            fresh = self.new(t.spec)
+            fresh = self.new(t.spec, dtype=self.stored(t))
             if t.spec.size:
-                emit_copy(self, view, fresh, t.dtype.name)
+                emit_copy(self, view, fresh, self.stored(t))
             self.views[t] = view = fresh
         return view.value
 
