@@ -125,11 +125,15 @@ def emit_chain(program, cluster: Cluster) -> None:
               if t in cluster.written and n not in cluster.sums):
         view, name = program.out(t).broadcast(t.shape, cluster.shape), f"out{len(writer.operands)}"
         writer.operands.append(Operand(name, view, program.stored(t), True))
-        writer.lines.append(f"    store(&@{name}@, {writer.names[t]});"
-                            if program.stored(t) in HALVES else f"    @{name}@ = {writer.names[t]};")
+        writer.lines.append(assignment(name, program.stored(t), writer.names[t]))
     ops = "_".join(dict.fromkeys(n.op.name for n in cluster.nodes))[:56]
     name = "chain_" + re.sub(r"\W", "_", ops)
     launch(program, name, cluster.shape, writer.operands, writer.lines, sums)
+
+
+def assignment(name: str, dtype: str, text: str) -> str:
+    """The line that writes an operand's element."""
+    return f"    store(&@{name}@, {text});" if dtype in HALVES else f"    @{name}@ = {text};"
 
 
 def emit_copy(program, view: View, to: View, dtype: str) -> None:

@@ -28,6 +28,7 @@ class Lease:
             for s in program.steps]
         self._replay = Replay(self.device, self.calls)
         self._content: list = [None] * len(program.bound)     # what is in each variable's place
+        self._rounding = [self.device.prepare(s, self.addresses) for s in program.rounding]
 
     def _bound(self, step):
         """What runs a node that is left to the array module, or to a communicator."""
@@ -43,10 +44,12 @@ class Lease:
 
     def load(self, state: list) -> None:
         """Bring the variables' values to their places, unless they are there."""
+        fresh = False
         for i, (value, array) in enumerate(zip(self.program.bound, state)):
             content = self._content[i]
             if content is not None and content() is array:
                 continue
+            fresh = True
             self._leave(i)
             address = self.addresses[value]
             if isinstance(array, DeviceArray) and array.device is self.device:
@@ -63,6 +66,9 @@ class Lease:
             content = self._content[i] and self._content[i]()
             if isinstance(content, DeviceArray) and content.frozen:
                 self._leave(i)
+        for queue in self._rounding if fresh else ():
+            with self.device.here():
+                queue()
 
     def _leave(self, i: int) -> None:
         """Whoever holds the array that was made in this place keeps its value."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
-from ..lowering.halves import halves
+from ..lowering.halves import KINDS, halves
 from ..lowering.in_place import in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
@@ -25,6 +25,7 @@ from .expression import itemsize
 from .lease import Lease
 from .losses import join_losses
 from .segments import Flat, merge
+from .shadows import queue_shadows, with_shadows
 from .stepping import Cursor
 
 STAGED_BYTES = 2 ** 28       # of feeds and outputs of several steps that are on the device at once
@@ -56,7 +57,7 @@ class CudaProgram(Program):
 
     def __init__(self, backend, graph: Graph, communicator=None):
         self.variables = graph.variables                      # in the order of the state
-        graph = open_batch_norm(graph)
+        graph, self._shadows = with_shadows(open_batch_norm(graph))
         self.backend, self.graph, self.communicator = backend, graph, communicator
         self.device = backend.device
         self.values: list[Value] = []
@@ -71,7 +72,8 @@ class CudaProgram(Program):
             for t in node.inputs:
                 self._users.setdefault(t, []).append(node)
         self._kept = {*graph.outputs, *graph.updates.values()}
-        self._halves = halves(graph, self._users, self._kept, multiplies_halves)
+        self._halves = halves(graph, self._users, self._kept, multiplies_halves, {
+            shadow: KINDS[node.op.name] for shadow, node in self._shadows.items()})
         self._bind_leaves()
         self._compile()
         self.cursor = Cursor(self)
@@ -83,9 +85,9 @@ class CudaProgram(Program):
 
     def _bind_leaves(self) -> None:
         graph = self.graph
-        for t in (*graph.inputs, *self.variables):
+        for t in (*graph.inputs, *self.variables, *self._shadows):
             if t not in self.views:
-                self.views[t] = self.new(t.spec, "fixed")
+                self.views[t] = self.new(t.spec, "fixed", self.stored(t))
         self.fed = [self.views[t].value for t in graph.inputs]
         self.bound = [self.views[v].value for v in self.variables]
         for node in graph.nodes:
@@ -107,14 +109,18 @@ class CudaProgram(Program):
         changed = {*graph.updates}
         self.results = [(self._result(t, changed), t.spec) for t in graph.outputs]
         where = {v: i for i, v in enumerate(self.variables)}
-        self.updated = [where[v] for v in graph.updates]
+        self.updated = [where[v] for v in graph.updates if v not in self._shadows]
         pending = [(self._fresh(t), v) for v, t in graph.updates.items()
                    if self._in_place.get(t) is not v]
         for value, v in pending:                     # all at once, when everything is computed
-            self.call("copy", [Pointer(self.views[v].value, 0, True), Pointer(value)],
-                      nbytes=v.spec.nbytes)
+            to = self.views[v].value
+            self.call("copy", [Pointer(to, 0, True), Pointer(value)], nbytes=self.values[to].nbytes)
         join_losses(self)
         merge(self)
+        steps, self.steps = self.steps, []
+        queue_shadows(self, self._shadows)
+        merge(self)
+        self.steps, self.rounding = steps, self.steps        # the second once new weights are there
 
     def _result(self, t: Tensor, changed: set) -> int:
         """A value that holds an output to the end, as it was before the updates."""
@@ -130,9 +136,9 @@ class CudaProgram(Program):
         if home == "arena" and view.is_whole(self._size(view.value)) and \
                 list(self.graph.updates.values()).count(t) == 1 and t not in self.graph.outputs:
             return view.value
-        fresh = self.new(t.spec)
+        fresh = self.new(t.spec, dtype=self.stored(t))
         if t.spec.size:
-            emit_copy(self, view, fresh, t.dtype.name)
+            emit_copy(self, view, fresh, self.stored(t))
         return fresh.value
 
     def _single(self, node: Node) -> None:

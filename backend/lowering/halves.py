@@ -11,7 +11,8 @@ KINDS = {"round_to_bfloat16": "bfloat16", "round_to_float16": "float16"}
 
 
 def halves(graph, users: dict[Tensor, list[Node]], kept: set[Tensor],
-           takes: Callable[[Node], bool], kinds=frozenset(KINDS.values())) -> dict[Tensor, str]:
+           takes: Callable[[Node], bool], rounded: dict[Tensor, str] = {},
+           kinds=frozenset(KINDS.values())) -> dict[Tensor, str]:
     """Tensors in two bytes, and as what: both factors of every product that reads one are so.
 
     All other rounded tensors are float32, with the same values; products of those are exact in
@@ -21,11 +22,13 @@ def halves(graph, users: dict[Tensor, list[Node]], kept: set[Tensor],
     ----------
     takes : callable
         Whether the backend has a product for a node's factors in two bytes.
+    rounded : dict
+        Variables that hold rounded numbers, and which.
     kinds : set of str
         What the backend can store.
     """
     fed = set(graph.inputs)
-    found: dict[Tensor, str] = {}
+    found: dict[Tensor, str] = dict(rounded)
     for node in graph.steps:
         out, kind = node.outputs[0], KINDS.get(node.op.name)
         if node.op.name in SEEN_THROUGH:
@@ -46,5 +49,5 @@ def halves(graph, users: dict[Tensor, list[Node]], kept: set[Tensor],
         odd |= {t for t in found if t.node.op.name in SEEN_THROUGH
                 and (t.node.inputs[0] not in found or t.node.inputs[0] in odd)}
         if not odd:
-            return found
+            return found | {new: found[v] for v, new in graph.updates.items() if v in found}
         found = {t: kind for t, kind in found.items() if t not in odd}

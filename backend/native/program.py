@@ -43,8 +43,8 @@ class NativeProgram(Program):
         self.kept = {*graph.outputs, *graph.updates.values()}
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
-        self._halves = halves(graph, self.users, self.kept, multiplies_bfloat16, {"bfloat16"}) \
-            if backend.bfloat16 else {}
+        self._halves = halves(graph, self.users, self.kept, multiplies_bfloat16,
+                              kinds={"bfloat16"}) if backend.bfloat16 else {}
         rounded = {KINDS.get(n.op.name) for n in graph.steps}
         self.notes = tuple(
             f"products of {kind} numbers are computed in float32: this processor has no "
