@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+from ..lowering.halves import CONVOLUTIONS
 from ..lowering.view import View, contiguous
 from ..tensor import Node
 from .device import Pointer
@@ -88,7 +89,7 @@ def _with_bias(node: Node, users, kept) -> list[Node] | None:
 
 def multiplies_halves(node: Node) -> bool:
     """Whether there is a product of a node's factors in two bytes."""
-    return node.op.name == "matmul"
+    return node.op.name in ("matmul", *CONVOLUTIONS)
 
 
 EMIT = {"matmul": _matmul, **MOVING, **RECURRENT, **REDUCTIONS, **ROWS, **WINDOWS}

@@ -10,7 +10,7 @@ from ..tensor import Node
 from .columns import THREADS, block, flat, parts
 from .device import Pointer, Table
 from .emit_reduce import queue_reduce, sizes
-from .expression import FLOATS, TYPES
+from .expression import FLOATS, STORED, TYPES
 
 NONE = np.uint64(0)            # an address that is not given
 TILE = 64                      # rows and columns of results that a block makes
@@ -89,6 +89,11 @@ def _tiles(rows: int, columns: int, layers: int) -> tuple[tuple, tuple]:
     return (-(-rows // TILE), -(-columns // TILE), layers), (16, 16, 1)
 
 
+def _kinds(program, node: Node) -> dict[str, str]:
+    """Element types of the result and of factors, for kernels."""
+    return {"T": TYPES[node.specs[0].dtype.name], "F": STORED[program.stored(node.inputs[0])]}
+
+
 def _convolution(program, node: Node, *fused: Node):
     """The convolution, with a bias and ReLU behind it."""
     x, kernel = node.inputs
@@ -102,25 +107,25 @@ def _convolution(program, node: Node, *fused: Node):
              activation="relu" if relu else ""):
         return True
     axes = _axes(x.shape[1:-1], kernel.shape[:-2], node.settings, True)
-    windows, kind = _windows(axes), TYPES[out.dtype.name]
+    windows, kinds = _windows(axes), _kinds(program, node)
     (batch, *_, channels), filters = x.shape, out.shape[-1]
     thin = _thin(groups, kernel.shape)
     after = np.int32(relu)
     direct = [windows, *arrays, bias, program.write(out), *sizes(batch, channels, filters), after]
     if thin:
-        program.kernel("direct_convolution.cu", "depthwise", *flat(out.spec.size), direct, T=kind)
+        program.kernel("direct_convolution.cu", "depthwise", *flat(out.spec.size), direct, **kinds)
     elif channels <= FEW and groups == 1 and kernel.spec.nbytes <= SHARED:
         x_threads = min(1 << (filters - 1).bit_length(), 32)
         y_threads = THREADS // x_threads
         rows = out.spec.size // filters
         program.kernel("direct_convolution.cu", "convolution_few_channels",
                        (min(-(-rows // y_threads), 8 * ENOUGH), 1, 1), (x_threads, y_threads, 1),
-                       direct, shared=kernel.spec.nbytes, T=kind)
+                       direct, shared=kernel.spec.nbytes, **kinds)
     else:
         program.kernel("convolution.cu", "convolution",
                        *_tiles(out.spec.size // filters, filters // groups, groups),
                        [windows, _shape(batch, channels, filters, groups), *arrays, bias,
-                        program.write(out), after], T=kind)
+                        program.write(out), after], **kinds)
     return True
 
 
@@ -133,14 +138,14 @@ def _data_gradient(program, node: Node):
     if _call(program, node, arrays):
         return True
     windows = _windows(_axes(out.shape[1:-1], kernel.shape[:-2], node.settings, True))
-    (batch, *_, channels), filters, kind = out.shape, g.shape[-1], TYPES[out.dtype.name]
+    (batch, *_, channels), filters, kinds = out.shape, g.shape[-1], _kinds(program, node)
     if _thin(groups, kernel.shape):
         program.kernel("direct_convolution.cu", "depthwise_data_gradient", *flat(out.spec.size),
-                       [windows, *arrays, *sizes(batch, channels, filters)], T=kind)
+                       [windows, *arrays, *sizes(batch, channels, filters)], **kinds)
     else:
         program.kernel("convolution.cu", "convolution_data_gradient",
                        *_tiles(out.spec.size // channels, channels // groups, groups),
-                       [windows, _shape(batch, channels, filters, groups), *arrays], T=kind)
+                       [windows, _shape(batch, channels, filters, groups), *arrays], **kinds)
     return True
 
 
@@ -154,7 +159,7 @@ def _kernel_gradient(program, node: Node):
     if _call(program, node, [*arrays, program.write(out)]):
         return True
     windows = _windows(_axes(x.shape[1:-1], out.shape[:-2], node.settings, True))
-    (batch, *_, channels), filters, kind = x.shape, out.shape[-1], TYPES[dtype]
+    (batch, *_, channels), filters, kinds = x.shape, out.shape[-1], _kinds(program, node)
     taps, spots, thin = math.prod(out.shape[:-2]), g.spec.size // filters, _thin(groups, out.shape)
     if thin:
         grid, threads = block(taps, spots, filters)
@@ -171,12 +176,12 @@ def _kernel_gradient(program, node: Node):
     if thin:
         program.kernel("direct_convolution.cu", "depthwise_kernel_gradient",
                        (grid[0], pieces, 1), threads,
-                       [windows, *arrays, to, *sizes(batch, channels, filters), each], T=kind)
+                       [windows, *arrays, to, *sizes(batch, channels, filters), each], **kinds)
     else:
         program.kernel("convolution.cu", "convolution_kernel_gradient",
                        (*grid[:2], groups * pieces), threads,
                        [windows, _shape(batch, channels, filters, groups), *arrays, to, each],
-                       T=kind)
+                       **kinds)
     if pieces > 1:
         queue_reduce(program, "sum", to.value, program.write(out), columns, dtype, dtype)
     return True

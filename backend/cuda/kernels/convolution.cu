@@ -1,6 +1,7 @@
 // Convolution and its gradients as products of matrices that are never written ("implicit GEMM"):
 // a block makes 64 x 64 results from tiles in shared memory, each thread 4 x 4 of them in registers.
-// Inputs (batch, *size, channels), kernels (*window, depth, filters), depth = channels / groups.
+// Inputs (batch, *size, channels), kernels (*window, depth, filters), depth = channels / groups. Factors
+// are stored as F.
 #include "windows.cuh"
 
 const int TILE = 64, DEEP = 16, EACH_WAY = 4;            // blocks are 16 x 16 threads
@@ -51,21 +52,21 @@ struct Columns {
   static const bool ALONG = true;
   const Windows& w;
   const Shape& s;
-  const T* x;
+  const F* x;
   int64 group;
   __device__ T operator()(int64 m, int64 k) const {
     int64 spots = w.spots(), depth = s.depth();
     int64 point = point_of(w, Position(m % spots, w.out), Position(k / depth, w.window));
-    return point < 0 ? T(0) : x[(m / spots * w.points() + point) * s.channels + group * depth + k % depth];
+    return point < 0 ? T(0) : widen(x[(m / spots * w.points() + point) * s.channels + group * depth + k % depth]);
   }
 };
 
 struct Filters {
   static const bool ALONG = false;
   const Shape& s;
-  const T* kernel;
+  const F* kernel;
   int64 group;
-  __device__ T operator()(int64 k, int64 n) const { return kernel[k * s.filters + group * s.each() + n]; }
+  __device__ T operator()(int64 k, int64 n) const { return widen(kernel[k * s.filters + group * s.each() + n]); }
 };
 
 struct Spots {
@@ -82,7 +83,7 @@ struct Spots {
 };
 
 // The bias (filters) may be missing.
-extern "C" __global__ void convolution(Windows w, Shape s, const T* x, const T* kernel, const T* bias, T* out, int relu) {
+extern "C" __global__ void convolution(Windows w, Shape s, const F* x, const F* kernel, const T* bias, T* out, int relu) {
   int64 group = blockIdx.z;
   product(Columns{w, s, x, group}, Filters{s, kernel, group}, Spots{s, bias, out, group, relu},
           s.batch * w.spots(), s.each(), 0, w.taps() * s.depth());
@@ -94,22 +95,22 @@ struct Covering {
   static const bool ALONG = true;
   const Windows& w;
   const Shape& s;
-  const T* g;
+  const F* g;
   int64 group;
   __device__ T operator()(int64 m, int64 k) const {
     int64 points = w.points(), each = s.each();
     int64 spot = spot_of(w, Position(m % points, w.size), Position(k / each, w.window));
-    return spot < 0 ? T(0) : g[(m / points * w.spots() + spot) * s.filters + group * each + k % each];
+    return spot < 0 ? T(0) : widen(g[(m / points * w.spots() + spot) * s.filters + group * each + k % each]);
   }
 };
 
 struct Turned {
   static const bool ALONG = true;
   const Shape& s;
-  const T* kernel;
+  const F* kernel;
   int64 group;
   __device__ T operator()(int64 k, int64 n) const {
-    return kernel[(k / s.each() * s.depth() + n) * s.filters + group * s.each() + k % s.each()];
+    return widen(kernel[(k / s.each() * s.depth() + n) * s.filters + group * s.each() + k % s.each()]);
   }
 };
 
@@ -120,7 +121,7 @@ struct Points {
   __device__ void operator()(int64 m, int64 n, T value) const { out[m * s.channels + group * s.depth() + n] = value; }
 };
 
-extern "C" __global__ void convolution_data_gradient(Windows w, Shape s, const T* g, const T* kernel, T* out) {
+extern "C" __global__ void convolution_data_gradient(Windows w, Shape s, const F* g, const F* kernel, T* out) {
   int64 group = blockIdx.z;
   product(Covering{w, s, g, group}, Turned{s, kernel, group}, Points{s, out, group}, s.batch * w.points(),
           s.depth(), 0, w.taps() * s.each());
@@ -137,13 +138,13 @@ struct Elements {
 struct Slopes {
   static const bool ALONG = false;
   const Shape& s;
-  const T* g;
+  const F* g;
   int64 group;
-  __device__ T operator()(int64 k, int64 n) const { return g[k * s.filters + group * s.each() + n]; }
+  __device__ T operator()(int64 k, int64 n) const { return widen(g[k * s.filters + group * s.each() + n]); }
 };
 
 // Part p of the spots, `each` of them, to out (parts, *window, depth, filters); z counts groups in parts.
-extern "C" __global__ void convolution_kernel_gradient(Windows w, Shape s, const T* x, const T* g, T* out,
+extern "C" __global__ void convolution_kernel_gradient(Windows w, Shape s, const F* x, const F* g, T* out,
                                                        int64 each) {
   int64 group = blockIdx.z % s.groups, part = blockIdx.z / s.groups, spots = s.batch * w.spots();
   int64 begin = part * each, end = begin + each < spots ? begin + each : spots, rows = w.taps() * s.depth();
