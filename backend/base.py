@@ -186,8 +186,9 @@ class Program:
     def stretches(self, state: list, feeds: Sequence) -> Iterator:
         """A run that stops where it meets other replicas.
 
-        There the generator yields the collective's node and array, which is lent until it is sent
-        the result. What it returns are the outputs. Without a communicator it stops nowhere.
+        There the generator yields the collective's node, its array, which is lent until the result
+        is sent, and where the result is to lie, or None if that may be anywhere. What it returns
+        are the outputs. Without a communicator it stops nowhere.
         """
         env: list = [None] * self._size
         for slot, value in self._constants:
@@ -201,7 +202,7 @@ class Program:
                 _run_through(steps, env)
             if meeting is not None:
                 node, read, out, dead = meeting
-                env[out] = yield node, env[read]
+                env[out] = yield node, env[read], None
                 for slot in dead:
                     env[slot] = None
         copy = self.backend.xp.array
@@ -241,8 +242,8 @@ def finished(stretches: Iterator, communicator):
     result = None
     try:
         while True:
-            node, array = stretches.send(result)
-            result = getattr(communicator, node.op.name)(array, **node.settings)
+            node, array, out = stretches.send(result)
+            result = getattr(communicator, node.op.name)(array, out=out, **node.settings)
     except StopIteration as end:
         return end.value
 

@@ -15,7 +15,7 @@ from gradatim.backend.cuda import CudaBackend, cuda_device, libraries, replay
 from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.device import Call, Launch, Pointer
-from gradatim.backend.distribute import Communicator
+from gradatim.backend.distribute.local import LocalCommunicator
 from gradatim.backend.errors import BackendError, MemoryLimitError
 from gradatim.backend.tables import Tables
 
@@ -107,14 +107,14 @@ def test_the_third_run_is_a_graph_of_all_the_others_queue(install):
     assert queued[2:] == [["graph"]] * 3
 
 
-class Twice(Communicator):
+class Twice(LocalCommunicator):
     """Another replica that always holds what this one holds; on the host, or in the stream."""
     rank, size, shares_memory = 0, 2, False
 
     def __init__(self, fake, queued):
         self.fake, self.queued = fake, queued
 
-    def all_reduce(self, x, operation="sum"):
+    def all_reduce(self, x, operation="sum", out=None):
         self.fake.log.append("meeting")
         return x + x
 

@@ -72,7 +72,7 @@ class Replay:
             node = meeting.node
             array = np.empty(node.inputs[0].shape, node.inputs[0].dtype)
             self.device.download(array, meeting.source)
-            made = yield node, array
+            made = yield node, array, array
             self.device.upload(meeting.target, np.ascontiguousarray(made, node.outputs[0].dtype))
 
     def times(self, count: int, communicator=None) -> None:

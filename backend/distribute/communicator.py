@@ -1,8 +1,10 @@
 """Communicator: how the replicas of a graph exchange arrays."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 
-class Communicator:
+
+class Communicator(ABC):
     """One replica's end of the exchange. Every rank calls the same methods in the same order.
 
     Attributes
@@ -16,45 +18,44 @@ class Communicator:
     """
     rank: int
     size: int
-    shares_memory = True
+    shares_memory = False
     step = 0
 
     def queues(self, node) -> bool:
         """Whether a collective is put in a GPU's stream, by ``queue``, and stops no program."""
         return False
 
-    def all_reduce(self, x, operation: str = "sum"):
-        """The sum, max, min or mean of all ranks' arrays; the same bits on every rank."""
-        raise NotImplementedError
+    @abstractmethod
+    def all_reduce(self, x, operation: str = "sum", out=None):
+        """The sum, max or min of all ranks' arrays; the same bits on every rank.
 
-    def all_gather(self, x, axis: int = 0):
+        It is written to ``out``, which may be ``x`` itself, or else to a new array.
+        """
+
+    @abstractmethod
+    def all_gather(self, x, axis: int = 0, out=None):
         """All ranks' arrays joined along an axis, in the order of ranks."""
-        raise NotImplementedError
 
-    def broadcast_from(self, x, root: int = 0):
+    @abstractmethod
+    def broadcast_from(self, x, root: int = 0, out=None):
         """The array of rank ``root``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def swap(self, x, other: int):
         """The array of rank ``other``, which gets this one; all ranks call it, in pairs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def share(self, thing=None, root: int = 0):
         """Any picklable thing of rank ``root``; what the others pass is ignored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gather(self, thing) -> list:
         """Any picklable things of all ranks, in the order of ranks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def barrier(self) -> None:
         """Return when all ranks have come here."""
-        raise NotImplementedError
 
-    def abort(self) -> None:
-        """Free the other ranks when this one cannot go on."""
-        raise NotImplementedError
-
-    def reset(self) -> None:
-        """Make exchanges possible again after an `abort`, once no rank waits any more."""
-        raise NotImplementedError
+    @abstractmethod
+    def abort(self, code: int = 1) -> None:
+        """Free the other ranks when this one cannot go on; processes end with the exit code."""

@@ -12,34 +12,38 @@ REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
 class LocalCommunicator(Communicator):
     """A rank among threads: arrays meet in shared slots between two barriers."""
+    shares_memory = True
 
     def __init__(self, rank: int, slots: list, barrier: Barrier):
         self.rank, self.size = rank, len(slots)
         self._slots, self._barrier = slots, barrier
 
-    def _exchange(self, x, combine):
+    def _exchange(self, x, combine, out=None):
         """Everyone's arrays combined in the order of ranks, so that all ranks get the same bits."""
         self._slots[self.rank] = x
         self._barrier.wait()
         result = combine(self._slots)
         self._barrier.wait()        # nobody overwrites a slot before everyone has read it
         self._slots[self.rank] = None
-        return result
+        if out is None:
+            return result
+        np.copyto(out, result)
+        return out
 
-    def all_reduce(self, x, operation: str = "sum"):
+    def all_reduce(self, x, operation: str = "sum", out=None):
         def combine(slots):
             total = np.array(slots[0])
             with np.errstate(all="ignore"):           # infinities and NaN are values
                 for other in slots[1:]:
-                    total = REDUCTIONS["sum" if operation == "mean" else operation](total, other)
-            return total / np.asarray(self.size, total.dtype) if operation == "mean" else total
-        return self._exchange(x, combine)
+                    REDUCTIONS[operation](total, other, out=total)
+            return total
+        return self._exchange(x, combine, out)
 
-    def all_gather(self, x, axis: int = 0):
-        return self._exchange(x, lambda slots: np.concatenate(slots, axis=axis))
+    def all_gather(self, x, axis: int = 0, out=None):
+        return self._exchange(x, lambda slots: np.concatenate(slots, axis=axis), out)
 
-    def broadcast_from(self, x, root: int = 0):
-        return self._exchange(x, lambda slots: np.array(slots[root]))
+    def broadcast_from(self, x, root: int = 0, out=None):
+        return self._exchange(x, lambda slots: np.array(slots[root]), out)
 
     def swap(self, x, other: int):
         return self._exchange(x, lambda slots: np.array(slots[other]))
@@ -53,10 +57,11 @@ class LocalCommunicator(Communicator):
     def barrier(self) -> None:
         self._barrier.wait()
 
-    def abort(self) -> None:
+    def abort(self, code: int = 1) -> None:
         self._barrier.abort()
 
     def reset(self) -> None:
+        """Make exchanges possible again after an `abort`, once no rank waits any more."""
         self._barrier.reset()
 
 

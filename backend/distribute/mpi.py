@@ -93,7 +93,6 @@ class MPICommunicator(Communicator):
     timeout : float
         How many seconds a rank waits for the others.
     """
-    shares_memory = False
 
     def __init__(self, handle):
         from mpi4py import MPI
@@ -103,33 +102,30 @@ class MPICommunicator(Communicator):
         self._codes: dict[tuple, tuple[int, str, bytes]] = {}
         self._mine, self._all = np.empty(2, np.int64), np.empty(2, np.int64)
         self._deadline = Deadline(self, handle)
-        self.step, self.timeout, self.last, self.board = 0, TIMEOUT, "none", None
+        self.timeout, self.last, self.board = TIMEOUT, "none", None
         self.lost = False                      # whether the ranks have lost each other for good
 
-    def all_reduce(self, x, operation: str = "sum"):
-        x = np.array(x, order="C")
-        if self.size == 1:
-            return x
-        self.meet(f"all_reduce {operation}", x)
-        self._wait(self._handle.Iallreduce(
-            self._mpi.IN_PLACE, x, self.operations["sum" if operation == "mean" else operation]))
-        return x / np.asarray(self.size, x.dtype) if operation == "mean" else x
+    def all_reduce(self, x, operation: str = "sum", out=None):
+        found = copied(x, out)
+        if self.size > 1:
+            self.meet(f"all_reduce {operation}", found)
+            self._wait(self._handle.Iallreduce(self._mpi.IN_PLACE, found,
+                                               self.operations[operation]))
+        return found
 
-    def all_gather(self, x, axis: int = 0):
+    def all_gather(self, x, axis: int = 0, out=None):
         x = np.ascontiguousarray(x).reshape(np.shape(x))
-        if self.size == 1:
-            return x.copy()
         self.meet("all_gather", x)
         found = np.empty((self.size, *x.shape), x.dtype)
         self._wait(self._handle.Iallgather(x, found))
-        return found.reshape(-1, *x.shape[1:]) if axis == 0 else np.concatenate(found, axis=axis)
+        return np.concatenate(found, axis=axis, out=out)
 
-    def broadcast_from(self, x, root: int = 0):
-        x = np.array(x, order="C")
+    def broadcast_from(self, x, root: int = 0, out=None):
+        found = copied(x, out)
         if self.size > 1:
-            self.meet(f"broadcast_from {root}", x)
-            self._wait(self._handle.Ibcast(x, root))
-        return x
+            self.meet(f"broadcast_from {root}", found)
+            self._wait(self._handle.Ibcast(found, root))
+        return found
 
     def swap(self, x, other: int):
         x = np.array(x, order="C")
@@ -167,9 +163,6 @@ class MPICommunicator(Communicator):
     def abort(self, code: int = 1) -> None:
         self._handle.Abort(code)
 
-    def reset(self) -> None:
-        """Nothing: an abort has ended all ranks."""
-
     # ---- meeting -------------------------------------------------------------------------------
 
     def meet(self, name: str, x=None, patient: bool = False) -> None:
@@ -200,3 +193,16 @@ class MPICommunicator(Communicator):
     def _wait(self, request, patient: bool = False) -> None:
         """Wait for a request, but not longer than the deadline."""
         self._deadline.wait(request, None if patient else self.timeout)
+
+
+def copied(x, out):
+    """A contiguous copy, in ``out`` if it is given.
+
+    Memory that is new at each step would cost more than the exchange itself: the operating system
+    takes what was freed away, and gives it back page by page.
+    """
+    if out is None:
+        return np.array(x, order="C")
+    if out is not x:
+        np.copyto(out, x)
+    return out

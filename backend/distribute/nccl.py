@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
-
 from ..errors import DistributedError
 from .communicator import Communicator
 
@@ -24,9 +22,9 @@ def joined(team: Communicator) -> NCCLCommunicator:
 class NCCLCommunicator(Communicator):
     """A rank with a GPU. It has been tested with a stand-in for CuPy, and has not run on a GPU.
 
-    Arrays of the GPU go through NCCL on the stream that is current, so that they can be part of a
-    CUDA graph; the number that NCCL's ranks find each other by, and whatever lies on the host, go
-    through the processes' own communicator.
+    A program's collectives of what lies on the GPU are put in its stream, so that they are part of
+    a CUDA graph. The number that NCCL's ranks find each other by, and whatever lies on the host,
+    go through the processes' own communicator.
 
     Parameters
     ----------
@@ -38,7 +36,6 @@ class NCCLCommunicator(Communicator):
     DistributedError
         On every rank, if CuPy or NCCL is missing on one, or two ranks have the same GPU.
     """
-    shares_memory = False
 
     def __init__(self, team: Communicator):
         self._team, self.rank, self.size = team, team.rank, team.size
@@ -50,7 +47,7 @@ class NCCLCommunicator(Communicator):
         except Exception as error:             # no CuPy, no library, no driver, no GPU
             place, why = "", f"{type(error).__name__}: {error}"
         self._check(team.gather((_host(), place, why)))
-        self._cupy, self._nccl = cupy, nccl
+        self._nccl = nccl
         number = team.share(nccl.get_unique_id() if team.rank == 0 else None)
         self._handle = nccl.NcclCommunicator(team.size, number, team.rank)
 
@@ -82,43 +79,17 @@ class NCCLCommunicator(Communicator):
         else:
             self._handle.broadcast(source, target, spec.size, kind, settings["root"], stream.ptr)
 
-    def all_reduce(self, x, operation: str = "sum"):
-        if self._is_on_host(x):
-            return self._team.all_reduce(x, operation)
-        x = self._cupy.ascontiguousarray(x)
-        found = self._cupy.empty_like(x)
-        kind = REDUCTIONS["sum" if operation == "mean" else operation]
-        self._handle.allReduce(x.data.ptr, found.data.ptr, x.size, self._type(x),
-                               getattr(self._nccl, kind), self._stream)
-        return found / np.asarray(self.size, x.dtype) if operation == "mean" else found
+    def all_reduce(self, x, operation: str = "sum", out=None):
+        return self._team.all_reduce(x, operation, out)
 
-    def all_gather(self, x, axis: int = 0):
-        if self._is_on_host(x):
-            return self._team.all_gather(x, axis)
-        x = self._cupy.ascontiguousarray(x)
-        found = self._cupy.empty((self.size, *x.shape), x.dtype)
-        self._handle.allGather(x.data.ptr, found.data.ptr, x.size, self._type(x), self._stream)
-        return self._cupy.concatenate(list(found), axis=axis)
+    def all_gather(self, x, axis: int = 0, out=None):
+        return self._team.all_gather(x, axis, out)
 
-    def broadcast_from(self, x, root: int = 0):
-        if self._is_on_host(x):
-            return self._team.broadcast_from(x, root)
-        x = self._cupy.ascontiguousarray(x)
-        found = self._cupy.empty_like(x)
-        self._handle.broadcast(x.data.ptr, found.data.ptr, x.size, self._type(x), root,
-                               self._stream)
-        return found
+    def broadcast_from(self, x, root: int = 0, out=None):
+        return self._team.broadcast_from(x, root, out)
 
     def swap(self, x, other: int):
-        if self._is_on_host(x):
-            return self._team.swap(x, other)
-        x = self._cupy.ascontiguousarray(x)
-        found = self._cupy.empty_like(x)
-        self._nccl.groupStart()                # sent and received at once, or both would wait
-        self._handle.send(x.data.ptr, x.size, self._type(x), other, self._stream)
-        self._handle.recv(found.data.ptr, x.size, self._type(x), other, self._stream)
-        self._nccl.groupEnd()
-        return found
+        return self._team.swap(x, other)
 
     def share(self, thing=None, root: int = 0):
         return self._team.share(thing, root)
@@ -127,25 +98,19 @@ class NCCLCommunicator(Communicator):
         return self._team.gather(thing)
 
     def barrier(self) -> None:
-        self._cupy.cuda.get_current_stream().synchronize()
         self._team.barrier()
 
-    def abort(self) -> None:
+    def abort(self, code: int = 1) -> None:
         self._handle.abort()                   # first, or kernels on the GPU would wait for ever
-        self._team.abort()
-
-    def reset(self) -> None:
-        """Nothing: an abort has ended all ranks."""
-
-    def _is_on_host(self, x) -> bool:
-        return not isinstance(x, self._cupy.ndarray)
-
-    def _type(self, x) -> int:
-        return getattr(self._nccl, TYPES[x.dtype.name])
+        self._team.abort(code)
 
     @property
-    def _stream(self) -> int:
-        return self._cupy.cuda.get_current_stream().ptr
+    def step(self) -> int:
+        return self._team.step
+
+    @step.setter
+    def step(self, value: int) -> None:
+        self._team.step = value
 
 
 def _host() -> str:

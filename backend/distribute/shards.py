@@ -15,16 +15,11 @@ from ..leaves import placeholder
 from ..passes import REPLICATED, in_precision, optimize
 from ..spec import converted
 from ..tensor import Tensor, placeholder_op
-from .communicator import Communicator
+from .local import local_communicators
 from .replicate import replicate
 
 COMBINE = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 LATE = ("placement", "memory")                       # passes after which a graph is not cut
-
-
-class Meeting(Communicator):
-    """Marks programs that stop at their collectives: what shards exchange is combined outside."""
-    shares_memory = False
 
 
 class ShardedFunction:
@@ -60,7 +55,8 @@ class ShardedFunction:
         graph = replicate(Graph(graph.outputs, graph.updates, (number, *graph.inputs)), number)
         early = [p for p in in_precision(REPLICATED, precision) if p not in LATE]
         shard, whole, self._operations = cut(optimize(graph, early)[0], number)
-        self._shard = Function(shard, backend, LATE, communicator=Meeting())
+        (stops,) = local_communicators(1)        # where the program stops, the tree is asked
+        self._shard = Function(shard, backend, LATE, communicator=stops)
         self._whole = Function(whole, backend, LATE)
         self._pool: tuple = None, None
 
@@ -78,7 +74,7 @@ class ShardedFunction:
             node = found[0][0]
             if node is None:
                 break
-            given = self._tree.sum([array for _, array in found], node.settings["operation"])
+            given = self._tree.sum([array for _, array, _ in found], node.settings["operation"])
         columns = zip(self._operations, zip(*(outputs for _, outputs in found)))
         sums = [parts[0] if operation is None else self._tree.sum(parts, operation)
                 for operation, parts in columns]
@@ -110,7 +106,7 @@ class ShardedFunction:
 
 
 def _next(run, given) -> tuple:
-    """The next collective of a shard and its array, or None and the outputs."""
+    """The next collective of a shard, its array and where to put it; or None and the outputs."""
     try:
         return run.send(given)
     except StopIteration as end:
@@ -183,7 +179,7 @@ class Tree:
             while distance < team.size:
                 other = team.swap(mine, team.rank ^ distance)
                 left, right = (mine, other) if team.rank & distance == 0 else (other, mine)
-                mine, distance = add(left, right, out=np.empty_like(other)), 2 * distance
+                mine, distance = add(left, right, out=other), 2 * distance
             return mine
         sums = [combined(*span, known, add) for span in own]
         most = max(map(len, self._spans))

@@ -274,8 +274,10 @@ class NativeProgram(Program):
             if step > at:
                 call.run(at, step, threads)
             if self.communicator is not None and node.op.name in COLLECTIVES:
-                made = yield node, _memory(call, inputs[0], node.inputs[0])
-                _memory(call, outputs[0], node.outputs[0])[...] = made
+                out = _memory(call, outputs[0], node.outputs[0])
+                made = yield node, _memory(call, inputs[0], node.inputs[0]), out
+                if made is not out:
+                    out[...] = made
             else:
                 program._compute(call, node, inputs, outputs)
             at = step + 1
