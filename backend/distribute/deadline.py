@@ -11,7 +11,8 @@ from ..errors import DistributedError
 TIMEOUT = 60.0      # seconds that a rank waits for the others
 LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")     # ranks on this machine
 LOOKS = 2000        # at a request before the processor is left to others; few if ranks share it
-NAP = 50e-6         # seconds between looks after that
+AWAKE = 0.01        # seconds after which a rank sleeps between looks: to wake up takes long
+NAP = 50e-6         # seconds of sleep
 TAG = 4711          # of the messages of those who wait
 
 
@@ -49,8 +50,8 @@ class Deadline:
                 return
         start, told = monotonic(), timeout is None
         while not request.Test():
-            sleep(NAP)
             waited = monotonic() - start
+            os.sched_yield() if waited < AWAKE else sleep(NAP)
             if not told and waited > min(1.0, timeout / 4):
                 told = True
                 self._tell()
