@@ -80,13 +80,6 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
         Units of the dense encoder's hidden layers; those of the decoder are the same, reversed.
     activation : str or callable
         Of the dense hidden layers.
-    image_shape : tuple (h, w) or (h, w, c), optional
-        The images that flat rows hold, in pixels.
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     References
     ----------
@@ -108,15 +101,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
     architecture: Any = "dense"
     hidden_layer_sizes: Any = (128,)
     activation: Any = "relu"
-    image_shape: Any = None
 
     _parameter_constraints = {
-        **Estimator._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": [StrOptions(set(PARTS)), callable],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [str, callable],
-        "image_shape": [None, tuple, list],
     }
     _fit_sets = ("n_features_in_", "_flat_samples", "_one_channel")
     _metric = "negative squared error"

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -16,6 +15,7 @@ from ..backend.errors import ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
 from ..layers import Layer, Sequential
+from ..layers.documentation import complete
 from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
@@ -26,7 +26,7 @@ from .fitted import Fitted, average, member_seeds
 from .held_out import hold_out, validation_data
 from .importances import Importances
 from .on_disk import loaded, require_rows, validated_on_disk
-from .parameters import CONSTRAINTS, SHARED_ATTRIBUTES, SHARED_PARAMETERS
+from .parameters import Parameters
 from .report import Reported
 from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
 from .saving import Saveable
@@ -36,43 +36,11 @@ from .weightless import without_weightless
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, CallbackSupportMixin,
-                BaseEstimator):
-    """What all nets share; constructor parameters are dataclass fields, stored as they come."""
+class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFinder,
+                CallbackSupportMixin, BaseEstimator):
+    """What all nets share."""
 
-    epochs: Any = "auto"
-    batch_size: Any = "auto"
-    learning_rate: Any = "auto"
-    optimizer: Any = "adam"
-    schedule: Any = "auto"
-    solver: str = "auto"
-    loss: Any = "auto"
-    alpha: float = 0.0
-    standardize: bool = True
-    early_stopping: bool = False
-    validation_fraction: float = 0.1
-    patience: int = 10
-    warm_start: bool = False
-    callbacks: Any = None
-    checkpoint: Any = None
-    max_time: Any = None
-    accumulate: int = 1
-    ema: Any = None
-    swa: Any = None
-    freeze: Any = None
-    warm_start_from: Any = None
-    health: bool = False
-    verbose: int = 0
-    backend: Any = "auto"
-    strategy: Any = "auto"
-    n_jobs: Any = None
-    precision: str = "auto"
-    random_state: Any = None
-
-    _parameter_constraints = CONSTRAINTS
     _fit_sets = ("history_", "n_epochs_", "best_epoch_", "baseline_")    # what files keep
-    _own_parameters = ""      # the part of the docstring that one kind of net shares
-    _kind_parameters = _kind_attributes = ""      # those of classifiers or regressors
 
     # Defaults of "auto", which differ from net to net.
     _auto_batch_size = 128
@@ -84,12 +52,12 @@ class Estimator(Automatic, Reported, Saveable, Importances, RateFinder, Callback
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if cls.__doc__:
-            parts = {"{shared}": cls._kind_parameters + SHARED_PARAMETERS,
-                     "{own}": cls._own_parameters,
-                     "{fitted}": cls._kind_attributes + SHARED_ATTRIBUTES}
-            for mark, text in parts.items():
-                cls.__doc__ = cls.__doc__.replace(mark, text)
+        parts = [vars(base) for base in cls.__mro__]
+        # What makes a constructor of the fields comes after this.
+        complete(cls, [name for part in parts for name in part.get("__annotations__", ())])
+        cls._parameter_constraints = {
+            name: allowed for part in reversed(parts)
+            for name, allowed in part.get("_parameter_constraints", {}).items()}
 
     # ---- what a kind of net decides ------------------------------------------------------------
 

@@ -45,7 +45,15 @@ def balancing(targets, weights, n_classes: int) -> np.ndarray:
     return counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1.0)
 
 
-PARAMETERS = """sampling : {"balanced"} or None
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(ClassifierMixin, Estimator):
+    """A net that tells classes: labels of any kind, probabilities, class weights, partial fits.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        Weights of classes.
+    sampling : {"balanced"} or None
         ``"balanced"`` draws every class equally often in an epoch: samples of small classes several
         times, of large ones a part. Full batches weigh the classes instead.
     label_smoothing : float
@@ -56,16 +64,14 @@ PARAMETERS = """sampling : {"balanced"} or None
     calibration : {"temperature"} or None
         ``"temperature"`` holds out ``validation_fraction`` of the samples (or takes ``X_val``) and
         divides the logits by the number that makes their labels most likely (Guo et al. 2017).
-    """
 
-ATTRIBUTES = """temperature_ : float
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+        The labels, sorted.
+    temperature_ : float
         What logits are divided by: 1 without ``calibration``.
     """
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class Classifier(ClassifierMixin, Estimator):
-    """A net that tells classes: labels of any kind, probabilities, class weights, partial fits."""
 
     class_weight: Any = None
     sampling: str | None = None
@@ -76,14 +82,13 @@ class Classifier(ClassifierMixin, Estimator):
     _fit_sets = ("classes_", "n_features_in_", "temperature_")
     _fit_may_set = ("_multilabel",)
     _multilabel = False           # a fit on an indicator matrix sets it
-    _kind_parameters, _kind_attributes = PARAMETERS, ATTRIBUTES
     _rule, _metric = "most frequent class", "accuracy"
-    _parameter_constraints = {**Estimator._parameter_constraints,
-                              "class_weight": [StrOptions({"balanced"}), dict, None],
-                              "sampling": [StrOptions({"balanced"}), None],
-                              "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-                              "n_ensemble": [Interval(Integral, 1, None, closed="left")],
-                              "calibration": [StrOptions({"temperature"}), None]}
+    _parameter_constraints = {
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "sampling": [StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+        "calibration": [StrOptions({"temperature"}), None]}
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over some samples at a constant rate.

@@ -17,41 +17,20 @@ from .regressor import Regressor
 from .samples import ArraySamples
 from .standardize import weighted_statistics
 
-CONSTRAINTS = {"image_shape": [None, tuple, list],
-               "architecture": [StrOptions(set(ARCHITECTURES)), callable],
-               "augmentation": [None, str, Layer, list, tuple]}
 
-PARAMETERS = """image_shape : tuple (h, w) or (h, w, c), optional
-        The images that flat rows hold, in pixels; rows without it are signals of one channel.
-    architecture : {"auto", "lenet", "resnet20"} or callable ``(spec, n_outputs) -> Layer``
-        The net; ``spec`` is that of one image, and what is returned are logits.
-    augmentation : str, Layer, list of them, or None
-        What happens to images while training: ``"flip"`` (left to right), ``"shift"``, ``"crop"``,
-        ``"rotate"``, ``"cutout"``, ``"mixup"``, ``"cutmix"``, or layers, in their order."""
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImageSamples(ArraySamples):
-    """How both read samples: ``(n, h, w)``, ``(n, h, w, c)``, or rows ``(n, pixels)``."""
+    """How nets read images: ``(n, h, w)``, ``(n, h, w, c)``, or rows ``(n, pixels)``.
 
+    Parameters
+    ----------
+    image_shape : tuple (h, w) or (h, w, c), optional
+        The images that flat rows hold, in pixels; rows without it are signals of one channel.
+    """
+    image_shape: Any = None
+
+    _parameter_constraints = {"image_shape": [None, tuple, list]}
     _takes_sparse = False
-
-    def _network(self, spec: Spec, n_outputs: int):
-        before = augmentations(self.augmentation)
-        if before and len(spec.shape) != 3:
-            raise ParameterError("augmentation needs images",
-                                 got=f"samples of shape {list(spec.shape)}",
-                                 fix="pass image_shape=(height, width), or leave it out")
-        net = self._plain_network(spec, n_outputs)
-        return Sequential([*before, net]) if before and isinstance(net, Layer) else net
-
-    def _plain_network(self, spec: Spec, n_outputs: int):
-        if callable(self.architecture):
-            return self.architecture(spec, n_outputs)
-        if len(spec.shape) == 2 and self.architecture != "auto":
-            raise ParameterError(f'architecture "{self.architecture}" needs images',
-                                 got=f"samples of shape {list(spec.shape)}",
-                                 fix="pass image_shape=(height, width)")
-        return ARCHITECTURES[self.architecture](spec, n_outputs)
 
     def _validated(self, X, reset, **with_y):
         checked = super()._validated(X, reset, **with_y)
@@ -103,21 +82,46 @@ class ImageSamples(ArraySamples):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CNNClassifier(ImageSamples, Classifier):
-    """A convolutional net for classes of images.
+class ConvolutionalNet(ImageSamples):
+    """The net of both.
 
     Parameters
     ----------
-    {own}
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
+    architecture : {"auto", "lenet", "resnet20"} or callable ``(spec, n_outputs) -> Layer``
+        The net; ``spec`` is that of one image, and what is returned are logits.
+    augmentation : str, Layer, list of them, or None
+        What happens to images while training: ``"flip"`` (left to right), ``"shift"``, ``"crop"``,
+        ``"rotate"``, ``"cutout"``, ``"mixup"``, ``"cutmix"``, or layers, in their order.
+    """
+    architecture: Any = "auto"
+    augmentation: Any = None
 
-    Attributes
-    ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
-    {fitted}
+    _parameter_constraints = {
+        "architecture": [StrOptions(set(ARCHITECTURES)), callable],
+        "augmentation": [None, str, Layer, list, tuple]}
+
+    def _network(self, spec: Spec, n_outputs: int):
+        before = augmentations(self.augmentation)
+        if before and len(spec.shape) != 3:
+            raise ParameterError("augmentation needs images",
+                                 got=f"samples of shape {list(spec.shape)}",
+                                 fix="pass image_shape=(height, width), or leave it out")
+        net = self._plain_network(spec, n_outputs)
+        return Sequential([*before, net]) if before and isinstance(net, Layer) else net
+
+    def _plain_network(self, spec: Spec, n_outputs: int):
+        if callable(self.architecture):
+            return self.architecture(spec, n_outputs)
+        if len(spec.shape) == 2 and self.architecture != "auto":
+            raise ParameterError(f'architecture "{self.architecture}" needs images',
+                                 got=f"samples of shape {list(spec.shape)}",
+                                 fix="pass image_shape=(height, width)")
+        return ARCHITECTURES[self.architecture](spec, n_outputs)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CNNClassifier(ConvolutionalNet, Classifier):
+    """A convolutional net for classes of images.
 
     Examples
     --------
@@ -128,26 +132,11 @@ class CNNClassifier(ImageSamples, Classifier):
     >>> bool(model.score(data.images, data.target) > 0.9)
     True
     """
-    image_shape: Any = None
-    architecture: Any = "auto"
-    augmentation: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CNNRegressor(ImageSamples, Regressor):
+class CNNRegressor(ConvolutionalNet, Regressor):
     """A convolutional net for numbers read off images.
-
-    Parameters
-    ----------
-    {own}
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     Examples
     --------
@@ -159,9 +148,3 @@ class CNNRegressor(ImageSamples, Regressor):
     >>> bool(model.score(data.images, brightness) > 0.8)
     True
     """
-    image_shape: Any = None
-    architecture: Any = "auto"
-    augmentation: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

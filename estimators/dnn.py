@@ -13,25 +13,7 @@ from ..layers import Activation, BatchNormalization, Dense, Dropout, Sequential
 from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
-from .tabular import CONSTRAINTS as TABLE_CONSTRAINTS
-from .tabular import PARAMETERS as TABLE_PARAMETERS
 from .tabular import TableSamples
-
-CONSTRAINTS = {
-    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [str, callable],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
-    "batch_norm": ["boolean"],
-}
-
-PARAMETERS = """hidden_layer_sizes : tuple of int
-        Units of each hidden layer.
-    activation : str or callable
-        Of the hidden layers.
-    dropout : float
-        Share of hidden units left out at each step.
-    batch_norm : bool
-        Whether hidden layers are normalised over the batch before their activation."""
 
 
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
@@ -50,21 +32,44 @@ def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DNNClassifier(TableSamples, Classifier):
-    """A fully connected net for classes.
+class DenseNet(TableSamples):
+    """The net of both, for rows of features.
 
     Parameters
     ----------
-    {own}
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
+    hidden_layer_sizes : tuple of int
+        Units of each hidden layer.
+    activation : str or callable
+        Of the hidden layers.
+    dropout : float
+        Share of hidden units left out at each step.
+    batch_norm : bool
+        Whether hidden layers are normalised over the batch before their activation.
+    """
+    hidden_layer_sizes: Any = (128,)
+    activation: Any = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
 
-    Attributes
-    ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
-    {fitted}
+    _parameter_constraints = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [str, callable],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "batch_norm": ["boolean"],
+    }
+
+    def _network(self, spec: Spec, n_outputs: int):
+        return self._embedded(self._dense(n_outputs))
+
+    def _dense(self, n_outputs: int) -> Sequential:
+        """The hidden layers and the last one."""
+        return dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
+                             self.batch_norm, n_outputs)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DNNClassifier(DenseNet, Classifier):
+    """A fully connected net for classes.
 
     Examples
     --------
@@ -75,33 +80,11 @@ class DNNClassifier(TableSamples, Classifier):
     >>> bool(model.score(data.data, data.target) > 0.95)
     True
     """
-    hidden_layer_sizes: Any = (128,)
-    activation: Any = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    categorical_features: Any = "from_dtype"
-
-    _own_parameters = f"{PARAMETERS}\n    {TABLE_PARAMETERS}"
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS,
-                              **TABLE_CONSTRAINTS}
-
-    def _network(self, spec: Spec, n_outputs: int):
-        return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                                            self.batch_norm, n_outputs))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DNNRegressor(TableSamples, Regressor):
+class DNNRegressor(DenseNet, Regressor):
     """A fully connected net for numbers.
-
-    Parameters
-    ----------
-    {own}
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     Examples
     --------
@@ -112,17 +95,3 @@ class DNNRegressor(TableSamples, Regressor):
     >>> bool(model.score(data.data, data.target) > 0.5)
     True
     """
-    hidden_layer_sizes: Any = (128,)
-    activation: Any = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    categorical_features: Any = "from_dtype"
-
-    _own_parameters = f"{PARAMETERS}\n    {TABLE_PARAMETERS}"
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS,
-                              **TABLE_CONSTRAINTS}
-
-    def _network(self, spec: Spec, n_outputs: int):
-        return self._embedded(dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                                            self.batch_norm, n_outputs))
-

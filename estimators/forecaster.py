@@ -46,11 +46,6 @@ class RNNForecaster(Forecasts, Regressor):
         Its size; several make a stack.
     dropout : float
         Share of features left out after each recurrent layer.
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     References
     ----------
@@ -76,7 +71,6 @@ class RNNForecaster(Forecasts, Regressor):
     dropout: float = 0.0
 
     _parameter_constraints = {
-        **Regressor._parameter_constraints,
         "calibration": [None],             # windows overlap: those held out are not exchangeable
         "horizon": [Interval(Integral, 1, None, closed="left")],
         "lookback": [Interval(Integral, 1, None, closed="left")],

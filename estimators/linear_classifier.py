@@ -14,21 +14,12 @@ from .classifier import Classifier
 class LinearClassifier(Classifier):
     """Multinomial logistic regression: one linear score per class, then the softmax.
 
-    Parameters
-    ----------
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
-
     Attributes
     ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
     coef_ : array (n_classes, n_features)
         Weights of the features as they are standardised.
     intercept_ : array (n_classes,)
         Scores of an average sample.
-    {fitted}
 
     Examples
     --------

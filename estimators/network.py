@@ -12,18 +12,23 @@ from .dnn import dense_network
 from .regressor import Regressor
 from .samples import ArraySamples
 
-CONSTRAINTS = {"network": [None, callable]}       # a layer may be called, too
 
-PARAMETERS = """network : Layer, callable ``(spec, n_outputs) -> Layer`` or None
+@dataclass(kw_only=True, eq=False, repr=False)
+class OwnNetwork(ArraySamples):
+    """The net of both, for samples ``(n, ...)`` of any number of axes, or sparse rows.
+
+    Parameters
+    ----------
+    network : Layer, callable ``(spec, n_outputs) -> Layer`` or None
         The net. A layer, such as a `Sequential`, says what is built; every fit starts with a copy
         of it and first weights of its own. A callable is given the `Spec` of one sample, without
         the batch axis. What comes out are logits, one for each class (also for two of them), or
         one number for each target; ``loss="gaussian"`` needs two. None is one hidden layer of
-        128 units."""
+        128 units.
+    """
+    network: Any = None
 
-
-class OwnNetwork(ArraySamples):
-    """The net of both, for samples ``(n, ...)`` of any number of axes, or sparse rows."""
+    _parameter_constraints = {"network": [None, callable]}     # a layer may be called, too
 
     def _network(self, spec: Spec, n_outputs: int):
         if self.network is None:
@@ -37,19 +42,6 @@ class OwnNetwork(ArraySamples):
 class NetworkClassifier(OwnNetwork, Classifier):
     """A net of your own for classes.
 
-    Parameters
-    ----------
-    {own}
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
-
-    Attributes
-    ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
-    {fitted}
-
     Examples
     --------
     >>> from gradatim import NetworkClassifier, Sequential, layers
@@ -60,24 +52,11 @@ class NetworkClassifier(OwnNetwork, Classifier):
     >>> bool(model.fit(data.data, data.target).score(data.data, data.target) > 0.95)
     True
     """
-    network: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NetworkRegressor(OwnNetwork, Regressor):
     """A net of your own for numbers.
-
-    Parameters
-    ----------
-    {own}
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     Examples
     --------
@@ -90,7 +69,3 @@ class NetworkRegressor(OwnNetwork, Regressor):
     >>> bool(model.fit(data.data, data.target).score(data.data, data.target) > 0.5)
     True
     """
-    network: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

@@ -1,8 +1,10 @@
-"""The parameters all nets share: what they mean and what they may be."""
+"""Parameters: those that all nets share, what they mean and what they may be."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,7 +18,15 @@ from ..training import Checkpoint, Optimizer, Schedule
 from ..training.callbacks import Callback
 from ..training.optimizers import OPTIMIZERS
 
-SHARED_PARAMETERS = """epochs : int or "auto"
+@dataclass(kw_only=True, eq=False, repr=False)
+class Parameters:
+    """Constructor parameters are dataclass fields, stored as they come.
+
+    A class declares its own beside `_parameter_constraints` of them alone.
+
+    Parameters
+    ----------
+    epochs : int or "auto"
         Passes over the samples; auto: enough for about 3,000 steps, at least 10; where every
         step sees all rows 400 (recurrent nets 600, linear ones 3,000).
     batch_size : int or "auto"
@@ -87,9 +97,11 @@ SHARED_PARAMETERS = """epochs : int or "auto"
         of float32 read factors of eleven significant bits. ``"float16"``, of cuda and reference:
         factors rounded to float16, and a loss scale that finds its size by itself.
     random_state : int, RandomState or None
-        Decides first weights, order of samples and dropout."""
+        Decides first weights, order of samples and dropout.
 
-SHARED_ATTRIBUTES = """history_ : list of dict
+    Attributes
+    ----------
+    history_ : list of dict
         Loss, a metric and learning rate of every epoch, with ``val_`` numbers where there are
         validation data.
     n_epochs_ : int
@@ -103,40 +115,69 @@ SHARED_ATTRIBUTES = """history_ : list of dict
     health_ : list of dict
         With ``health``, what `gradatim.training.Health` noted after each epoch of the last fit.
     network_ : Layer
-        The fitted net, standardisation included."""
+        The fitted net, standardisation included.
+    """
+    epochs: Any = "auto"
+    batch_size: Any = "auto"
+    learning_rate: Any = "auto"
+    optimizer: Any = "adam"
+    schedule: Any = "auto"
+    solver: str = "auto"
+    loss: Any = "auto"
+    alpha: float = 0.0
+    standardize: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    patience: int = 10
+    warm_start: bool = False
+    callbacks: Any = None
+    checkpoint: Any = None
+    max_time: Any = None
+    accumulate: int = 1
+    ema: Any = None
+    swa: Any = None
+    freeze: Any = None
+    warm_start_from: Any = None
+    health: bool = False
+    verbose: int = 0
+    backend: Any = "auto"
+    strategy: Any = "auto"
+    n_jobs: Any = None
+    precision: str = "auto"
+    random_state: Any = None
 
-CONSTRAINTS = {
-    "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-    "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
-    "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
-                 Schedule],
-    "solver": [StrOptions({"auto", "full_batch", "mini_batch", "lbfgs"})],
-    "loss": [str, callable],
-    "alpha": [Interval(Real, 0, None, closed="left")],
-    "standardize": ["boolean"],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "patience": [Interval(Integral, 0, None, closed="left")],
-    "warm_start": ["boolean"],
-    "callbacks": [None, list, tuple, Callback],
-    "checkpoint": [None, str, PathLike, Checkpoint],
-    "max_time": [None, str, Interval(Real, 0, None, closed="neither")],
-    "accumulate": [Interval(Integral, 1, None, closed="left")],
-    "ema": [None, Interval(Real, 0, 1, closed="left")],
-    "swa": [None, Interval(Real, 0, 1, closed="left")],
-    "freeze": [None, str, list, tuple],
-    "warm_start_from": [None, str, PathLike, BaseEstimator, Layer],
-    "health": ["boolean"],
-    "verbose": ["verbose"],
-    "backend": [str, Backend],
-    "strategy": [str, Strategy],
-    "n_jobs": [None, Interval(Integral, 1, None, closed="left"),
-               Interval(Integral, None, -1, closed="right")],
-    "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
-    "random_state": ["random_state"],
-}
+    _parameter_constraints = {
+        "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
+        "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
+                     Schedule],
+        "solver": [StrOptions({"auto", "full_batch", "mini_batch", "lbfgs"})],
+        "loss": [str, callable],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "standardize": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": [None, list, tuple, Callback],
+        "checkpoint": [None, str, PathLike, Checkpoint],
+        "max_time": [None, str, Interval(Real, 0, None, closed="neither")],
+        "accumulate": [Interval(Integral, 1, None, closed="left")],
+        "ema": [None, Interval(Real, 0, 1, closed="left")],
+        "swa": [None, Interval(Real, 0, 1, closed="left")],
+        "freeze": [None, str, list, tuple],
+        "warm_start_from": [None, str, PathLike, BaseEstimator, Layer],
+        "health": ["boolean"],
+        "verbose": ["verbose"],
+        "backend": [str, Backend],
+        "strategy": [str, Strategy],
+        "n_jobs": [None, Interval(Integral, 1, None, closed="left"),
+                   Interval(Integral, None, -1, closed="right")],
+        "precision": [StrOptions({"auto", "float32", "float64", "tf32", "bfloat16", "float16"})],
+        "random_state": ["random_state"],
+    }
 
 
 def layer_sizes(name: str, sizes, least: int) -> tuple[int, ...]:

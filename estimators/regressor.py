@@ -22,7 +22,18 @@ from .checking import require_numbers
 from .intervals import Intervals
 from .standardize import scale_of, weighted_statistics
 
-PARAMETERS = """quantile : float or tuple of float
+# What the words of ``loss=`` that have parameters stand for.
+HEADS = {"quantile": lambda net: Quantile(net.quantile),
+         "tweedie": lambda net: Tweedie(net.power)}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
+    """A net that predicts one or several numbers.
+
+    Parameters
+    ----------
+    quantile : float or tuple of float
         Which quantile ``loss="quantile"`` estimates. Of several, in rising order, `predict` gives
         the one next to the median, `predict_quantiles` all, and `predict_interval` the two that
         are its coverage apart.
@@ -35,22 +46,14 @@ PARAMETERS = """quantile : float or tuple of float
     calibration : {"conformal"} or None
         ``"conformal"`` holds out ``validation_fraction`` of the samples (or takes ``X_val``) to
         learn how wide `predict_interval` must be.
-    """
 
-ATTRIBUTES = """conformity_scores_ : array (n_held_out, n_targets) or None
+    Attributes
+    ----------
+    conformity_scores_ : array (n_held_out, n_targets) or None
         Sorted absolute errors on the samples held out for ``calibration="conformal"``; with
         ``loss="gaussian"`` they are divided by the predicted standard deviations, and with several
         quantiles they are distances from the outermost two, below 0 between them.
     """
-
-# What the words of ``loss=`` that have parameters stand for.
-HEADS = {"quantile": lambda net: Quantile(net.quantile),
-         "tweedie": lambda net: Tweedie(net.power)}
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
-    """A net that predicts one or several numbers."""
 
     quantile: Any = 0.5
     power: float = 1.5
@@ -58,12 +61,11 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
     calibration: str | None = None
 
     _fit_sets = ("n_features_in_", "_flat_targets", "_targets", "conformity_scores_")
-    _kind_parameters, _kind_attributes = PARAMETERS, ATTRIBUTES
-    _parameter_constraints = {**Estimator._parameter_constraints,
-                              "quantile": [Interval(Real, 0, 1, closed="neither"), tuple, list],
-                              "power": [Interval(Real, 1, 3, closed="both")],
-                              "n_ensemble": [Interval(Integral, 1, None, closed="left")],
-                              "calibration": [StrOptions({"conformal"}), None]}
+    _parameter_constraints = {
+        "quantile": [Interval(Real, 0, 1, closed="neither"), tuple, list],
+        "power": [Interval(Real, 1, 3, closed="both")],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+        "calibration": [StrOptions({"conformal"}), None]}
 
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over some samples at a constant rate.

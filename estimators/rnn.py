@@ -25,29 +25,6 @@ ABSENT = "no_validation"      # scikit-learn's word for a y that is not passed a
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
-CONSTRAINTS = {
-    "cell": [StrOptions(set(CELLS))],
-    "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
-    "bidirectional": ["boolean"],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
-    "embedding": [None, Interval(Integral, 1, None, closed="left")],
-    "architecture": [StrOptions({"auto"}), callable],
-}
-
-PARAMETERS = """cell : {"lstm", "gru", "rnn"}
-        The recurrent layer.
-    units : int or tuple of int
-        Its size; several make a stack.
-    bidirectional : bool
-        Whether sequences are read in both directions.
-    dropout : float
-        Share of features left out after each recurrent layer.
-    embedding : int, optional
-        Takes samples for token numbers, as `TextVectorizer` gives them, and learns so many numbers
-        for each; 0 is padding after the end, and 1 whatever the fit did not see.
-    architecture : "auto" or callable ``(spec, n_outputs) -> Layer``
-        A net of your own; ``spec`` is that of one sequence."""
-
 
 def recurrent_layers(estimator, both_ways: bool, last_step: bool = False) -> list[Layer]:
     """The recurrent layers that parameters ask for, with dropout after each."""
@@ -61,9 +38,44 @@ def recurrent_layers(estimator, both_ways: bool, last_step: bool = False) -> lis
     return net
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SequenceSamples:
-    """How both read samples: ``(n, time, features)``, rows ``(n, time)``, or lists of sequences."""
+    """The net of all, and how they read samples.
 
+    Those are ``(n, time, features)``, rows ``(n, time)``, or lists of sequences.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        The recurrent layer.
+    units : int or tuple of int
+        Its size; several make a stack.
+    bidirectional : bool
+        Whether sequences are read in both directions.
+    dropout : float
+        Share of features left out after each recurrent layer.
+    embedding : int, optional
+        Takes samples for token numbers, as `TextVectorizer` gives them, and learns so many numbers
+        for each; 0 is padding after the end, and 1 whatever the fit did not see.
+    architecture : "auto" or callable ``(spec, n_outputs) -> Layer``
+        A net of your own; ``spec`` is that of one sequence.
+    """
+    alpha: float = 1e-3
+    cell: str = "lstm"
+    units: Any = 64
+    bidirectional: bool = True
+    dropout: float = 0.0
+    embedding: Any = None
+    architecture: Any = "auto"
+
+    _parameter_constraints = {
+        "cell": [StrOptions(set(CELLS))],
+        "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "bidirectional": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "embedding": [None, Interval(Integral, 1, None, closed="left")],
+        "architecture": [StrOptions({"auto"}), callable],
+    }
     _takes_sparse = False
     _last_step = True         # whether there is one answer for a sequence, or one for every step
     _fit_sets = ("_rows",)
@@ -237,19 +249,6 @@ def one_sequence(sequence, number: int) -> np.ndarray:
 class RNNClassifier(SequenceSamples, Classifier):
     """A recurrent net for classes of sequences.
 
-    Parameters
-    ----------
-    {own}
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
-
-    Attributes
-    ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
-    {fitted}
-
     Examples
     --------
     >>> import numpy as np
@@ -260,30 +259,11 @@ class RNNClassifier(SequenceSamples, Classifier):
     >>> bool(model.score(X, [k % 2 for k in range(60)]) > 0.9)
     True
     """
-    alpha: float = 1e-3
-    cell: str = "lstm"
-    units: Any = 64
-    bidirectional: bool = True
-    dropout: float = 0.0
-    embedding: Any = None
-    architecture: Any = "auto"
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class RNNRegressor(SequenceSamples, Regressor):
     """A recurrent net for numbers read off sequences.
-
-    Parameters
-    ----------
-    {own}
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
 
     Examples
     --------
@@ -294,13 +274,3 @@ class RNNRegressor(SequenceSamples, Regressor):
     >>> bool(RNNRegressor(units=8, epochs=100, random_state=0).fit(X, y).score(X, y) > 0.8)
     True
     """
-    alpha: float = 1e-3
-    cell: str = "lstm"
-    units: Any = 64
-    bidirectional: bool = True
-    dropout: float = 0.0
-    embedding: Any = None
-    architecture: Any = "auto"
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

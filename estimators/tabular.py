@@ -1,7 +1,9 @@
 """TableSamples: rows of features for dense nets; categories in a frame are embedded by the net."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
@@ -12,19 +14,24 @@ from ..layers import EmbedColumns, Sequential
 from .columns import CATEGORY, is_frame, read_table
 from .encodings import apply, as_numbers, labels, learn_values
 
-CONSTRAINTS = {"categorical_features": [None, StrOptions({"from_dtype"}), "array-like"]}
-
-PARAMETERS = """categorical_features : "from_dtype", array-like of names, positions or bool, or None
-        Columns of categories, for each of which the net learns an `EmbedColumns` vector; rare and
-        missing values are categories, too, and what the fit did not see is "other". from_dtype:
-        the columns of a frame that are of a category type or hold nothing but text."""
-
 UNCHECKED = "no_validation"      # scikit-learn's word for a y that is not passed at all
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TableSamples:
-    """How dense nets read samples: numbers, and codes in columns of categories."""
+    """How dense nets read samples: numbers, and codes in columns of categories.
 
+    Parameters
+    ----------
+    categorical_features : "from_dtype", array-like of names, positions or bool, or None
+        Columns of categories, for each of which the net learns an `EmbedColumns` vector; rare and
+        missing values are categories, too, and what the fit did not see is "other". from_dtype:
+        the columns of a frame that are of a category type or hold nothing but text.
+    """
+    categorical_features: Any = "from_dtype"
+
+    _parameter_constraints = {
+        "categorical_features": [None, StrOptions({"from_dtype"}), "array-like"]}
     _fit_sets = ("_categories",)
 
     def _validated(self, X, reset, y=UNCHECKED, **options):

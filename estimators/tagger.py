@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -16,7 +15,7 @@ from .checking import require_targets
 from .class_labels import class_numbers, fix_classes, judged_numbers, shares
 from .classifier import as_float64, probabilities
 from .report import naive_accuracy
-from .rnn import CONSTRAINTS, PARAMETERS, SequenceSamples
+from .rnn import SequenceSamples
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -27,16 +26,10 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     label for each step. Every sequence has the same weight in the loss, whatever its length; in
     the score every step has.
 
-    Parameters
-    ----------
-    {own}
-    {shared}
-
     Attributes
     ----------
     classes_ : array (n_classes,)
         The labels, sorted.
-    {fitted}
 
     Examples
     --------
@@ -50,15 +43,7 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     (True, 60, (6,))
     """
     alpha: float = 1e-4
-    cell: str = "lstm"
-    units: Any = 64
-    bidirectional: bool = True
-    dropout: float = 0.0
-    embedding: Any = None
-    architecture: Any = "auto"
 
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Estimator._parameter_constraints, **CONSTRAINTS}
     _fit_sets = ("classes_", "n_features_in_")
     _rule, _metric = "most frequent class", "accuracy"
     _last_step = False

@@ -46,13 +46,11 @@ class TextGenerator(Estimator):
         Tokens per window.
     dropout : float
         Share of features left out after each recurrent layer.
-    {shared}
 
     Attributes
     ----------
     vocabulary_ : list of str
         The tokens; the first stands for any unknown one.
-    {fitted}
 
     Examples
     --------
@@ -73,7 +71,6 @@ class TextGenerator(Estimator):
     solver: str = "mini_batch"
 
     _parameter_constraints = {
-        **Estimator._parameter_constraints,
         "level": [StrOptions({"char", "word"})],
         "cell": [StrOptions(set(CELLS))],
         "units": [Interval(Integral, 1, None, closed="left"), "array-like"],

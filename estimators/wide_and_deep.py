@@ -14,30 +14,34 @@ from ..backend.errors import ParameterError
 from ..backend.ops.elementwise import maximum, minimum
 from ..layers import Add, Concatenate, Dense, EmbedColumns, Embedding, Input, Model, Sequential
 from .classifier import Classifier
-from .dnn import CONSTRAINTS as DENSE_CONSTRAINTS, PARAMETERS as DENSE_PARAMETERS, dense_network
+from .dnn import DenseNet
 from .regressor import Regressor
-from .tabular import CONSTRAINTS as TABLE_CONSTRAINTS, PARAMETERS as TABLE_PARAMETERS, TableSamples
 
-CONSTRAINTS = {**DENSE_CONSTRAINTS, **TABLE_CONSTRAINTS, "wide_features": ["array-like", None],
-               "deep_features": ["array-like", None], "crosses": ["array-like", None]}
+LARGEST_CROSS = 2 ** 22        # weights per output
 
-PARAMETERS = f"""{DENSE_PARAMETERS}
-    {TABLE_PARAMETERS} The linear part has a weight for each category.
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class WideAndDeep(DenseNet):
+    """The net that both share: outputs are the sums of a linear and a deep part's.
+
+    Cheng et al. 2016, "Wide & deep learning for recommender systems", equation 3.
+
+    Parameters
+    ----------
     wide_features, deep_features : list of int or str, optional
         Columns of the linear and of the deep part, by number, or by name where X is a DataFrame;
         all by default.
     crosses : list of tuple of int or str, optional
         Columns that the linear part takes together, besides alone: it has a weight for each pair
-        (or triple, ...) of categories, and for the product of numbers."""
-
-LARGEST_CROSS = 2 ** 22        # weights per output
-
-
-class WideAndDeep(TableSamples):
-    """The net that both share: outputs are the sums of a linear and a deep part's.
-
-    Cheng et al. 2016, "Wide & deep learning for recommender systems", equation 3.
+        (or triple, ...) of categories, and for the product of numbers.
     """
+    wide_features: Any = None
+    deep_features: Any = None
+    crosses: Any = None
+
+    _parameter_constraints = {
+        "wide_features": ["array-like", None],
+        "deep_features": ["array-like", None], "crosses": ["array-like", None]}
 
     def _network(self, spec: Spec, n_outputs: int):
         x, sizes = Input(spec.shape), self._sizes()
@@ -58,8 +62,7 @@ class WideAndDeep(TableSamples):
             linear = Dense(n_outputs, use_bias=False, kernel_initializer="zeros", name="wide")
             terms.append(linear(plain[0] if len(plain) == 1 else Concatenate()(plain)))
         deep = self._numbers(x, "deep_features", self.deep_features)
-        net = dense_network(self.hidden_layer_sizes, self.activation, self.dropout,
-                            self.batch_norm, n_outputs)
+        net = self._dense(n_outputs)
         if any(sizes[j] for j in deep):
             net = Sequential([EmbedColumns([sizes[j] for j in deep]), *net.layers])
         return Model(x, Add()([*terms, net(_columns(x, deep))]))
@@ -113,20 +116,8 @@ def _product(x, numbers: list[int]):
 class WideAndDeepClassifier(WideAndDeep, Classifier):
     """A linear and a deep part for classes, trained together.
 
-    The linear part remembers single columns and crosses of them; the deep part generalises.
-
-    Parameters
-    ----------
-    {own}
-    class_weight : dict, "balanced" or None
-        Weights of classes.
-    {shared}
-
-    Attributes
-    ----------
-    classes_ : array (n_classes,)
-        The labels, sorted.
-    {fitted}
+    The linear part remembers single columns and crosses of them, and has a weight for each
+    category; the deep part generalises.
 
     Examples
     --------
@@ -137,33 +128,14 @@ class WideAndDeepClassifier(WideAndDeep, Classifier):
     >>> bool(model.fit(data.data, data.target).score(data.data, data.target) > 0.95)
     True
     """
-    hidden_layer_sizes: Any = (128,)
-    activation: Any = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    categorical_features: Any = "from_dtype"
-    wide_features: Any = None
-    deep_features: Any = None
-    crosses: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Classifier._parameter_constraints, **CONSTRAINTS}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class WideAndDeepRegressor(WideAndDeep, Regressor):
     """A linear and a deep part for numbers, trained together.
 
-    The linear part remembers single columns and crosses of them; the deep part generalises.
-
-    Parameters
-    ----------
-    {own}
-    {shared}
-
-    Attributes
-    ----------
-    {fitted}
+    The linear part remembers single columns and crosses of them, and has a weight for each
+    category; the deep part generalises.
 
     Examples
     --------
@@ -174,14 +146,3 @@ class WideAndDeepRegressor(WideAndDeep, Regressor):
     >>> bool(model.score(data.data, data.target) > 0.5)
     True
     """
-    hidden_layer_sizes: Any = (128,)
-    activation: Any = "relu"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    categorical_features: Any = "from_dtype"
-    wide_features: Any = None
-    deep_features: Any = None
-    crosses: Any = None
-
-    _own_parameters = PARAMETERS
-    _parameter_constraints = {**Regressor._parameter_constraints, **CONSTRAINTS}

@@ -4,31 +4,33 @@ from __future__ import annotations
 import inspect
 import re
 from functools import cache
+from typing import Iterable
 
 SECTION = re.compile(r"^(\w+)\n-{3,}\n", re.MULTILINE)
 ROW = re.compile(r"^(?=\S)", re.MULTILINE)
 ORDER = ("", "Parameters", "Attributes", "Raises")         # numpydoc's; other sections follow
 
 
-def complete(cls: type) -> None:
-    """Give a class's docstring the rows of its bases for parameters that have none in it.
+def complete(cls: type, parameters: Iterable[str] | None = None) -> None:
+    """Give a class's docstring the rows and sections that its bases have, and it has not.
 
-    Rows of parameters that a base does not take itself are for the classes below it. What a base
-    raises, a class with parameters raises too, unless it says what.
+    ``parameters`` are those of its constructor, or will be. Rows of others are for the classes
+    below it. What a base raises, a class with parameters raises too, unless it says what.
     """
     if not cls.__dict__.get("__doc__"):                    # none is written, or python -OO runs
         return
     bases = [sections(base.__doc__) for base in cls.__mro__[:-1] if base.__doc__]
-    tables = [rows(parts.get("Parameters", "")) for parts in bases]
-    table: dict[str, list[str]] = {}                       # names by what is said of them
-    taken = inspect.signature(cls).parameters
-    for name in dict.fromkeys([*taken, *tables[0]]):
-        for said in (known[name] for known in tables if name in known):
-            table.setdefault(said, []).append(name)
-            break
-    own = dict(bases[0])
-    if table:
-        own["Parameters"] = "\n".join(", ".join(names) + said for said, names in table.items())
+    own, taken = dict(bases[0]), [*(parameters or inspect.signature(cls).parameters)]
+    for title in ("Parameters", "Attributes"):
+        tables = [rows(parts.get(title, "")) for parts in bases]
+        names = [*taken, *tables[0]] if title == "Parameters" else \
+            [name for table in tables for name in table]
+        joined: dict[str, list[str]] = {}                  # names by what is said of them
+        for name in dict.fromkeys(names):
+            for said in [table[name] for table in tables if name in table][:1]:
+                joined.setdefault(said, []).append(name)
+        if joined:
+            own[title] = "\n".join(", ".join(names) + said for said, names in joined.items())
     if taken:
         own |= next(({"Raises": parts["Raises"]} for parts in bases if "Raises" in parts), {})
     titles = sorted(own, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER))

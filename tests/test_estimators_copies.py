@@ -128,7 +128,7 @@ FAILURES = {
     "callback": ({"callbacks": stop_at(1, RuntimeError("planned"))}, None),
     "divergence": ({"callbacks": FunctionCallback(on_epoch_end=lambda run: run.set_weights(
         {path: value * np.nan for path, value in run.weights().items()}))}, None),
-    "no callback": ({"callbacks": [3]}, None), "precision": ({"precision": "float16"}, None),
+    "no callback": ({"callbacks": [3]}, None), "precision": ({"precision": "tf32"}, None),
     "validation": ({}, "validation"), "loss": ({"loss": "no such loss"}, None),
     "file": ({"callbacks": CSVLogger("/no/such/folder/log.csv")}, None),
 }
