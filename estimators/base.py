@@ -184,13 +184,18 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             callbacks = [*callbacks, EarlyStopping(patience=self.patience)]
             if val is None:
                 data, val = hold_out(self, data, seed)
-        (X, targets, weights, rows), (X_val, y_val, weights_val) = data, val or (None,) * 3
+        (X, targets, weights, numbers), (X_val, y_val, weights_val) = data, val or (None,) * 3
         watcher = Health() if self.health else None
         callbacks = [*callbacks, watcher] if watcher else callbacks
         full = self._full_batch(len(X))
-        rate, dtype = self._rate(full), self._dtype(full)
+        rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
+        steps = 1 if full else -(-len(X) // (rows * self.accumulate))
+        epochs = 1 if one_pass else self._epochs(steps, full)
+        rate = self._rate(full, None if one_pass else epochs * steps)
+        dtype = self._dtype(full)
         if full and self._balances:
-            weights = self._balanced(targets, weights, None if seen[1] is None else seen[1][rows])
+            weights = self._balanced(targets, weights,
+                                     None if seen[1] is None else seen[1][numbers])
         if not again:
             output = self._output_layer(targets, weights)
             self._fitted, *self._fitted.others = [
@@ -209,9 +214,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
         for member in fitted.members:
-            member.trainer.row_numbers = rows
-        rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
-        epochs = 1 if one_pass else self._epochs(-(-len(X) // (rows * self.accumulate)), full)
+            member.trainer.row_numbers = numbers
         before = self.history_ if again else []
         tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
         with fitted.training(rate):

@@ -109,7 +109,7 @@ def test_parameters_are_stored_as_given():
     net = gt.DNNClassifier(optimizer=given, hidden_layer_sizes=[3])
     assert net.optimizer is given and net.set_params(epochs=2).epochs == 2
     assert repr(gt.DNNClassifier(epochs=3)) == "DNNClassifier(epochs=3)"
-    assert net.fit(X, LABELS)._rate(True) == 1e-2
+    assert net.fit(X, LABELS)._rate(True, None) == 1e-2
     with pytest.raises(ValueError, match="Invalid parameter"):
         net.set_params(layers=3)
 
