@@ -8,6 +8,7 @@ import numpy as np
 from ..backend import OPS, variable
 from ..layers import BatchNormalization
 from ..layers.flow import Flow
+from .programs import kept, local_shapes
 from .steps import inputs_for
 
 
@@ -83,22 +84,24 @@ def batch_statistics(trainer, source, moving: dict) -> dict:
     """Means over an epoch of the statistics of its batches, with the weights as they are now."""
     totals, weight = dict.fromkeys(moving, 0.0), 0.0
     for batch in source.epoch(0):
-        shapes = trainer._shapes(batch)
-        key = "statistics", shapes
-        if key not in trainer._functions:
-            feeds, x, _, weights, lengths = inputs_for(shapes, trainer.dtype)
-            keys = trainer.keys
-            flow = Flow(x, lengths, weights, keys.seed, keys.step, dtype=trainer.dtype)
-            out = trainer.ends.run(flow, training=True)
-            news = [OPS["batch_sum"](weights), *(out.updates[v] for v in moving)]
-            used = [t for t in feeds if t.node.settings["name"] != "y"]
-            trainer._functions[key] = trainer.strategy.function(
-                used, news, {}, trainer.backend, precision=trainer.precision)
+        shapes = local_shapes(trainer, batch)
+        compute = kept(trainer, ("statistics", shapes),
+                       lambda: _statistics(trainer, shapes, moving))
         arrays = [a for a in (batch.x, batch.weights, batch.lengths) if a is not None]
-        share, *news = trainer._functions[key](*arrays)
+        share, *news = compute(*arrays)
         weight += float(share)
         for (v, momentum), new in zip(moving.items(), news):
             new = new.astype(np.float64)
             now = (new - momentum * v.storage) / (1.0 - momentum)
             totals[v] = totals[v] + float(share) * now
     return {v: total / weight for v, total in totals.items()}
+
+
+def _statistics(trainer, shapes, moving: dict):
+    """A program of a batch's weight, and of the statistics as they would be after it."""
+    feeds, x, _, weights, lengths = inputs_for(shapes, trainer.dtype)
+    flow = Flow(x, lengths, weights, trainer.keys.seed, trainer.keys.step, dtype=trainer.dtype)
+    out = trainer.ends.run(flow, training=True)
+    news = [OPS["batch_sum"](weights), *(out.updates[v] for v in moving)]
+    used = [t for t in feeds if t.node.settings["name"] != "y"]
+    return trainer.strategy.function(used, news, {}, trainer.backend, precision=trainer.precision)

@@ -8,7 +8,7 @@ from ..backend.errors import NonFiniteError
 from ..backend.spec import converted
 from ..backend.tensor import constant_op
 from .loop import feeds_of
-from .steps import Shapes, training_step
+from .steps import shapes_of, training_step
 
 SHOWN = 8      # sample numbers that an error lists
 
@@ -44,8 +44,7 @@ def explain(run) -> None:
 
 def _first_bad(trainer, batch, before: dict, rows) -> dict[str, str]:
     """The facts of the first op that makes NaN or infinity of finite numbers."""
-    shapes = Shapes(batch.x.shape, trainer.x_dtype, batch.y.shape, batch.y.dtype.name,
-                    batch.lengths is not None)
+    shapes = shapes_of(trainer, batch)
     feeds, outputs, updates = training_step(trainer, shapes)
     graph, reference = Graph(outputs.values(), updates, feeds), get_backend("reference")
     env = {t: converted(np.asarray(a), t.dtype) for t, a in zip(feeds, feeds_of(batch))}

@@ -9,7 +9,8 @@ from ..backend.function import Function
 from ..layers.flow import Flow
 from .callbacks import Callback
 from .loop import feeds_of
-from .steps import Shapes, inputs_for, losses_and_metrics
+from .programs import kept
+from .steps import inputs_for, losses_and_metrics, shapes_of
 
 
 class Health(Callback):
@@ -47,10 +48,8 @@ class Health(Callback):
 
 def health(trainer, batch) -> dict[str, dict[str, float]]:
     """Numbers of every layer that has no layers inside, by path."""
-    key = "health", batch.x.shape
-    if key not in trainer._functions:
-        trainer._functions[key] = _watching(trainer, batch)
-    compute, outputs, slopes = trainer._functions[key]
+    compute, outputs, slopes = kept(trainer, ("health", batch.x.shape),
+                                    lambda: _watching(trainer, batch))
     found = compute(*feeds_of(batch))
     norms = dict(zip(slopes, found[len(outputs):]))
     result = {}
@@ -72,8 +71,7 @@ def health(trainer, batch) -> dict[str, dict[str, float]]:
 def _watching(trainer, batch):
     """A program of all outputs and gradients, the layers by path, and the trained variables."""
     seen: dict = {}
-    shapes = Shapes(batch.x.shape, trainer.x_dtype, batch.y.shape, batch.y.dtype.name,
-                    batch.lengths is not None)
+    shapes = shapes_of(trainer, batch)
     feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
     with surroundings(watch=lambda layer, flow: seen.update({layer: flow.x})):
         out = trainer.ends.run(Flow(x, lengths, weights, dtype=trainer.dtype), training=False)

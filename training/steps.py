@@ -21,6 +21,12 @@ class Shapes(NamedTuple):
     lengths: bool
 
 
+def shapes_of(trainer, batch, part: Callable = lambda shape: shape) -> Shapes:
+    """Those of a batch, or of a part of it."""
+    return Shapes(part(batch.x.shape), trainer.x_dtype, part(batch.y.shape), batch.y.dtype.name,
+                  batch.lengths is not None)
+
+
 class Keys:
     """The 0-d variables that change from step to step, so that nothing of them is compiled in."""
 

@@ -7,7 +7,7 @@ from typing import Callable
 
 import numpy as np
 
-from ..backend import Tensor, function, get_backend, placeholder
+from ..backend import Tensor, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
@@ -21,12 +21,13 @@ from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
 from .loss_scale import LossScale, Unscaled
 from .optimizers import optimizer as find_optimizer
+from .programs import evaluation_program, prediction_program, training_program
 from .schedules import schedule as find_schedule
 from .settings import check_settings
 from .several import Ends
 from .sources import Batch, Source, as_samples, chunks
 from .split import split
-from .steps import Keys, Shapes, evaluation_step, prediction_step, training_step
+from .steps import Keys, prediction_step
 from .targets import targets_for
 
 LARGEST_CHUNK = 512     # rows per prediction program
@@ -276,7 +277,8 @@ class Trainer:
         result = None
         ahead = int(isinstance(X, OnDisk))                              # files are read by a thread
         for x, lengths, rows in prefetched(chunks(X, LARGEST_CHUNK, self.x_dtype), ahead):
-            compute, steps = self._predictor(x.shape, lengths is not None, head)
+            compute, steps = prediction_program(self, x.shape, lengths is not None,
+                                                head)
             out = compute(*(a for a in (x, lengths) if a is not None))
             if result is None:
                 result = [None] * len(X) if steps else np.empty((len(X), *out.shape[1:]), out.dtype)
@@ -332,17 +334,12 @@ class Trainer:
 
     def training_function(self, batch: Batch):
         """The compiled step for a batch's shape, and the names of what it returns."""
-        if self.accumulate > 1:
-            from .accumulation import Accumulated
-            return self._made(batch, Accumulated)
-        if self.optimizer.whole_batches:
-            return self._made(batch, self.optimizer.stepper)
-        return self._compiled("train", training_step, batch)
+        return training_program(self, batch)
 
     def count(self, source: Source, strategy=None) -> dict[str, float]:
         """Loss and metrics over the batches of a source."""
         totals: list = []
-        compiled = partial(self._compiled, "evaluate", evaluation_step, strategy=strategy)
+        compiled = partial(evaluation_program, self, strategy=strategy or self.strategy)
         for names, sums in stepped(source, 0, compiled, Pace()):
             totals = added_up(totals, sums)
         return self.logs(names, totals)
@@ -361,42 +358,6 @@ class Trainer:
         slots = {v.name: v for group in self.slots.values() for v in group.values()}
         return {**self.model.variables(), **slots, **self.keys.variables(),
                 **self.loss_scale.variables()}
-
-    def _compiled(self, kind: str, build: Callable, batch: Batch, strategy=None):
-        x, y, strategy = batch.x, batch.y, strategy or self.strategy
-        key = (kind, type(strategy), x.shape, y.shape, y.dtype, batch.lengths is not None,
-               self._schedule_text)
-        if key not in self._functions:
-            with strategy.surroundings():
-                feeds, outputs, updates = build(self, self._shapes(batch, strategy=strategy))
-            compute = strategy.function(feeds, list(outputs.values()), updates, self.backend,
-                                        precision=self.precision)
-            self._functions[key] = compute, list(outputs)
-        return self._functions[key]
-
-    def _made(self, batch: Batch, make: Callable):
-        """A step that is more than a compiled graph, and the names of what it returns."""
-        key = ("train", batch.x.shape, batch.y.shape, batch.y.dtype, batch.lengths is not None,
-               self._schedule_text)
-        if key not in self._functions:
-            compute = make(self, self._shapes(batch, self.accumulate))
-            self._functions[key] = compute, compute.names
-        return self._functions[key]
-
-    def _shapes(self, batch: Batch, rounds: int = 1, strategy=None) -> Shapes:
-        """What one part's program of a batch is compiled for."""
-        x, y = ((len(a) // rounds, *a.shape[1:]) for a in (batch.x, batch.y))
-        local = (strategy or self.strategy).local
-        return Shapes(local(x), self.x_dtype, local(y), batch.y.dtype.name,
-                      batch.lengths is not None)
-
-    def _predictor(self, shape, lengths: bool, head: Callable):
-        key = ("predict", shape, lengths, head)
-        if key not in self._functions:
-            feeds, out, steps = prediction_step(self, shape, lengths, head)
-            self._functions[key] = function(feeds, out, backend=self.backend,
-                                            precision=self.precision), steps
-        return self._functions[key]
 
     def _samples(self, X) -> np.ndarray | list:
         X = self.ends.samples(X, self.dtype)
