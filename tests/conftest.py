@@ -1,11 +1,17 @@
 """What several test files need: threads and signals as they expect, and the real data sets."""
+import importlib.util
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
 
 import pytest
+
+HERE = Path(__file__).parent
 
 # Workers of a parallel run share the cores: with threads of their own each they would only wait.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -35,6 +41,57 @@ def data_home() -> Path:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("the environment variable GRADATIM_DATA names no folder of data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def fake_library(tmp_path_factory):
+    """A function that builds a library of NVIDIA's with loops in the place of kernels."""
+    built = {}
+
+    def build(name: str) -> Path:
+        if name not in built:
+            built[name] = tmp_path_factory.mktemp(name) / f"lib{name}.so"
+            subprocess.run([shutil.which("g++") or shutil.which("c++"), "-std=c++17", "-O1",
+                            "-shared", "-fPIC", str(HERE / f"fake_{name}.cpp"), "-o",
+                            str(built[name])], check=True)
+        return built[name]
+    return build
+
+
+@pytest.fixture
+def install(monkeypatch, fake_library, tmp_path):
+    """A function that puts a fake CuPy and its libraries in place; cuDNN if asked for."""
+    from gradatim.backend.cuda import cache, cuda_device, libraries, tune
+    spec = importlib.util.spec_from_file_location("fake_cupy", HERE / "fake_cupy.py")
+    fake_cupy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake_cupy)
+
+    def kept_apart(*arguments):                      # what is measured here is no GPU's
+        with monkeypatch.context() as context:
+            context.setenv("GRADATIM_CACHE", str(tmp_path))
+            return cache.cached(*arguments)
+
+    def put(cudnn=False, **options):
+        monkeypatch.setattr(tune, "cached", kept_apart)
+        fake = fake_cupy.Fake(**options)
+        for name, module in fake.modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(cuda_device, "nvrtc", fake_cupy.Compiler)
+        there = {"cublasLt": True, "cuDNN": cudnn}
+        for name, is_there in there.items():
+            path = str(fake_library(name.lower())) if is_there else f"lib{name}-none.so"
+            monkeypatch.setitem(libraries.LIBRARIES, name, libraries.LIBRARIES[name]._replace(
+                wheels=(), system=(path,)))
+        libraries.open_library.cache_clear()
+        fake.library = libraries.open_library("cublasLt")
+        fake.products = fake.hooked("matmul", fake.library.fake_hook, fake.library.fake_run)
+        if cudnn:
+            fake.cudnn = libraries.open_library("cuDNN")
+            fake.executions = fake.hooked("cudnn", fake.cudnn.fake_cudnn_hook,
+                                          fake.cudnn.fake_cudnn_run)
+        return fake
+    yield put
+    libraries.open_library.cache_clear()
 
 
 @pytest.fixture

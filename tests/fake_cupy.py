@@ -42,13 +42,14 @@ class Fake:
     log : list of str
         Names of what was queued or replayed.
     """
+    STREAM = STREAM
 
     def __init__(self, gpus=1, driver=13000, status=None, free=2 ** 30):
         self.log, self.free, self.gpus = [], free, gpus
         self.status, self.driver_version = status, driver
         self.kernels, self.blocks, self.capturing = {}, {}, None
         self.cpu = CpuDevice()
-        self.cannot_capture = False
+        self.cannot_capture, self.kept = False, []
         self.modules = self._modules()
 
     # ---- what happens ----
@@ -59,6 +60,20 @@ class Fake:
         else:
             self.log.append(name)
             run()
+
+    def hooked(self, name, hook, run):
+        """The numbers of a library's calls, which are queued like all else."""
+        numbers = []
+
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+        def queue(number):
+            numbers.append(number)
+            self.queue(name, lambda: run(number))
+            return 0
+
+        self.kept.append(queue)
+        hook(queue)
+        return numbers
 
     def inside(self, address, nbytes):
         """Whether an address is the device's."""
@@ -194,7 +209,8 @@ class Fake:
         cupy.asarray = np.array                          # the host's arrays are copied
         runtime = new(CUDARuntimeError=CUDARuntimeError, getDeviceCount=count,
                       driverGetVersion=lambda: self.driver_version,
-                      runtimeGetVersion=lambda: 13020, memcpyAsync=self.memcpy,
+                      runtimeGetVersion=lambda: 13020,
+                      getDeviceProperties=lambda number: {"name": b"Fake"}, memcpyAsync=self.memcpy,
                       memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
                       streamCaptureModeThreadLocal=1)
         attributes = self.attributes = []

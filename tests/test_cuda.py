@@ -17,6 +17,7 @@ if not (shutil.which("g++") or shutil.which("c++")):
 from gradatim.backend.cuda.cpu_device import CpuDevice  # noqa: E402
 
 CUDA = CudaBackend(CpuDevice())
+LIBRARIES = CudaBackend(CpuDevice(libraries=True))
 CASES = [pytest.param(c, id=str(c)) for c in testing.op_cases()]
 
 
@@ -26,6 +27,12 @@ def test_op(case):
     testing.check_value(case, CUDA, "float64")
     testing.check_eager(case, CUDA)
     testing.check_gradient(case, CUDA)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.id.startswith("convolution")])
+def test_op_by_a_library(case):
+    testing.check_value(case, LIBRARIES, "float32")
+    testing.check_gradient(case, LIBRARIES)
 
 
 @pytest.mark.parametrize("op", [o for o in gt.backend.OPS.values() if o.code],

@@ -1,8 +1,5 @@
 """CudaDevice on a CuPy and a cuBLASLt that are none: whole steps, graphs, copies; errors."""
-import ctypes
-import importlib.util
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,51 +16,8 @@ from gradatim.backend.distribute.local import LocalCommunicator
 from gradatim.backend.errors import BackendError, MemoryLimitError
 from gradatim.backend.tables import Tables
 
-COMPILER = shutil.which("g++") or shutil.which("c++")
-if not COMPILER:
+if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
-
-HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("fake_cupy", HERE / "fake_cupy.py")
-fake_cupy = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_cupy)
-
-
-@pytest.fixture(scope="session")
-def cublaslt(tmp_path_factory):
-    """The library with loops in the place of kernels."""
-    path = tmp_path_factory.mktemp("cublaslt") / "libcublasLt.so"
-    subprocess.run([COMPILER, "-std=c++17", "-O1", "-shared", "-fPIC",
-                    str(HERE / "fake_cublaslt.cpp"), "-o", str(path)], check=True)
-    return path
-
-
-@pytest.fixture
-def install(monkeypatch, cublaslt):
-    """A function that puts a fake CuPy and its libraries in place."""
-    def put(**options):
-        fake = fake_cupy.Fake(**options)
-        for name, module in fake.modules.items():
-            monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.setattr(cuda_device, "nvrtc", fake_cupy.Compiler)
-        monkeypatch.setitem(libraries.LIBRARIES, "cublasLt", libraries.LIBRARIES[
-            "cublasLt"]._replace(wheels=(), system=(str(cublaslt),)))
-        libraries.open_library.cache_clear()
-        fake.library = libraries.open_library("cublasLt")
-        fake.products = []
-
-        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
-        def hook(number):
-            fake.products.append(number)
-            fake.queue("matmul", lambda: fake.library.fake_run(number))
-            return 0
-
-        fake.hook = hook
-        fake.library.fake_hook(hook)
-        return fake
-    yield put
-    libraries.open_library.cache_clear()
-
 
 def net(backend, steps):
     """Losses and weights of some steps of a net with dropout."""
@@ -125,7 +79,7 @@ class Twice(LocalCommunicator):
         def add():
             n = node.specs[0].size
             view(target, (n,), "float32")[...] = 2 * view(source, (n,), "float32")
-        assert stream.ptr == fake_cupy.STREAM
+        assert stream.ptr == self.fake.STREAM
         self.fake.queue("all_reduce", add)
 
 

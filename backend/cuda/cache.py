@@ -1,4 +1,4 @@
-"""Compiled kernels on disk, found again by their source, macros, compiler and its flags."""
+"""Compiled kernels and measured choices on disk, found again by all that they depend on."""
 from __future__ import annotations
 
 import hashlib
@@ -39,6 +39,8 @@ def cached(ending: str, parts: list[str], build: Callable[[], bytes]) -> Path:
             return place / (key + ending)
     content = build()
     for place in places:
+        if (place / (key + ending)).exists():      # another process was first: all take its file
+            return place / (key + ending)
         try:
             return write(place / (key + ending), content)
         except OSError:

@@ -136,10 +136,11 @@ def assignment(name: str, dtype: str, text: str) -> str:
     return f"    store(&@{name}@, {text});" if dtype in HALVES else f"    @{name}@ = {text};"
 
 
-def emit_copy(program, view: View, to: View, dtype: str) -> None:
-    """Queue a copy between two views of one shape."""
-    operands = [Operand("in0", view, dtype), Operand("out1", to, dtype, True)]
-    launch(program, "chain_copy", to.shape, operands, ["    @out1@ = @in0@;"], [])
+def emit_copy(program, view: View, to: View, dtype: str, widened: str = "") -> None:
+    """Queue a copy between two views of one shape; numbers of two bytes may be widened."""
+    operands = [Operand("in0", view, dtype), Operand("out1", to, widened or dtype, True)]
+    text = "widen(@in0@)" if widened else "@in0@"
+    launch(program, "chain_copy", to.shape, operands, [f"    @out1@ = {text};"], [])
 
 
 def launch(program, name: str, shape, operands: list[Operand], lines: list[str],

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..array_module import numpy_module
 from ..op import OPS
+from .device import Needs
 
 
 def view(address: int, shape, dtype, strides=None) -> np.ndarray:
@@ -63,19 +64,40 @@ def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, factors,
         out[...] = xp.maximum(product, 0) if activation == "relu" else product
 
 
-def _op_by_numpy(name: str):
-    """A call that is what the reference makes of an op; inputs and the result in this order."""
-    def call(*addresses: int, shapes, dtype, settings, activation="") -> None:
-        *inputs, out = (view(a, s, dtype) for a, s in zip(addresses, shapes))
-        made = OPS[name].forward(numpy_module, *inputs, **dict(settings))
-        for bias in addresses[len(shapes):]:
-            made = made + view(bias, out.shape[-1:], dtype)
+WORKSPACE = 64             # bytes that every call of "convolution" is given, and fills with NaN
+
+
+def _convolution(name: str):
+    """A call that is what the reference makes of an op; see ``cudnn_convolution.py``."""
+    def call(*addresses: int, axes, shape, dtype, tf32, bias=False, activation="") -> None:
+        batch, channels, filters, groups = shape
+        shapes = {"x": (batch, *(a.size for a in axes), channels),
+                  "kernel": (filters, *(a.window for a in axes), channels // groups),
+                  "y": (batch, *(a.out for a in axes), filters), "bias": (filters,)}
+        *places, workspace = addresses
+        view(workspace, (WORKSPACE,), "uint8")[...] = 0xFF
+        given = {key: view(address, shapes[key], dtype)
+                 for key, address in zip(CONVOLUTIONS[name], places)}
+        if "kernel" in given:
+            given["kernel"] = np.moveaxis(given["kernel"], 0, -1)      # as the op has it
+        out = given.pop(CONVOLUTIONS[name][2])
+        shift = given.pop("bias", 0)
+        more = {"y": {}, "x": {"size": shapes["x"][1:-1]}, "kernel": {"window": shapes["kernel"][
+            1:-1]}}[CONVOLUTIONS[name][2]]
+        inputs = given.values()
+        if tf32 and dtype == "float32":
+            inputs = map(rounded_to_tf32, inputs)
+        made = OPS[name].forward(
+            numpy_module, *inputs, strides=tuple(a.stride for a in axes),
+            padding=tuple((a.low, a.high) for a in axes),
+            dilation=tuple(a.dilation for a in axes), groups=groups, **more) + shift
         out[...] = np.maximum(made, 0) if activation == "relu" else made
     return call
 
 
-ALWAYS = {"copy": copy, "matmul": matmul}
-# What there are kernels for, too. All take ``shapes`` of inputs and result, ``dtype``, and the op's
-# ``settings`` as pairs; "convolution" may have a bias behind the result, and an ``activation``.
-CALLS = {**ALWAYS, **{name: _op_by_numpy(name) for name in (
-    "convolution", "convolution_data_gradient", "convolution_kernel_gradient")}}
+# What a call is given before its workspace.
+CONVOLUTIONS = {"convolution": ("x", "kernel", "y", "bias"),
+                "convolution_data_gradient": ("y", "kernel", "x"),
+                "convolution_kernel_gradient": ("x", "y", "kernel")}
+CALLS = {"copy": copy, "matmul": matmul, **{name: _convolution(name) for name in CONVOLUTIONS}}
+NEEDS = dict.fromkeys(CONVOLUTIONS, lambda settings: Needs(WORKSPACE))

@@ -20,8 +20,8 @@ import numpy as np
 from ..array_module import numpy_module
 from ..errors import BackendError
 from .cache import KERNELS, cached
-from .cpu_calls import ALWAYS, CALLS, view
-from .device import Call, Device, Launch, Pointer, Source, packed
+from .cpu_calls import CALLS, NEEDS, view
+from .device import Call, Device, Launch, Needs, Pointer, Source, packed
 
 SHIM = Path(__file__).parent / "shim"
 # Shared memory is static: without unique symbols each library of kernels has its own.
@@ -91,8 +91,8 @@ class CpuDevice(Device):
     def array(self, address: int, shape, dtype, strides=None) -> np.ndarray:
         return view(address, shape, dtype, strides)
 
-    def has(self, call: str) -> bool:
-        return call in CALLS and (self.libraries or call in ALWAYS)
+    def needs(self, call: str, settings: dict) -> Needs | None:
+        return NEEDS[call](settings) if self.libraries and call in NEEDS else None
 
     def function(self, source: Source, name: str):
         with self._lock:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
@@ -13,9 +14,13 @@ from ..array_module import ArrayModule
 from ..errors import BackendError
 from .cpu_calls import matmul
 from .cublaslt import WORKSPACE, CublasLt, NoAlgorithm
-from .device import PIECE_BYTES, Call, Device, Launch, Pointer, Source, alone, packed
+from .cudnn import Cudnn
+from .cudnn_convolution import Convolutions
+from .device import (PIECE_BYTES, Call, Device, Launch, Needs, Pointer, Source, alone,
+                     packed)
 from .libraries import INSTALL
 from .nvrtc import nvrtc
+from .tune import Tuner
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
 SHARED_BYTES, MAX_SHARED_ATTRIBUTE = 48 * 1024, 8       # above that many a kernel has to ask
@@ -191,8 +196,26 @@ class CudaDevice(Device):
                 self._modules[source] = module
             return self._modules[source].get_function(name)
 
-    def has(self, call: str) -> bool:
-        return call in ("copy", "matmul")
+    @cached_property
+    def _by_cudnn(self) -> dict:
+        """Who plans and queues which calls; nobody where cuDNN is missing or does not open."""
+        if self._cublaslt is None:                       # cuDNN ends the process without it
+            return {}
+        with self.here():
+            try:
+                cudnn = Cudnn(self.stream.ptr)
+            except BackendError as error:
+                self.notes += (f"convolutions by kernels of our own: {error.what}",)
+                return {}
+            gpu = self._runtime.getDeviceProperties(self._device.id)["name"]
+            tuner = Tuner(self, [gpu.decode(), f"driver {self._runtime.driverGetVersion()}",
+                                 f"cuDNN {cudnn.version}"])
+            convolutions = Convolutions(cudnn, tuner)
+            return dict.fromkeys(convolutions.calls, convolutions)
+
+    def needs(self, call: str, settings: dict) -> Needs | None:
+        with self.here():
+            return self._by_cudnn[call].needs(call, settings) if call in self._by_cudnn else None
 
     def prepare(self, step: Launch | Call, addresses: list[int]):
         with self.here():
@@ -204,6 +227,8 @@ class CudaDevice(Device):
                  for a in step.arguments]
         if step.name == "copy":
             return lambda: self._move(*found, step.settings["nbytes"], "DeviceToDevice")
+        if step.name != "matmul":
+            return self._by_cudnn[step.name].prepare(step.name, found, step.settings)
         try:
             if self._cublaslt is not None:
                 return self._cublaslt.matmul(self.stream.ptr, *found, **step.settings)

@@ -51,6 +51,11 @@ class Call(NamedTuple):
     settings: dict
 
 
+class Needs(NamedTuple):
+    """What a library wants for a call: bytes that it works in."""
+    workspace: int
+
+
 def pointers(step) -> list[Pointer]:
     """All that a step reads and writes, those in Tables too."""
     words = [w for a in step.arguments for w in (a.words if isinstance(a, Table) else (a,))]
@@ -216,9 +221,11 @@ class Device(ABC):
         Its attribute ``captured`` is False if `record` cannot take it in.
         """
 
-    @abstractmethod
-    def has(self, call: str) -> bool:
-        """Whether there is a library for calls of that name."""
+    def needs(self, call: str, settings: dict) -> Needs | None:
+        """What a library wants for a call that kernels of our own compute, too; None if there is
+        no library that can.
+        """
+        return None
 
     def record(self, run):
         """What ``run()`` queues, to be replayed as one by calling the result; None if it cannot."""

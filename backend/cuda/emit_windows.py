@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 
+from ..lowering.view import View
 from ..ops.sliding import sliding
-from ..tensor import Node
+from ..tensor import Node, Tensor
+from .chain import emit_copy
 from .columns import THREADS, block, flat, parts
 from .device import Pointer, Table
 from .emit_reduce import queue_reduce, sizes
-from .expression import FLOATS, STORED, TYPES
+from .expression import FLOATS, HALVES, STORED, TYPES
 
 NONE = np.uint64(0)            # an address that is not given
 TILE = 64                      # rows and columns of results that a block makes
@@ -63,16 +65,37 @@ def _pool(name: str, spread: bool = False):
 
 # ---- convolution -------------------------------------------------------------------------------
 
-def _call(program, node: Node, arguments, **more) -> bool:
-    """Queue a library's call, where there is one."""
-    name = node.op.name
-    if not program.device.has(name):
-        return False
-    arrays = [t for t in (*node.inputs, *node.outputs)]
-    program.call(name, arguments, shapes=tuple(t.shape for t in arrays),
-                 dtype=node.outputs[0].dtype.name,
-                 settings=tuple(sorted(node.settings.items())), **more)
-    return True
+def _how(program, node: Node) -> dict:
+    """Settings of a library's call: the numbers, and whether tensor cores may round factors.
+
+    Factors in two bytes are widened for it: rounded to ten bits they are what they were, so that
+    results are sums in float32 of exact products, as those of kernels of our own.
+    """
+    exact = program.stored(node.inputs[0]) in HALVES
+    return {"dtype": node.outputs[0].dtype.name, "tf32": program.backend.tf32 or exact}
+
+
+def _factor(program, t: Tensor, view: View | None = None) -> Pointer:
+    """A copy of a tensor as a library reads it, or the tensor itself; ``view`` is of its memory."""
+    stored, dtype = program.stored(t), t.dtype.name
+    if view is None and stored == dtype:
+        return program.read(t)
+    view = view or program.views[t]
+    fresh = View.whole(program.scratch(view.shape, dtype), view.shape)
+    emit_copy(program, view, fresh, stored, dtype)
+    return Pointer(fresh.value)
+
+
+def _filters_first(view: View) -> View:
+    """A kernel in the order of axes that libraries have."""
+    return view._replace(shape=(view.shape[-1], *view.shape[:-1]),
+                         strides=(view.strides[-1], *view.strides[:-1]))
+
+
+def _filters_last(view: View) -> View:
+    """A library's kernel in the order of axes that ops have."""
+    return view._replace(shape=(*view.shape[1:], view.shape[0]),
+                         strides=(*view.strides[1:], view.strides[0]))
 
 
 def _thin(groups: int, kernel_shape) -> bool:
@@ -80,12 +103,8 @@ def _thin(groups: int, kernel_shape) -> bool:
     return groups > 1 and kernel_shape[-2] == 1
 
 
-def _shape(batch: int, channels: int, filters: int, groups: int) -> Table:
-    """The struct ``Shape`` of ``kernels/convolution.cu``."""
-    return Table((batch, channels, filters, groups))
-
-
 def _tiles(rows: int, columns: int, layers: int) -> tuple[tuple, tuple]:
+    """Grid and block of kernels that make a tile of results per block."""
     return (-(-rows // TILE), -(-columns // TILE), layers), (16, 16, 1)
 
 
@@ -101,20 +120,25 @@ def _convolution(program, node: Node, *fused: Node):
     if out.dtype.name not in FLOATS:
         return None
     relu, groups = len(fused) > 1, node.settings["groups"]
-    bias = program.read(fused[0].inputs[1]) if fused else NONE
-    arrays = [program.read(x), program.read(kernel)]
-    if _call(program, node, [*arrays, program.write(out), *([bias] if fused else [])],
-             activation="relu" if relu else ""):
-        return True
     axes = _axes(x.shape[1:-1], kernel.shape[:-2], node.settings, True)
-    windows, kinds = _windows(axes), _kinds(program, node)
     (batch, *_, channels), filters = x.shape, out.shape[-1]
-    thin = _thin(groups, kernel.shape)
+    shape, thin = (batch, channels, filters, groups), _thin(groups, kernel.shape)
+    few = channels <= FEW and groups == 1 and kernel.spec.nbytes <= SHARED
+    bias = program.read(fused[0].inputs[1]) if fused else NONE
+    call = None if thin or few else program.library(
+        "convolution", axes=axes, shape=shape, **_how(program, node), bias=bool(fused),
+        activation="relu" if relu else "")
+    if call is not None:
+        call(_factor(program, x), _factor(program, kernel, _filters_first(program.views[kernel])),
+             program.write(out), *([bias] if fused else []))
+        return True
+    arrays = [program.read(x), program.read(kernel)]
+    windows, kinds = _windows(axes), _kinds(program, node)
     after = np.int32(relu)
     direct = [windows, *arrays, bias, program.write(out), *sizes(batch, channels, filters), after]
     if thin:
         program.kernel("direct_convolution.cu", "depthwise", *flat(out.spec.size), direct, **kinds)
-    elif channels <= FEW and groups == 1 and kernel.spec.nbytes <= SHARED:
+    elif few:
         x_threads = min(1 << (filters - 1).bit_length(), 32)
         y_threads = THREADS // x_threads
         rows = out.spec.size // filters
@@ -124,7 +148,7 @@ def _convolution(program, node: Node, *fused: Node):
     else:
         program.kernel("convolution.cu", "convolution",
                        *_tiles(out.spec.size // filters, filters // groups, groups),
-                       [windows, _shape(batch, channels, filters, groups), *arrays, bias,
+                       [windows, Table(shape), *arrays, bias,
                         program.write(out), after], **kinds)
     return True
 
@@ -134,18 +158,24 @@ def _data_gradient(program, node: Node):
     out, groups = node.outputs[0], node.settings["groups"]
     if out.dtype.name not in FLOATS:
         return None
-    arrays = [program.read(g), program.read(kernel), program.write(out)]
-    if _call(program, node, arrays):
-        return True
-    windows = _windows(_axes(out.shape[1:-1], kernel.shape[:-2], node.settings, True))
+    axes = _axes(out.shape[1:-1], kernel.shape[:-2], node.settings, True)
     (batch, *_, channels), filters, kinds = out.shape, g.shape[-1], _kinds(program, node)
-    if _thin(groups, kernel.shape):
+    shape, thin = (batch, channels, filters, groups), _thin(groups, kernel.shape)
+    call = None if thin else program.library(
+        "convolution_data_gradient", axes=axes, shape=shape, **_how(program, node))
+    if call is not None:
+        call(_factor(program, g), _factor(program, kernel, _filters_first(program.views[kernel])),
+             program.write(out))
+        return True
+    windows = _windows(axes)
+    arrays = [program.read(g), program.read(kernel), program.write(out)]
+    if thin:
         program.kernel("direct_convolution.cu", "depthwise_data_gradient", *flat(out.spec.size),
                        [windows, *arrays, *sizes(batch, channels, filters)], **kinds)
     else:
         program.kernel("convolution.cu", "convolution_data_gradient",
                        *_tiles(out.spec.size // channels, channels // groups, groups),
-                       [windows, _shape(batch, channels, filters, groups), *arrays], **kinds)
+                       [windows, Table(shape), *arrays], **kinds)
     return True
 
 
@@ -155,12 +185,20 @@ def _kernel_gradient(program, node: Node):
     out, groups, dtype = node.outputs[0], node.settings["groups"], node.outputs[0].dtype.name
     if dtype not in FLOATS:
         return None
-    arrays = [program.read(x), program.read(g)]
-    if _call(program, node, [*arrays, program.write(out)]):
-        return True
-    windows = _windows(_axes(x.shape[1:-1], out.shape[:-2], node.settings, True))
+    axes = _axes(x.shape[1:-1], out.shape[:-2], node.settings, True)
     (batch, *_, channels), filters, kinds = x.shape, out.shape[-1], _kinds(program, node)
-    taps, spots, thin = math.prod(out.shape[:-2]), g.spec.size // filters, _thin(groups, out.shape)
+    shape, thin = (batch, channels, filters, groups), _thin(groups, out.shape)
+    call = None if thin else program.library(
+        "convolution_kernel_gradient", axes=axes, shape=shape, **_how(program, node))
+    if call is not None:
+        turned = (filters, *out.shape[:-1])
+        fresh = View.whole(program.scratch(turned, dtype), turned)
+        call(_factor(program, x), _factor(program, g), Pointer(fresh.value, 0, True))
+        emit_copy(program, _filters_last(fresh), program.out(out), dtype)
+        return True
+    arrays = [program.read(x), program.read(g)]
+    windows = _windows(axes)
+    taps, spots = math.prod(out.shape[:-2]), g.spec.size // filters
     if thin:
         grid, threads = block(taps, spots, filters)
         pieces = parts(spots, grid[0])
@@ -180,7 +218,7 @@ def _kernel_gradient(program, node: Node):
     else:
         program.kernel("convolution.cu", "convolution_kernel_gradient",
                        (*grid[:2], groups * pieces), threads,
-                       [windows, _shape(batch, channels, filters, groups), *arrays, to, each],
+                       [windows, Table(shape), *arrays, to, each],
                        **kinds)
     if pieces > 1:
         queue_reduce(program, "sum", to.value, program.write(out), columns, dtype, dtype)

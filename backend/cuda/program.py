@@ -275,6 +275,15 @@ class CudaProgram(Program):
             settings["tf32"] = True
         self.steps.append(Call(name, tuple(arguments), settings))
 
+    def library(self, name: str, **settings):
+        """A function that queues a library's call with arguments, or None if kernels have to do.
+
+        The call's last argument is a workspace of the size that the library wants.
+        """
+        needs = self.device.needs(name, settings)
+        return needs and (lambda *arguments: self.call(name, (
+            *arguments, Pointer(self.scratch((needs.workspace,), "uint8"), 0, True)), **settings))
+
     def _size(self, value: int) -> int:
         return int(np.prod(self.values[value].shape, dtype=np.int64))
 
