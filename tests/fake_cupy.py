@@ -42,7 +42,7 @@ class Fake:
     log : list of str
         Names of what was queued or replayed.
     """
-    STREAM = STREAM
+    STREAM, AHEAD = STREAM, AHEAD
 
     def __init__(self, gpus=1, driver=13000, status=None, free=2 ** 30):
         self.log, self.free, self.gpus = [], free, gpus
@@ -55,6 +55,7 @@ class Fake:
     # ---- what happens ----
 
     def queue(self, name, run):
+        self.given += 1
         if self.capturing is not None:
             self.capturing.append((name, run))
         else:
@@ -74,6 +75,11 @@ class Fake:
         self.kept.append(queue)
         hook(queue)
         return numbers
+
+    def beside(self, name, run):
+        """What the other stream is given; it runs late, when somebody waits for it."""
+        assert self.forked == self.given, "the other stream does not wait for what came before"
+        self.ahead.append(lambda: self.queue(name, run))
 
     def inside(self, address, nbytes):
         """Whether an address is the device's."""
@@ -158,6 +164,8 @@ class Fake:
             def wait_event(self, event):
                 if self.ptr == STREAM:
                     event.synchronize()
+                else:
+                    fake.forked = fake.given
 
             def __enter__(self):
                 fake.entered += 1
@@ -173,6 +181,7 @@ class Fake:
                 fake.capturing = []
 
             def end_capture(self):
+                assert not fake.ahead, "a graph ends before what is beside it"
                 queued, fake.capturing = fake.capturing, None
                 if fake.cannot_capture:
                     raise CUDARuntimeError(900)
@@ -182,7 +191,7 @@ class Fake:
     # ---- as modules ----
 
     def _modules(self):
-        self.entered = self.streams = 0
+        self.entered = self.streams = self.given = self.forked = 0
         self.ahead = []
         fake, new = self, types.SimpleNamespace
 

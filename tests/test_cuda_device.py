@@ -79,8 +79,8 @@ class Twice(LocalCommunicator):
         def add():
             n = node.specs[0].size
             view(target, (n,), "float32")[...] = 2 * view(source, (n,), "float32")
-        assert stream.ptr == self.fake.STREAM
-        self.fake.queue("all_reduce", add)
+        assert stream.ptr == self.fake.AHEAD
+        self.fake.beside("all_reduce", add)
 
 
 @pytest.mark.parametrize("queued, want", [
@@ -206,7 +206,7 @@ def test_large_arrays_and_many_small_ones(install, monkeypatch):
     assert len(device._stages) <= cuda_device.STAGES
 
 
-def test_copies_made_ahead_wait_for_a_meeting_only(install):
+def test_copies_made_ahead_come_when_they_are_waited_for(install):
     fake = install()
     device = CudaDevice()
     memory, array, found = device.allocate(8), np.ones(2, "f"), np.empty(2, "f")
@@ -215,7 +215,7 @@ def test_copies_made_ahead_wait_for_a_meeting_only(install):
     array[:] = 7                                    # it was copied already
     device.download(found, memory.address)
     assert list(found) == [0, 0] and len(fake.ahead) == 1
-    device.meet()
+    device.join()
     device.download(found, memory.address)
     assert list(found) == [1, 1] and not fake.ahead
 

@@ -99,7 +99,7 @@ class CudaDevice(Device):
         self.architecture = f"sm_{self._device.compute_capability}"
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
-            self._ahead = self._cuda.Stream(non_blocking=True)
+            self.aside = self._cuda.Stream(non_blocking=True)
         self.xp = array_module(self.cupy)
         self._modules: dict[Source, object] = {}
         self._stages: list[tuple] = []                  # pinned memory, and when it is free again
@@ -134,7 +134,7 @@ class CudaDevice(Device):
             return self._device.mem_info[0] + pool.free_bytes()
 
     def upload(self, address: int, array: np.ndarray, ahead: bool = False) -> None:
-        stream, content = self._ahead if ahead else self.stream, array.reshape(-1).view(np.uint8)
+        stream, content = self.aside if ahead else self.stream, array.reshape(-1).view(np.uint8)
         with self.here():
             for first in range(0, array.nbytes, STAGED_BYTES):
                 part = content[first:first + STAGED_BYTES]
@@ -143,13 +143,18 @@ class CudaDevice(Device):
                 self._move(address + first, pinned.ptr, part.nbytes, "HostToDevice", stream)
                 free.record(stream)
 
-    def meet(self) -> None:
+    def fork(self) -> None:
+        self._order(self.stream, self.aside)
+
+    def join(self) -> None:
+        self._order(self.aside, self.stream)
+
+    def _order(self, first, then) -> None:
+        """What is put in a stream from now on waits for what is in another."""
         with self.here():
-            here, there = self._cuda.Event(), self._cuda.Event()
-            here.record(self.stream)
-            there.record(self._ahead)
-            self.stream.wait_event(there)
-            self._ahead.wait_event(here)
+            event = self._cuda.Event()
+            event.record(first)
+            then.wait_event(event)
 
     def _stage(self, nbytes: int) -> tuple:
         """Pinned memory that no copy reads any more, and the event to say so of the next copy."""

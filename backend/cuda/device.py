@@ -96,8 +96,9 @@ class Device(ABC):
         For ops without a kernel: functions on `array` views of its memory.
     stand_in : bool
         Whether the CPU plays its part.
-    stream : object
-        What it is given to do stands in this queue of CuPy; None without a GPU.
+    stream, aside : object
+        What it is given to do stands in these queues of CuPy, and all but copies made ahead and
+        collectives in the first; None without a GPU.
     architecture : str
         What kernels are compiled for.
     notes : tuple of str
@@ -107,6 +108,7 @@ class Device(ABC):
     xp: ArrayModule
     stand_in = False
     stream: Any = None
+    aside: Any = None
     architecture: str
     notes: tuple[str, ...] = ()
 
@@ -186,11 +188,15 @@ class Device(ABC):
     def upload(self, address: int, array: np.ndarray, ahead: bool = False) -> None:
         """Copy a contiguous array, which may change afterwards, from the host to an address.
 
-        What goes ahead does not wait for what is queued, but for the last `meet`.
+        What goes ahead is queued aside: it does not wait for what is queued, but for the last
+        `fork`.
         """
 
-    def meet(self) -> None:
-        """What is queued from now on waits for copies made ahead, and they for what was queued."""
+    def fork(self) -> None:
+        """What is queued aside from now on waits for what was queued."""
+
+    def join(self) -> None:
+        """What is queued from now on waits for what was queued aside."""
 
     @abstractmethod
     def download(self, array: np.ndarray, address: int) -> None:

@@ -16,29 +16,38 @@ class Lease:
     """Memory of one program for one run at a time; between runs the weights stay in it."""
 
     def __init__(self, program):
-        from .program import ArrayStep
         self.program, self.device = program, program.device
         self.memory = self.device.allocate(max(program.bytes, 1))
         self.addresses = [self.memory.address + program.offsets.get(value, 0)
                           for value in range(len(program.values))]
         for value, array in program.constants:
             self.device.upload(self.addresses[value], array)
-        self.calls = [
-            self._bound(s) if isinstance(s, ArrayStep) else self.device.prepare(s, self.addresses)
-            for s in program.steps]
+        self.calls = list(map(self._bound, program.steps))
         self._replay = Replay(self.device, self.calls)
         self._content: list = [None] * len(program.bound)     # what is in each variable's place
         self._rounding = [self.device.prepare(s, self.addresses) for s in program.rounding]
 
     def _bound(self, step):
-        """What runs a node that is left to the array module, or to a communicator."""
+        """What runs a step with its values where they are here."""
+        from .program import ArrayStep, Join
+        device = self.device
+        if isinstance(step, Join):
+            return device.join
+        if not isinstance(step, ArrayStep):
+            return device.prepare(step, self.addresses)
         if not step.joint:
             return self._array_step(step)
         source, target = self.addresses[step.inputs[0]], self.addresses[step.outputs[0]]
-        if not self.program.communicator.queues(step.node):
+        if not step.aside:
             return Meeting(step.node, source, target)
-        queue, stream = self.program.communicator.queue, self.device.stream
-        return lambda: queue(step.node, source, target, stream)
+        queue = self.program.communicator.queue
+
+        def collective() -> None:
+            device.fork()
+            queue(step.node, source, target, device.aside)
+
+        collective.aside = True
+        return collective
 
     # ---- what goes in --------------------------------------------------------------------------
 

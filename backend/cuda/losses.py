@@ -12,43 +12,54 @@ def join_losses(program) -> None:
 
     Steps between the two that wait for the loss are put off as well.
     """
-    from .program import touched_how
-    at = 0
-    while at < len(program.steps):
-        step = program.steps[at]
+    steps, at = program.steps, 0
+    while at < len(steps):
+        half = _half(steps[at])
+        end = half and next((i for i in range(at + 1, len(steps)) if _alike(steps[at], steps[i])), 0)
+        if end:
+            (_behind if half == LOSS else _before)(steps, at, end)
         at += 1
-        if not _has(step, LOSS):
-            continue
-        end = next((i for i in range(at, len(program.steps))
-                    if _has(program.steps[i], GRADIENT) and _alike(step, program.steps[i])), None)
-        if end is None:
-            continue
-        before, after = [], [step]
-        for other in program.steps[at:end]:
-            waits = any(_meet(touched_how(other), touched_how(s)) for s in after)
-            (after if waits else before).append(other)
-        gradient = program.steps[end]
-        if any(_meet(touched_how(gradient), touched_how(s)) for s in after):
-            continue
-        arguments = list(gradient.arguments)
-        arguments[LOSS] = step.arguments[LOSS]
-        joined = gradient._replace(arguments=tuple(arguments))
-        program.steps[at - 1:end + 1] = [*before, joined, *after[1:]]
 
 
-def _has(step, argument: int) -> bool:
-    """Whether a step is a launch of the kernel that is given an argument."""
-    return isinstance(step, Launch) and step.name == KERNEL and \
-        isinstance(step.arguments[argument], Pointer)
+def _behind(steps: list, at: int, end: int) -> None:
+    """Join a loss with the gradient that comes after it."""
+    before, after = [], [steps[at]]
+    for other in steps[at + 1:end]:
+        waits = any(_meet(other, s) for s in after)
+        (after if waits else before).append(other)
+    if not any(_meet(steps[end], s) for s in after):
+        steps[at:end + 1] = [*before, _joined(steps[at], steps[end]), *after[1:]]
 
 
-def _alike(loss: Launch, gradient: Launch) -> bool:
-    """Whether logits, labels and numbers are the same."""
-    return not _has(gradient, LOSS) and loss.function is gradient.function and all(
-        loss.arguments[i] == gradient.arguments[i] for i in (0, 1, 5, 6, 7, 8))
+def _before(steps: list, at: int, end: int) -> None:
+    """Join a loss with the gradient that comes before it."""
+    if not any(_meet(steps[end], s) for s in steps[at:end]):
+        steps[at] = _joined(steps[end], steps[at])
+        del steps[end]
+
+
+def _joined(loss: Launch, gradient: Launch) -> Launch:
+    arguments = list(gradient.arguments)
+    arguments[LOSS] = loss.arguments[LOSS]
+    return gradient._replace(arguments=tuple(arguments))
+
+
+def _half(step) -> int | None:
+    """Which of the two a launch of the kernel writes, if it writes one: loss or gradient."""
+    if not isinstance(step, Launch) or step.name != KERNEL:
+        return None
+    written = [i for i in (LOSS, GRADIENT) if isinstance(step.arguments[i], Pointer)]
+    return written[0] if len(written) == 1 else None
+
+
+def _alike(one: Launch, other) -> bool:
+    """Whether one is the loss and one the gradient of the same logits, labels and numbers."""
+    return {_half(one), _half(other)} == {LOSS, GRADIENT} and one.function is other.function and \
+        all(one.arguments[i] == other.arguments[i] for i in (0, 1, 5, 6, 7, 8))
 
 
 def _meet(one, other) -> bool:
     """Whether the order of two steps matters, by what each reads and writes."""
-    (reads, writes), (read, written) = one, other
+    from .program import touched_how
+    (reads, writes), (read, written) = touched_how(one), touched_how(other)
     return bool(writes & (read | written) or reads & written)

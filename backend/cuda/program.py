@@ -10,6 +10,7 @@ import numpy as np
 from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
+from ..lowering.early import collectives_early
 from ..lowering.halves import KINDS, halves
 from ..lowering.in_place import in_place
 from ..lowering.view import View
@@ -44,12 +45,23 @@ class Value(NamedTuple):
 
 
 class ArrayStep(NamedTuple):
-    """A node that is left to functions of the array module, or joint: to a communicator."""
+    """A node that is left to functions of the array module, or joint: to a communicator.
+
+    What a communicator queues runs ``aside``, until a `Join`.
+    """
     name: str
     node: Node
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     joint: bool = False
+    aside: bool = False
+
+
+class Join(NamedTuple):
+    """Where the steps wait for collectives, which run beside those before."""
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    name: str = "join"
 
 
 class CudaProgram(Program):
@@ -97,6 +109,8 @@ class CudaProgram(Program):
     def _compile(self) -> None:
         graph = self.graph
         order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS, apart=True)
+        if any(map(self._is_aside, graph.steps)):
+            order = collectives_early(order)
         self._in_place = {} if self.communicator is not None else in_place(
             graph, order, lambda t: t.node.op.name in VIEWS)
         for cluster in order:
@@ -115,6 +129,7 @@ class CudaProgram(Program):
         for value, v in pending:                     # all at once, when everything is computed
             to = self.views[v].value
             self.call("copy", [Pointer(to, 0, True), Pointer(value)], nbytes=self.values[to].nbytes)
+        join_collectives(self)
         join_losses(self)
         merge(self)
         steps, self.steps = self.steps, []
@@ -156,6 +171,10 @@ class CudaProgram(Program):
         """Whether replicas meet at a node."""
         return self.communicator is not None and node.op.name in COLLECTIVES
 
+    def _is_aside(self, node: Node) -> bool:
+        """Whether replicas meet without the host."""
+        return self._is_joint(node) and self.communicator.queues(node)
+
     def _reference(self, node: Node) -> None:
         """Leave a node to the array module, between launches."""
         joint = self._is_joint(node)
@@ -164,7 +183,8 @@ class CudaProgram(Program):
         inputs = tuple(self.whole(t) for t in node.inputs)
         outputs = tuple((self.new(t.spec) if t in self.graph.inputs else self.out(t)).value
                         for t in node.outputs)
-        self.steps.append(ArrayStep(node.op.name, node, inputs, outputs, joint))
+        self.steps.append(ArrayStep(node.op.name, node, inputs, outputs, joint,
+                                    self._is_aside(node)))
 
     def _place(self) -> None:
         """Offsets of all values in the memory of a lease."""
@@ -337,6 +357,30 @@ class CudaProgram(Program):
             self.communicator.barrier()   # who has loaded may write to what the others load
 
 
+def join_collectives(program: CudaProgram) -> None:
+    """Put in a `Join` before what reads results of collectives, or writes what they read."""
+    steps: list = []
+    inputs: set[int] = set()
+    outputs: set[int] = set()
+
+    def join() -> None:
+        steps.append(Join(tuple(sorted(inputs)), tuple(sorted(outputs))))
+        inputs.clear()
+        outputs.clear()
+
+    for step in program.steps:
+        reads, writes = touched_how(step)
+        if outputs & (reads | writes) or inputs & writes:
+            join()
+        if isinstance(step, ArrayStep) and step.aside:
+            inputs |= reads
+            outputs |= writes
+        steps.append(step)
+    if outputs:
+        join()
+    program.steps = steps
+
+
 def touched(step) -> list[int]:
     """Values that a step reads or writes."""
     reads, writes = touched_how(step)
@@ -345,7 +389,7 @@ def touched(step) -> list[int]:
 
 def touched_how(step) -> tuple[set[int], set[int]]:
     """Values that a step reads, and those that it writes."""
-    if isinstance(step, ArrayStep):
+    if isinstance(step, (ArrayStep, Join)):
         return {*step.inputs}, {*step.outputs}
     found = pointers(step)
     return {p.value for p in found if not p.written}, {p.value for p in found if p.written}

@@ -40,16 +40,22 @@ class Replay:
     device : Device
         Where they are queued.
     calls : list of callable or Meeting
-        Those whose attribute ``captured`` is False are left out of graphs.
+        Those whose attribute ``captured`` is False are left out of graphs. What one with the
+        attribute ``aside`` queues runs beside those behind it, up to the device's ``join``.
     """
 
     def __init__(self, device, calls: list):
         self.device, self._runs = device, 0
         self._together, self._several = min(TOGETHER, CALLS // max(len(calls), 1)), None
-        self.stretches = [Stretch()]
+        self.stretches, forked = [Stretch()], False
         for call in calls:
             last = self.stretches[-1]
-            if isinstance(call, Meeting):
+            meets = isinstance(call, Meeting)
+            if forked and (meets or getattr(call, "captured", True) != last.captured):
+                last.calls.append(device.join)         # a graph ends whole
+                forked = False
+            forked = getattr(call, "aside", False) or forked and call != device.join
+            if meets:
                 last.meeting = call
                 self.stretches.append(Stretch())
             elif getattr(call, "captured", True) == last.captured:

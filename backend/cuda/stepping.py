@@ -95,11 +95,12 @@ class Stepper:
                 fed = converted(table[pieces[number]], spec.dtype)           # (steps, batch, ...)
                 device.upload(memory.address, np.ascontiguousarray(fed), ahead=True)
 
-        device.meet()
+        device.fork()
         for number, piece in enumerate(pieces):
             if not number:
                 stage(0)
-            device.meet()
+            device.join()
+            device.fork()
             order = np.arange(piece.size).reshape(piece.shape)
             self._queue([memory.address for memory in buffers[number % 2]], order, targets)
             if number + 1 < len(pieces):

@@ -12,8 +12,9 @@ LARGE = 2 ** 20     # elements from which an array goes alone: a copy would cost
 def buckets(graph: Graph) -> Graph:
     """The graph with small ``all_reduce`` nodes that do not need each other joined in flat arrays.
 
-    What only updates and outputs need is exchanged last, all together; what further collectives
-    need, as early as it can be.
+    What further collectives need is exchanged together, as early as it can be; what only updates
+    and outputs need, in the order in which it is known, so that full buckets travel while the rest
+    is computed.
     """
     for _ in range(len(graph.steps)):
         group = next((g for g in groups(graph) if len(g) > 1), None)
@@ -24,24 +25,34 @@ def buckets(graph: Graph) -> Graph:
 
 
 def groups(graph: Graph) -> list[list[Node]]:
-    """Small sums of one element type and device at one depth of collectives, by depth."""
+    """Small sums of one element type and device at one depth of collectives, by depth; in pieces."""
     depth: dict[Tensor, int] = {}
+    way: dict[Tensor, int] = {}                  # how many nodes one after another lead to it
     upstream: set[Node] = set()                  # nodes that a collective needs
     for node in reversed(graph.steps):
         if node.op.name in COLLECTIVES or node in upstream:
             upstream.update(t.node for t in node.inputs)
     found: dict[tuple, list[Node]] = {}
     for node in graph.steps:
-        below = max((depth.get(t, 0) for t in node.inputs), default=0)
+        below, before = (max((by.get(t, 0) for t in node.inputs), default=0) for by in (depth, way))
         joins = node.op.name in COLLECTIVES
         for t in node.outputs:
-            depth[t] = below + joins
+            depth[t], way[t] = below + joins, before + 1
         spec = node.specs[0]
         if node.op.name == "all_reduce" and node.settings["operation"] == "sum" \
                 and 0 < spec.size <= LARGE:
             place = below if node in upstream else float("inf")
             found.setdefault((place, spec.dtype.name, node.device or ""), []).append(node)
-    return [found[key] for key in sorted(found)]
+    pieces = []
+    for key in sorted(found):
+        room = 0
+        for node in sorted(found[key], key=lambda n: way[n.outputs[0]]):      # known first
+            room -= node.specs[0].size
+            if room < 0:
+                pieces.append([])
+                room = LARGE - node.specs[0].size
+            pieces[-1].append(node)
+    return pieces
 
 
 def packed(graph: Graph, group: list[Node]) -> Graph:
