@@ -83,7 +83,7 @@ class Function:
 
     def __init__(self, graph: Graph, backend="auto", passes=DEFAULT, single=False,
                  communicator=None, precision: str | None = None):
-        self.backend = get_backend(backend)
+        self.backend, self.precision = get_backend(backend), precision
         self.backend.check_precision(precision)
         self.backend = self.backend.in_precision(precision)
         for node in graph.nodes:
@@ -167,7 +167,8 @@ class Function:
         """What one call takes: steps, FLOPs, peak bytes, fall-backs."""
         report = self.graph.plan()
         return report._replace(fall_backs=self.program.fall_backs, notes=self.program.notes,
-                               device_bytes=self.program.device_bytes)
+                               device_bytes=self.program.device_bytes,
+                               precision=self.precision or "")
 
 
 def function(inputs: Sequence[Tensor], outputs, updates: Mapping[Variable, Tensor] = {}, *,

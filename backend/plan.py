@@ -33,6 +33,9 @@ class PlanReport(NamedTuple):
     device_bytes : int
         Bytes that a run takes of a GPU's memory, weights and feeds included; known to the
         ``plan()`` of a `Function`.
+    precision : str
+        How factors of products are read, if not as they are; known to the ``plan()`` of a
+        `Function`.
 
     Examples
     --------
@@ -60,6 +63,7 @@ class PlanReport(NamedTuple):
     moved_bytes: int = 0
     notes: tuple[str, ...] = ()
     device_bytes: int = 0
+    precision: str = ""
 
     def __str__(self) -> str:
         lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
@@ -71,6 +75,8 @@ class PlanReport(NamedTuple):
         if len(self.devices) > 1:
             lines += [f"FLOPs on {name:<7}{flops:>16,}" for name, flops in self.devices.items()]
             lines.append(f"moved bytes     {self.moved_bytes:>16,}")
+        if self.precision:
+            lines.append(f"precision       {self.precision:>16}")
         if self.device_bytes:
             lines.append(f"device bytes    {self.device_bytes:>16,}")
         if self.fall_backs:

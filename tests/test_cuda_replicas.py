@@ -72,8 +72,8 @@ def test_ranks_learn_what_one_process_learns(tmp_path):
 # ---- collectives in a GPU's stream -------------------------------------------------------------
 
 class Alone(CpuDevice):
-    """A GPU that no other thread of this process uses; its stream has a number."""
-    stream = SimpleNamespace(ptr=7)
+    """A GPU that no other thread of this process uses; its other stream has a number."""
+    aside = SimpleNamespace(ptr=7)
 
     def here(self):
         return self._lock

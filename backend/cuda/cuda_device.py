@@ -102,6 +102,7 @@ class CudaDevice(Device):
             self.aside = self._cuda.Stream(non_blocking=True)
         self.xp = array_module(self.cupy)
         self._modules: dict[Source, object] = {}
+        self._functions: dict[tuple[Source, str], object] = {}
         self._stages: list[tuple] = []                  # pinned memory, and when it is free again
         self._workspace = self.allocate(WORKSPACE)
         self._cublaslt = None
@@ -199,7 +200,9 @@ class CudaDevice(Device):
                 module = self._cuda.function.Module()
                 module.load(nvrtc().compiled(source, self.architecture))
                 self._modules[source] = module
-            return self._modules[source].get_function(name)
+            if (source, name) not in self._functions:           # CuPy makes a new one each time
+                self._functions[source, name] = self._modules[source].get_function(name)
+            return self._functions[source, name]
 
     @cached_property
     def _by_cudnn(self) -> dict:

@@ -15,7 +15,7 @@ def join_losses(program) -> None:
     steps, at = program.steps, 0
     while at < len(steps):
         half = _half(steps[at])
-        end = half and next((i for i in range(at + 1, len(steps)) if _alike(steps[at], steps[i])), 0)
+        end = half and next((i for i in range(at, len(steps)) if _alike(steps[at], steps[i])), None)
         if end:
             (_behind if half == LOSS else _before)(steps, at, end)
         at += 1

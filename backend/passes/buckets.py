@@ -25,7 +25,7 @@ def buckets(graph: Graph) -> Graph:
 
 
 def groups(graph: Graph) -> list[list[Node]]:
-    """Small sums of one element type and device at one depth of collectives, by depth; in pieces."""
+    """Small sums of one element type and device at one depth of collectives, in full buckets."""
     depth: dict[Tensor, int] = {}
     way: dict[Tensor, int] = {}                  # how many nodes one after another lead to it
     upstream: set[Node] = set()                  # nodes that a collective needs
