@@ -130,3 +130,8 @@ def test_a_fit_with_a_short_last_batch(kind):
 def test_an_overflow_leaves_out_its_step():
     tests = runpy.run_path(str(Path(__file__).parent / "test_float16.py"))
     tests["test_an_overflow_leaves_out_its_step_and_halves_the_scale"](CUDA)
+
+
+def test_all_slopes_are_looked_at_in_one_pass():
+    names = [s.name for s in program_of(trained("dense", CUDA, "float16")[0]).steps]
+    assert names.count("finish_totals") == 1

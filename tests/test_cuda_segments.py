@@ -7,6 +7,7 @@ import pytest
 import gradatim as gt
 from gradatim.backend.cuda import CudaBackend
 from gradatim.backend.cuda.device import Launch, Table
+from gradatim.training.optimizers import global_norm
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -47,6 +48,23 @@ def test_an_optimizer_over_all_weights_is_one_launch(count):
     assert len(launches) == -(-count // room)
     tables = [a for s in launches for a in s.arguments if isinstance(a, Table)]
     assert all(8 * len(t.words) <= 4000 for t in tables) and bool(tables) == (count > 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [1, 6, 200])
+def test_a_norm_over_all_gradients_is_one_pass(count, dtype):
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(SHAPES[i % len(SHAPES)]).astype(dtype) for i in range(count)]
+    inputs = [gt.placeholder(a.shape, dtype) for a in arrays]
+    norm = gt.function(inputs, global_norm(dict(enumerate(inputs))), backend=CUDA)
+    wanted = np.sqrt(sum(np.square(a, dtype=np.float64).sum() for a in arrays))
+    np.testing.assert_allclose(norm(*arrays), wanted, rtol=1e-5 if dtype == "float32" else 1e-12)
+    names = [s.name for s in norm.program.steps]
+    room = 4000 // (8 * 4)
+    assert names.count("finish_totals") == -(-count // room)
+    assert sum("square" in n for n in names) <= 2 * -(-count // room)
+    arrays[-1][...] = np.nan
+    assert np.isnan(norm(*arrays))
 
 
 def test_chains_that_wait_for_each_other_stay_apart():

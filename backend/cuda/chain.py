@@ -150,11 +150,17 @@ def launch(program, name: str, shape, operands: list[Operand], lines: list[str],
     dims, strides = collapsed(shape, [o.view.strides for o in operands])
     parameters, arguments, index = ["int64 count"], [np.int64(count)], []
     general = [o for o, s in zip(operands, strides) if any(s) and s != contiguous(dims)]
-    if not general and not sums:
-        program.steps.append(Flat(name, "\n".join(lines), tuple(
-            Part(o.name, STORED[o.dtype], o.written, any(s) if count > 1 else None)
-            for o, s in zip(operands, strides)),
-            tuple(map(_pointer, operands)), count))
+    parts = [Part(o.name, STORED[o.dtype], o.written, any(s) if count > 1 else None)
+             for o, s in zip(operands, strides)]
+    total = sums[0][0].outputs[0] if len(sums) == 1 and sums[0][0].specs[0].size == 1 else None
+    if not general and (not sums or total is not None):
+        arguments, body = list(map(_pointer, operands)), list(lines)
+        if total is not None:
+            parts.append(Part("total", STORED[total.dtype.name], True, False))
+            arguments.append(Pointer(program.out(total).value, 0, True))
+            body.append(f"    sum += {sums[0][1]};")
+        program.steps.append(Flat(name, "\n".join(body), tuple(parts), tuple(arguments), count,
+                                  total is not None))
         return
     if general:
         index.append("    int64 rest = i;")

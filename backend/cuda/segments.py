@@ -29,7 +29,7 @@ struct Segments {{
 {fields}
   int64 count[{most}], first[{most}];
 }};
-extern "C" __global__ void {name}(Segments table, int segments) {{
+extern "C" __global__ void {name}(Segments table, int segments{parameter}) {{
   int low = 0, high = segments - 1;
   while (low < high) {{
     int middle = (low + high + 1) / 2;
@@ -38,11 +38,30 @@ extern "C" __global__ void {name}(Segments table, int segments) {{
 {names}
   int64 begin = (blockIdx.x - table.first[low]) * {piece}, end = begin + {piece};
   if (end > table.count[low]) end = table.count[low];
+{start}
   for (int64 i = begin + threadIdx.x; i < end; i += blockDim.x) {{
 {body}
   }}
+{end}
 }}
-EXPORT_FLAT({name})
+{export}({name})
+"""
+# Each block adds up its piece; then one block adds up those of each tensor.
+_SUM = """  __shared__ {kind} parts[32];
+  {kind} sum = 0;"""
+_SUM_END = """  sum = block_reduce<Sum>(sum, parts);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;"""
+_TOTALS = """#include "common.cuh"
+struct Totals {{ {kind}* total[{most}]; int64 first[{most} + 1]; }};
+extern "C" __global__ void {name}(Totals table, const {kind}* partial) {{
+  __shared__ {kind} parts[32];
+  {kind} sum = 0;
+  int64 end = table.first[blockIdx.x + 1];
+  for (int64 i = table.first[blockIdx.x] + threadIdx.x; i < end; i += blockDim.x) sum += partial[i];
+  sum = block_reduce<Sum>(sum, parts);
+  if (threadIdx.x == 0) *table.total[blockIdx.x] = sum;
+}}
+EXPORT({name})
 """
 
 
@@ -58,12 +77,16 @@ class Part(NamedTuple):
 
 
 class Flat(NamedTuple):
-    """A chain all of whose tensors lie without gaps, which may become part of a larger launch."""
+    """A chain all of whose tensors lie without gaps, which may become part of a larger launch.
+
+    One that adds up to ``sum``, which lies in its last argument, has it in its body.
+    """
     name: str
     body: str
     parts: tuple[Part, ...]
     arguments: tuple[Pointer, ...]
     count: int
+    sums: bool = False
 
 
 class _Group:
@@ -122,7 +145,7 @@ def merge(program) -> None:
     for step in reversed(steps):
         if not isinstance(step, _Group):
             program.steps.append(step)
-        elif len(step.members) == 1:
+        elif len(step.members) == 1 and not step.members[0].sums:
             _queue_one(program, step.members[0])
         else:
             _queue_all(program, step.members[::-1], step.parts, step.room)
@@ -150,10 +173,23 @@ def _queue_all(program, chains: list[Flat], parts, room: int) -> None:
     words += [*(c.count for c in chains), *pad, *map(int, starts[:-1]), *pad]
     fields = "\n".join(f"  {_type(p)} {p.name}[{room}];" for p in parts)
     names = "\n".join(f"  {_type(p)} {p.name} = table.{p.name}[low];" for p in parts)
+    kind, arguments = parts[-1].kind, [Table(tuple(words)), np.int32(len(chains))]
+    more = {"parameter": "", "start": "", "end": "", "export": "EXPORT_FLAT"}
+    if first.sums:
+        more = {"parameter": f", {kind}* partial", "start": _SUM.format(kind=kind),
+                "end": _SUM_END, "export": "EXPORT"}
+        total = program.values[first.arguments[-1].value]
+        partial = Pointer(program.scratch((int(starts[-1]),), total.dtype), 0, True)
+        arguments.append(partial)
     text = _SEGMENTS.format(name=first.name, fields=fields, names=names, most=room, piece=PIECE,
-                            body=_elements(first.body, parts))
+                            body=_elements(first.body, parts), **more)
     program.launch(Source(first.name, text), first.name, (int(starts[-1]), 1, 1),
-                   (THREADS, 1, 1), [Table(tuple(words)), np.int32(len(chains))])
+                   (THREADS, 1, 1), arguments)
+    if first.sums:
+        words = (*(c.arguments[-1] for c in chains), *pad, *map(int, starts), *pad)
+        text = _TOTALS.format(name="finish_totals", kind=kind, most=room)
+        program.launch(Source("finish_totals", text), "finish_totals", (len(chains), 1, 1),
+                       (THREADS, 1, 1), [Table(words), partial._replace(written=False)])
 
 
 def _type(part: Part) -> str:

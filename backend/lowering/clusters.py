@@ -36,8 +36,8 @@ class Cluster:
 class _Plan:
     """The clusters made so far, and what each waits for."""
 
-    def __init__(self, graph: Graph):
-        self.place = {node: i for i, node in enumerate(graph.steps)}
+    def __init__(self, graph: Graph, summed: int):
+        self.place, self.summed = {node: i for i, node in enumerate(graph.steps)}, summed
         self.clusters: list[Cluster] = []
         self.of: dict[Node, Cluster] = {}
 
@@ -71,7 +71,8 @@ class _Plan:
 
     def sum_joins(self, node: Node) -> bool:
         """Whether a sum is added up by the chain that computes what it sums."""
-        chain = self.of.get(node.inputs[0].node) if _sums_columns(node) else None
+        sums = _sums_columns(node, self.summed)
+        chain = self.of.get(node.inputs[0].node) if sums else None
         if chain is None or chain.kind != "chain" or chain.shape != node.inputs[0].shape or \
                 not self.may_join(chain, node):
             return False
@@ -85,9 +86,10 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
     """The graph's steps as clusters, in an order in which inputs come first.
 
     Nodes that are ``fixed`` by the weights never share a chain with others. With ``apart`` only
-    those do that share tensors, and equal chains can be told by their text.
+    those do that share tensors, and equal chains can be told by their text; sums over few elements
+    are in chains, too, as many of them are one step.
     """
-    plan = _Plan(graph)
+    plan = _Plan(graph, 1 if apart else SUMMED)
     users: dict[Tensor, list[Node]] = {}
     for node in graph.steps:
         for t in node.inputs:
@@ -175,14 +177,15 @@ def _by_structure(nodes: list[Node]) -> list[Node]:
     return list(found)
 
 
-def _sums_columns(node: Node) -> bool:
+def _sums_columns(node: Node, summed: int) -> bool:
     """Whether a node sums over all axes of much, or over all but a short last one."""
-    if node.op.name not in ("sum", "batch_sum") or node.inputs[0].spec.size < SUMMED or \
-            node.specs[0].dtype.name not in FLOATS:
+    if node.op.name not in ("sum", "batch_sum") or node.specs[0].dtype.name not in FLOATS:
         return False
     x = node.inputs[0]
     axes = axes_of(node.settings["axis" if node.op.name == "sum" else "axes"], x.ndim)
-    return len(axes) == x.ndim or (axes == tuple(range(x.ndim - 1)) and x.shape[-1] <= COLUMNS)
+    if len(axes) == x.ndim:
+        return x.spec.size >= summed
+    return x.spec.size >= SUMMED and axes == tuple(range(x.ndim - 1)) and x.shape[-1] <= COLUMNS
 
 
 def _ready(nodes: list[Node], place: dict[Node, int]) -> bool:
