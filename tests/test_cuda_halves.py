@@ -9,6 +9,7 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.cuda import CudaBackend
+from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.device import Call, Launch
 
 if not (shutil.which("g++") or shutil.which("c++")):
@@ -63,6 +64,17 @@ def test_products_read_two_bytes_and_the_optimizer_writes_them(kind):
     assert sum("round" in n for n in names) == 5
     assert sum("subtract" in n and "round" in n for n in names) == 1
     assert [s.name for s in program.rounding] == [f"chain_round_to_{kind}"]
+
+
+@pytest.mark.parametrize("kind, number", [("bfloat16", 14), ("float16", 2)])
+def test_cublaslt_is_told_of_two_bytes(install, kind, number):
+    """Whole steps through its functions, as `CudaDevice` calls them."""
+    fake = install()
+    trainer, changes, _ = trained("dense", CudaBackend(CudaDevice()), kind, epochs=4)
+    expected = trained("dense", "reference", kind, epochs=4)[1]
+    assert distance(changes, expected) < 1e-3 and "graph" in fake.log
+    found = {(fake.library.fake_factors(n), fake.library.fake_compute(n)) for n in fake.products}
+    assert found == {(number, 68)}                     # sums in float32
 
 
 # ---- rounded weights ---------------------------------------------------------------------------
