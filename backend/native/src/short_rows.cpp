@@ -1,9 +1,10 @@
-// Losses and places of the largest number for rows that are too short to fill a register.
+// Losses and places of the largest number for rows too short for several registers each.
 #include "short_rows.hpp"
 
 #include <algorithm>
 #include <limits>
 
+#include "transpose.hpp"
 #include "vector_math.hpp"
 #include "vectorised.hpp"
 
@@ -14,20 +15,36 @@ constexpr int LANES = 16;
 
 // Column c of the rows is at to[c * LANES]; lanes without a row repeat the last one.
 template <class T> INLINE void turn(const T* x, int64_t rows, int64_t n, T* to) {
-  for (int64_t lane = 0; lane < LANES; lane++) {
-    const T* row = x + std::min(lane, rows - 1) * n;
-    for (int64_t c = 0; c < n; c++) to[c * LANES + lane] = row[c];
-  }
+  int64_t even = rows == LANES ? n / 4 * 4 : 0;
+  for (int64_t lane = 0; lane < LANES; lane += 4)
+    for (int64_t c = 0; c < even; c += 4)
+      transpose(x + lane * n + c, n, to + c * LANES + lane, LANES);
+  for (int64_t c = even; c < n; c++)
+    for (int64_t lane = 0; lane < LANES; lane++)
+      to[c * LANES + lane] = x[std::min(lane, rows - 1) * n + c];
+}
+
+// The rows back from their columns.
+template <class T> INLINE void turn_back(const T* x, int64_t rows, int64_t n, T* to) {
+  int64_t even = rows == LANES ? n / 4 * 4 : 0;
+  for (int64_t lane = 0; lane < LANES; lane += 4)
+    for (int64_t c = 0; c < even; c += 4)
+      transpose(x + c * LANES + lane, LANES, to + lane * n + c, n);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = even; c < n; c++) to[r * n + c] = x[c * LANES + r];
 }
 
 // The largest of each lane, NaN first, and the sum of exp(x - largest), which replaces x.
 template <class T> INLINE void exponentials(T* x, int64_t n, T* top, T* total) {
-  for (int j = 0; j < LANES; j++) top[j] = -std::numeric_limits<T>::infinity(), total[j] = T(0);
-  for (int64_t c = 0; c < n; c++)
-    for (int j = 0; j < LANES; j++) {
+  T most[LANES];
+  for (int j = 0; j < LANES; j++) most[j] = x[j];
+  for (int64_t c = 1; c < n; c++)
+    TOGETHER for (int j = 0; j < LANES; j++) {
       T v = x[c * LANES + j];
-      top[j] = v > top[j] || v != v ? v : top[j];
+      most[j] = (v > most[j]) | (v != v) ? v : most[j];
     }
+  std::copy_n(most, LANES, top);
+  for (int j = 0; j < LANES; j++) total[j] = T(0);
   for (int64_t c = 0; c < n; c++)
     for (int j = 0; j < LANES; j++) {
       T e = math::exp(x[c * LANES + j] - top[j]);
@@ -67,29 +84,30 @@ INLINE void gradients_of(const T* g, const T* x, const int64_t* labels, T* out,
   for (int64_t c = 0; c < n; c++)
     for (int j = 0; j < LANES; j++)
       turned[c * LANES + j] = turned[c * LANES + j] * factor[j] - spread;
-  for (int64_t r = 0; r < rows; r++) {
-    T* o = out + r * n;
-    if (labels[r] < 0) {
-      std::fill_n(o, n, T(0));
-      continue;
-    }
-    turned[labels[r] * LANES + r] -= 1 - smooth;
-    for (int64_t c = 0; c < n; c++) o[c] = turned[c * LANES + r] * g[r];
-  }
+  for (int64_t r = 0; r < rows; r++)
+    if (labels[r] >= 0) turned[labels[r] * LANES + r] -= 1 - smooth;
+  for (int j = 0; j < LANES; j++) factor[j] = g[std::min<int64_t>(j, rows - 1)];
+  for (int64_t c = 0; c < n; c++)
+    for (int j = 0; j < LANES; j++) turned[c * LANES + j] *= factor[j];
+  turn_back(turned, rows, n, out);
+  for (int64_t r = 0; r < rows; r++)
+    if (labels[r] < 0) std::fill_n(out + r * n, n, T(0));
 }
 
 template <class T>
 INLINE void largest_of(const T* x, int64_t* out, int64_t rows, int64_t n) {
-  T turned[LONGEST * LANES], best[LANES];
-  int32_t place[LANES];
+  using Place = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;    // as wide as the numbers
+  T turned[LONGEST * LANES];
   turn(x, rows, n, turned);
+  T best[LANES];
+  Place place[LANES];
   for (int j = 0; j < LANES; j++) best[j] = turned[j], place[j] = 0;
   for (int64_t c = 1; c < n; c++)
-    for (int j = 0; j < LANES; j++) {
+    TOGETHER for (int j = 0; j < LANES; j++) {
       T v = turned[c * LANES + j];
-      bool better = v > best[j] || (v != v && best[j] == best[j]);   // the first NaN wins
+      bool better = (v > best[j]) | ((v != v) & (best[j] == best[j]));     // the first NaN wins
       best[j] = better ? v : best[j];
-      place[j] = better ? static_cast<int32_t>(c) : place[j];
+      place[j] = better ? static_cast<Place>(c) : place[j];
     }
   for (int64_t r = 0; r < rows; r++) out[r] = place[r];
 }

@@ -4,7 +4,7 @@
 
 namespace gradatim::short_rows {
 
-constexpr int64_t LONGEST = 32;   // numbers in a row; longer ones fill lanes by themselves
+constexpr int64_t LONGEST = 80;   // numbers in a row; longer ones fill lanes by themselves
 
 // As in rows.hpp, for rows begin to end. A row's bits do not depend on the rows beside it.
 template <class T>

@@ -5,6 +5,8 @@
 
 #define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define IVDEP _Pragma("GCC ivdep")
+// Before a loop as short as a register is long: one instruction, where unrolled it were so many.
+#define TOGETHER IVDEP _Pragma("GCC unroll 1")
 #define INLINE inline __attribute__((always_inline))
 
 namespace gradatim {
