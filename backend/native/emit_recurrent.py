@@ -133,7 +133,13 @@ def _close(program, node: Node, data, x, kernel, lengths, dz: int) -> None:
     """Cotangents of x and the kernel from those of ``x W + b`` at all steps."""
     dx, dkernel = node.outputs[:2]
     rows, features, width = x.shape[0] * x.shape[1], *kernel.shape
-    if not _close_words(program, node, _sequences(program, x, kernel), x, kernel, dz):
+    found = words(program, x)
+    if found:
+        sums = _fresh(program, kernel, found.table.shape[0], width)
+        program.core.sum_live(_sequences(program, x, kernel), program.whole(found.tokens), dz, sums,
+                              found.table.shape[0], width)
+        _close_words(program, node, kernel, found, sums)
+    else:
         value = program.whole(x)
         if lengths is not None:                # padding may hold anything, NaN too
             masked = _fresh(program, x, *x.shape)
@@ -145,24 +151,18 @@ def _close(program, node: Node, data, x, kernel, lengths, dz: int) -> None:
         _back(program, dz, kernel, rows, program.out(dx).value)
 
 
-def _close_words(program, node: Node, data, x, kernel, dz: int) -> int | None:
+def _close_words(program, node: Node, kernel, found: Words, sums: int) -> None:
     """Cotangents of the kernel, and of the table where that is all that is wanted of x.
 
-    Returns those of ``x W + b`` added up by word; None where x is not of words.
+    ``sums`` are those of ``x W + b``, added up by word.
     """
-    found, (features, width) = words(program, x), kernel.shape
-    if found is None:
-        return None
-    many = found.table.shape[0]
-    sums = _fresh(program, kernel, many, width)
-    program.core.sum_live(data, program.whole(found.tokens), dz, sums, many, width)
+    (many, features), width = found.table.shape, kernel.shape[1]
     _product(program, _matrix(program.whole(found.table), many, features, turned=True),
              _matrix(sums, many, width),
              _matrix(program.out(node.outputs[1]).value, features, width))
     target = table_gradient(program, node)
     if target:
         _back(program, sums, kernel, many, program.out(target.outputs[0]).value)
-    return sums
 
 
 def _back(program, dz: int, kernel, rows: int, out: int) -> None:
@@ -185,47 +185,34 @@ def _lstm_gradient(program, node: Node):
     (dy, dh, dc, outputs, gates, cells, x, kernel, recurrent, _, lengths, h0, c0, *_), data = found
     (batch, steps, features), (units, width), core = x.shape, recurrent.shape, program.core
     rows = batch * steps
-    block = program.backend.core.LIVE_ROWS
-    room = rows if lengths is None else -(-rows // block) * block
-    dz, before = _fresh(program, x, room, width), _fresh(program, x, room, units)
+    dz, before = _fresh(program, x, rows, width), _fresh(program, x, rows, units)
     dx, dkernel, drecurrent, dbias, dh0, dc0 = node.outputs
     core.lstm_gradient(
         data, *map(program.whole, (dy, dh, dc, outputs, gates, cells, recurrent)),
         _whole(program, h0), _whole(program, c0), dz, before, program.out(dh0).value,
         program.out(dc0).value)
-    _live_product(program, data, lengths, before, dz, rows, drecurrent)
-    sums = _close_words(program, node, data, x, kernel, dz)
-    if sums is None:
+    read, many, sums = words(program, x), 1, program.out(dbias).value
+    if read:
+        many = read.table.shape[0]
+        sums = _fresh(program, x, many, width)
+    core.live_product(data, before, dz, program.out(drecurrent).value, units, width,
+                      program.whole(read.tokens) if read else -1, sums, many)
+    if read:
+        _close_words(program, node, kernel, read, sums)
+        _sum_of_rows(program, sums, 1, many, width, dbias)
+    else:
         value = program.whole(x)
         if lengths is not None:
-            value = _fresh(program, x, room, features)
+            value = _fresh(program, x, rows, features)
             core.take_live(data, program.whole(x), value, features)
-        _live_product(program, data, lengths, value, dz, rows, dkernel)
+        core.live_product(data, value, dz, program.out(dkernel).value, features, width, -1, -1, 0)
     if program.is_read(dx) and not table_gradient(program, node):
         to = program.out(dx).value
         live = to if lengths is None else _fresh(program, x, rows, features)
         _back(program, dz, kernel, rows, live)
         if lengths is not None:
             core.put_live(data, live, to, features)
-    if sums is not None:
-        _sum_of_rows(program, sums, 1, core.size(sums) // width, width, dbias)
-    elif lengths is None:
-        _sum_of_rows(program, dz, 1, rows, width, dbias)
-    else:
-        core.sum_live(data, -1, dz, program.out(dbias).value, 1, width)
     return True
-
-
-def _live_product(program, data, lengths, x: int, y: int, rows: int, out) -> None:
-    """``x.T @ y`` over live steps, which stand together at the beginning."""
-    (m, n), core, to = out.shape, program.core, program.out(out).value
-    if lengths is not None and out.dtype == "float32":
-        core.live_product(data, x, y, to, m, n)
-        return
-    if lengths is not None:
-        core.clear_live(data, x, m)
-        core.clear_live(data, y, n)
-    _product(program, _matrix(x, rows, m, turned=True), _matrix(y, rows, n), _matrix(to, m, n))
 
 
 def _gru_gradient(program, node: Node):

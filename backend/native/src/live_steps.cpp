@@ -1,14 +1,27 @@
-// Steps within the lengths of sequences, packed, put back, and added up word by word.
+// Steps within the lengths of sequences: packed, put back, multiplied, and added up word by word.
 #include "sequences.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace gradatim {
 namespace {
 
+constexpr int64_t TERMS = 256;    // steps whose products are added up in registers
+constexpr int64_t GROUP = 24;     // rows of a product: full blocks, however many rows one has
+constexpr double WORK = 1 << 18;  // multiply-adds that are worth a thread
+
 #define LOOPS(T)                                                                             \
   VECTORISED void add_row(T* __restrict sum, const T* x, int64_t n) {                        \
     IVDEP for (int64_t j = 0; j < n; j++) sum[j] += x[j];                                    \
+  }                                                                                          \
+  /* Rows that are `wide` apart; without numbers of words all belong to the first. */        \
+  VECTORISED void add_by_word(T* sums, int64_t row, const int64_t* word, const T* x,         \
+                              int64_t wide, int64_t many, int64_t n) {                       \
+    for (int64_t i = 0; i < many; i++, x += wide) {                                          \
+      T* sum = sums + (word ? word[i] * row : 0);                                            \
+      IVDEP for (int64_t j = 0; j < n; j++) sum[j] += x[j];                                  \
+    }                                                                                        \
   }
 LOOPS(float)
 LOOPS(double)
@@ -59,14 +72,6 @@ void add_put_live(Program& program, Sequences s, int x, int out, int64_t width) 
   });
 }
 
-void add_clear_live(Program& program, Sequences s, int x, int64_t width) {
-  int64_t size = program.at(x).size;
-  typed_step(program, "clear_live", x, {x, s.lengths}, [=](auto use) {
-    int64_t live = first_live(s, use.numbers(s.lengths)).back() * width;
-    std::memset(use(x) + live, 0, (size - live) * sizeof(*use(x)));
-  });
-}
-
 void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int64_t words,
                   int64_t width) {
   typed_step(program, "sum_live", x, {tokens, x, s.lengths, out}, [=](auto use) {
@@ -87,6 +92,74 @@ void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int
         }
     });
   }, 1.0 * s.batch * s.steps * width);
+}
+
+namespace {
+
+// The word at every live step, one sequence after another.
+std::vector<int64_t> live_words(const Sequences& s, const std::vector<int64_t>& first,
+                                const int64_t* token, int64_t words) {
+  std::vector<int64_t> word;
+  check_rows(token, s.batch * s.steps, words);
+  for (int64_t b = 0; b < s.batch; b++)
+    for (int64_t t = 0; t < first[b + 1] - first[b]; t++)
+      word.push_back(row_of(token[b * s.steps + t], words));
+  return word;
+}
+
+}  // namespace
+
+void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, int64_t m, int64_t n,
+                      int tokens, int sums_, int64_t words) {
+  bool doubles = program.at(out_).dtype == DType::F64;
+  int64_t most = doubles ? panel_columns<double>() : panel_columns<float>();
+  int64_t panels = (n + most - 1) / most;
+  int memory = packed_scratch(program, out_, m, n);     // the sums of one panel beside each other
+  typed_step(program, "live_product", out_, {x_, y_, s.lengths, out_, tokens, sums_, memory},
+             [=](auto use) {
+    using T = typename decltype(use)::Type;
+    const T *x = use(x_), *y = use(y_);
+    T *out = use(out_), *sums = use(sums_);
+    std::vector<int64_t> first = first_live(s, use.numbers(s.lengths)), word;
+    int64_t rows = first[s.batch];
+    if (sums && tokens >= 0) word = live_words(s, first, use.numbers(tokens), words);
+    // Threads share columns, not rows: every entry is added up in the order of the steps.
+    parallel(panels, 1 + static_cast<int64_t>(WORK / (1.0 * (rows + 1) * m * most)),
+             [&](int64_t begin, int64_t end) {
+      std::vector<T> packed(TERMS * most);
+      std::vector<const T*> from(m);
+      std::vector<T*> to(m);
+      for (int64_t row = 0; row == 0 || row < rows; row += TERMS) {
+        int64_t terms = std::min(TERMS, rows - row);
+        for (int64_t i = 0; i < m; i++) from[i] = x + row * m + i;
+        for (int64_t panel = begin; panel < end; panel++) {
+          int64_t at = panel * most, width = std::min(most, n - at), wide = panel_width<T>(width);
+          pack_panel(packed.data(), y + row * n, terms, at, width, n, 1);
+          if (sums) {
+            if (!row)
+              for (int64_t w = 0; w < words; w++) std::fill_n(sums + w * n + at, width, T(0));
+            add_by_word(sums + at, n, word.empty() ? nullptr : word.data() + row, packed.data(),
+                        wide, terms, width);
+          }
+          for (int64_t i = 0; i < m; i++) to[i] = use(memory) + at * m + i * wide;
+          int64_t next = panel + 1 < end ? row : row + TERMS;
+          const T* ahead = y + next * n + (panel + 1 < end ? panel + 1 : begin) * most;
+          int64_t coming = std::min(TERMS, rows - next);
+          for (int64_t i = 0; i < m; i += GROUP) {
+            int64_t many = std::min(GROUP, m - i);
+            for (int64_t p = coming * i / m; p < coming * (i + many) / m; p++)
+              fetch(ahead + p * n, most);
+            multiply_panel<T>(many, terms, from.data() + i, m, packed.data(), wide,
+                              row ? to.data() + i : nullptr, to.data() + i, 0, width, false);
+          }
+        }
+      }
+      for (int64_t at = begin * most; at < std::min(n, end * most); at += most) {
+        int64_t width = std::min(most, n - at), wide = panel_width<T>(width);
+        for (int64_t i = 0; i < m; i++) copy(out + i * n + at, use(memory) + at * m + i * wide, width);
+      }
+    });
+  }, 2.0 * s.batch * s.steps * m * n);
 }
 
 }  // namespace gradatim

@@ -164,7 +164,6 @@ PYBIND11_MODULE(_core, m) {
   m.def("gram", &gram_of);
   m.def("affine", &affine_of);
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
-  m.attr("LIVE_ROWS") = LIVE_ROWS;
   m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
   m.def("has_sse41", &has_sse41);
@@ -268,7 +267,6 @@ PYBIND11_MODULE(_core, m) {
       .def("take_live", &add_take_live)
       .def("put_live", &add_put_live)
       .def("sum_live", &add_sum_live)
-      .def("clear_live", &add_clear_live)
       .def("live_product", &add_live_product)
       .def("copy", &add_copy);
   py::class_<Block>(m, "Block");

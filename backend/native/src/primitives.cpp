@@ -190,42 +190,6 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
 }
 
-void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n) {
-  memory::desc xd = plain({m, LIVE_ROWS}, {1, m}), yd = plain({LIVE_ROWS, n}, {n, 1}),
-               od = plain({m, n}, {n, 1});
-  std::vector<int> uses{s.lengths};
-  bool alone = 2.0 * LIVE_ROWS * m * n <= ALONE;
-  Team team(alone ? 1 : max_threads());
-  auto made = [&](bool further) {           // out = or out += a block's product
-    auto attr = attributes("");
-    dnnl::post_ops post;
-    if (further) post.append_sum(1.0f);
-    attr.set_post_ops(post);
-    dnnl::matmul::primitive_desc pd(engine(), xd, yd, od, attr);
-    Builder builder(program);
-    builder.bind(DNNL_ARG_SRC, x, xd);
-    builder.bind(DNNL_ARG_WEIGHTS, y, yd);
-    builder.bind(DNNL_ARG_DST, out, od);
-    builder.take(dnnl::matmul(pd), pd.scratchpad_desc());
-    builder.call->alone = alone;
-    uses.insert(uses.end(), builder.uses.begin(), builder.uses.end());
-    return builder.call;
-  };
-  auto start = made(false), more = made(true);
-  program.step("matmul", uses, [=](char* const* at) {
-    auto* lengths = reinterpret_cast<const int64_t*>(at[s.lengths]);
-    int64_t live = first_live(s, lengths).back(), last = live % LIVE_ROWS;
-    int64_t blocks = std::max<int64_t>(1, (live + LIVE_ROWS - 1) / LIVE_ROWS);
-    if (last || !live)                      // the rest of the last block
-      for (auto [value, width] : {std::pair(x, m), std::pair(y, n)})
-        std::memset(at[value] + live * width * 4, 0, (blocks * LIVE_ROWS - live) * width * 4);
-    for (int64_t i = 0; i < blocks; i++) {
-      int64_t moved[] = {i * LIVE_ROWS * m * 4, i * LIVE_ROWS * n * 4, 0, 0};
-      (i ? more : start)->run(at, moved);
-    }
-  }, 2.0 * s.batch * s.steps * m * n);
-}
-
 namespace {
 
 // Sizes of a convolution in oneDNN's order of axes, over memory that lies channels last.

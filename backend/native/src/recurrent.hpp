@@ -47,14 +47,12 @@ std::vector<int64_t> first_live(const Sequences& s, const int64_t* lengths);
 void add_take_live(Program& program, Sequences s, int x, int out, int64_t width);
 // Live steps put in their places (B, T, width), zeros beside them.
 void add_put_live(Program& program, Sequences s, int x, int out, int64_t width);
-// Zeros from the last live step on.
-void add_clear_live(Program& program, Sequences s, int x, int64_t width);
-// out (m, n) = x^T y over live steps, float32, in blocks of so many; what follows the last live step
-// of x (B T, m) and y (B T, n) up to a whole block is set to zero, and must be memory of theirs.
-constexpr int64_t LIVE_ROWS = 256;
-void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n);
 // out (words, width): live steps added up by the word at each; by none with tokens -1 and one word.
 void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int64_t words,
                   int64_t width);
+// out (m, n) = x^T y over live steps, for x (live steps, m) and y (live steps, n); and unless sums is
+// -1 what add_sum_live makes of y, which is read once for both.
+void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n,
+                      int tokens, int sums, int64_t words);
 
 }  // namespace gradatim
