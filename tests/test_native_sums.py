@@ -106,3 +106,16 @@ def test_normalised_activations_are_written_once():
     data = normal(*shape), normal(*shape, seed=1)
     for got, wanted in zip(function(*data), meant(*data)):
         assert np.linalg.norm(got - wanted) <= 3e-6 * np.linalg.norm(wanted)
+
+
+def test_a_kernels_gradient_comes_before_the_cotangent_of_its_input_takes_memory():
+    x, kernels = gt.placeholder((4, 8, 8, 16)), [gt.variable(normal(3, 3, 16, 16, seed=i))
+                                                 for i in range(3)]
+    y = x
+    for kernel in kernels:
+        y = gt.sin(gt.convolution(y, kernel, padding="same"))
+    function = gt.function([x], gt.gradients(y.sum(), kernels), backend="native")
+    names = [name for name, *_ in function.program.core.steps]
+    assert [n for n in names if n.endswith("_gradient")] == [
+        "convolution_kernel_gradient", "convolution_data_gradient"] * 2 + [
+        "convolution_kernel_gradient"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Callable, Collection, Sequence
 
 from ..graph import Graph
@@ -131,7 +132,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
     if apart:
         plan = _apart(plan)
     recompute(plan, users, kept, fixed)
-    return _ordered(plan)
+    return _freeing_early(_ordered(plan), kept)
 
 
 def _apart(plan: _Plan) -> _Plan:
@@ -213,3 +214,42 @@ def _ordered(plan: _Plan) -> list[Cluster]:
                          if t.node in plan.of and t.node not in own} - done
                 stack.extend((c, False) for c in sorted(below, key=lambda c: -first[c]))
     return order
+
+
+def _freeing_early(order: list[Cluster], kept: set[Tensor]) -> list[Cluster]:
+    """The order, but what ends the need for more memory than it takes comes as soon as it can.
+
+    A kernel's gradient then reads the gradient of its layer while that is in the cache, and the
+    gradients of all layers are never in memory together.
+    """
+    place = {cluster: i for i, cluster in enumerate(order)}
+    reads: dict[Cluster, set[Tensor]] = {}
+    readers: dict[Tensor, list[Cluster]] = {}
+    for cluster in order:
+        inside = set(cluster.nodes)
+        reads[cluster] = {t for n in cluster.nodes for t in n.inputs if t.node not in inside}
+        for t in reads[cluster]:
+            readers.setdefault(t, []).append(cluster)
+    left = Counter({t: len(found) for t, found in readers.items()})
+    unmade = {t for c in order for t in c.written}
+    size = {t: t.spec.nbytes for t in unmade - kept}
+    done: dict[Cluster, None] = {}
+
+    def is_early(cluster: Cluster) -> bool:
+        if kept & cluster.written or unmade & reads[cluster]:
+            return False                                # updates wait for all readers
+        freed = sum(size.get(t, 0) for t in reads[cluster] if left[t] == 1)
+        return freed > sum(size[t] for t in cluster.written)
+
+    for start in order:
+        waiting = [start]
+        while waiting:
+            cluster = waiting.pop()
+            if cluster in done or cluster is not start and not is_early(cluster):
+                continue
+            done[cluster] = None
+            unmade -= cluster.written
+            left.subtract(reads[cluster])
+            near = {c for t in cluster.written | reads[cluster] for c in readers.get(t, ())}
+            waiting += sorted(near, key=place.__getitem__, reverse=True)
+    return list(done)
