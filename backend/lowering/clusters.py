@@ -132,7 +132,7 @@ def clusters(graph: Graph, elementwise: Callable[[Node], bool], patterns: Sequen
     if apart:
         plan = _apart(plan)
     recompute(plan, users, kept, fixed)
-    return _freeing_early(_ordered(plan), kept)
+    return _freeing_early(_ordered(plan), kept, set(graph.updates.values()))
 
 
 def _apart(plan: _Plan) -> _Plan:
@@ -216,7 +216,8 @@ def _ordered(plan: _Plan) -> list[Cluster]:
     return order
 
 
-def _freeing_early(order: list[Cluster], kept: set[Tensor]) -> list[Cluster]:
+def _freeing_early(order: list[Cluster], kept: set[Tensor],
+                   updates: set[Tensor]) -> list[Cluster]:
     """The order, but what ends the need for more memory than it takes comes as soon as it can.
 
     A kernel's gradient then reads the gradient of its layer while that is in the cache, and the
@@ -236,10 +237,10 @@ def _freeing_early(order: list[Cluster], kept: set[Tensor]) -> list[Cluster]:
     done: dict[Cluster, None] = {}
 
     def is_early(cluster: Cluster) -> bool:
-        if kept & cluster.written or unmade & reads[cluster]:
+        if updates & cluster.written or unmade & reads[cluster]:
             return False                                # updates wait for all readers
         freed = sum(size.get(t, 0) for t in reads[cluster] if left[t] == 1)
-        return freed > sum(size[t] for t in cluster.written)
+        return freed > sum(size.get(t, 0) for t in cluster.written)
 
     for start in order:
         waiting = [start]
