@@ -17,7 +17,7 @@ from ..training.schedules import schedule
 FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
 AUTO_STEPS = 3000          # epochs="auto" makes about so many steps of mini-batches
 AUTO_EPOCHS = 10           # and at least so many epochs
-LONGER = {True: 3, False: 10}     # times the usual rate at most, by whether steps see all rows
+LARGEST_RATE = 1e-2        # to which few steps of mini-batches raise the usual rate
 AUTO_ITERATIONS = 500      # of L-BFGS, which ends by itself when slopes are small
 
 
@@ -25,15 +25,16 @@ class Automatic:
     """The part of an estimator that reads its parameters for a fit."""
 
     def _rate(self, full: bool, steps: int | None) -> float:
-        """The learning rate at the start of a fit; few steps are longer ones."""
+        """The learning rate at the start of a fit; few of mini-batches are longer."""
         if self.learning_rate != "auto":
             return self.learning_rate
         if isinstance(self.optimizer, Optimizer):
             return self.optimizer.learning_rate
-        rate = self._auto_full_batch_rate if full else self._auto_learning_rate
-        usual = self._auto_full_batch_steps if full else AUTO_STEPS
-        few = max(usual / (steps or usual), 1)
-        return rate * min(few ** 0.5, LONGER[full])
+        if full:
+            return self._auto_full_batch_rate
+        rate = self._auto_learning_rate
+        few = max(AUTO_STEPS / (steps or AUTO_STEPS), 1)
+        return min(rate * few ** 0.5, max(rate, LARGEST_RATE))
 
     def _seed(self, again: bool) -> int:
         if again:

@@ -32,7 +32,7 @@ class Parameters:
     batch_size : int or "auto"
         Samples per step of the mini-batch solver.
     learning_rate : float or "auto"
-        Step size before the schedule. auto: the fewer steps ``epochs`` allows, the larger.
+        Step size before the schedule. auto: of mini-batches, the larger the fewer their steps.
     optimizer : {"adam", "adamw", "sgd", "rmsprop", ...} or Optimizer
         How steps are made from gradients.
     schedule : {"auto", "constant", "exponential", "cosine", "one_cycle"} or Schedule
