@@ -3,6 +3,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -147,3 +148,18 @@ def test_an_overflow_leaves_out_its_step():
 def test_all_slopes_are_looked_at_in_one_pass():
     names = [s.name for s in program_of(trained("dense", CUDA, "float16")[0]).steps]
     assert names.count("finish_totals") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_estimator_fitted_so_predicts_elsewhere(kind, tmp_path):
+    X, y = drawn(80, 6), np.arange(80) % 2
+    net = gt.DNNClassifier(hidden_layer_sizes=(8,), solver="mini_batch", batch_size=16, epochs=2,
+                           precision=kind, backend=CUDA, random_state=0).fit(X, y)
+    net.save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(item.dtype) if "kernel" in name and
+                        isinstance(item, h5py.Dataset) else None)
+    assert found and set(found) == {np.dtype("float32")}
+    again = gt.load(tmp_path / "net.h5").set_params(backend="reference")
+    np.testing.assert_allclose(again.predict_proba(X), net.predict_proba(X), atol=2e-3)

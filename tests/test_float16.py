@@ -146,9 +146,18 @@ def test_a_fit_that_goes_on_has_its_scale(tmp_path):
 
 
 def test_replicas_leave_out_the_same_step():
-    alone, two = (values(fitted(before=scaled(2.0**40), epochs=9, strategy=s, optimizer="sgd"))
-                  for s in ("single", gt.DataParallel(2)))
-    assert all(alone[k] == two[k] for k in STATE)
+    alone, *others = (values(fitted(before=scaled(2.0**40), epochs=9, strategy=s, optimizer="sgd"))
+                      for s in ("single", gt.DataParallel(2),
+                                gt.DataParallel(deterministic=True, virtual_shards=4)))
+    assert all(alone[k] == found[k] for found in others for k in STATE)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_plan_tells_the_precision(precision):
+    x, w = gt.placeholder((4, 3)), gt.variable(np.ones((3, 2), "f"))
+    plan = gt.function([x], x @ w, precision=precision, backend="reference").plan()
+    assert plan.precision == precision and f"precision {precision:>22}" in str(plan)
+    assert "precision" not in str(gt.function([x], x @ w, backend="reference").plan())
 
 
 # ---- estimators, files, predictions ------------------------------------------------------------

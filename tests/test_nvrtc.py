@@ -73,9 +73,13 @@ def net_graphs():
             return gt.get_backend("reference").compile(graph, device, communicator)
 
     rng, backend = np.random.default_rng(0), Keeping(Recorder())
-    for (shape, build), optimizer in zip(NETS.values(), ("adamw", "sgd", "rmsprop")):
+    for name, optimizer, precision in (
+            ("dense", "adamw", None), ("images", "sgd", None), ("sequences", "rmsprop", None),
+            ("dense", "adam", "bfloat16"), ("images", "sgd", "float16")):
+        shape, build = NETS[name]
         model = gt.Trainer(gt.Sequential(build()), layers.SparseCategoricalCrossentropy(
-            from_logits=True), optimizer, metrics=["accuracy"], backend=backend)
+            from_logits=True), optimizer, metrics=["accuracy"], backend=backend,
+            precision=precision)
         X = rng.standard_normal((8, *shape)).astype("f")
         model.fit(X, rng.integers(0, 3, 8), epochs=1, batch_size=None)
         model.predict(X)

@@ -22,9 +22,9 @@ def joined(team: Communicator) -> NCCLCommunicator:
 class NCCLCommunicator(Communicator):
     """A rank with a GPU. It has been tested with a stand-in for CuPy, and has not run on a GPU.
 
-    A program's collectives of what lies on the GPU are put in its stream, so that they are part of
-    a CUDA graph. The number that NCCL's ranks find each other by, and whatever lies on the host,
-    go through the processes' own communicator.
+    A program's collectives of what lies on the GPU are put in a stream beside its launches, and are
+    part of its CUDA graph. The number that NCCL's ranks find each other by, and whatever lies on
+    the host, go through the processes' own communicator.
 
     Parameters
     ----------

@@ -165,6 +165,7 @@ class Tree:
         self._doubling = size & (size - 1) == 0 and shards & (shards - 1) == 0 \
             and shards % size == 0
 
+    @np.errstate(all="ignore")                      # infinities and NaN are values
     def sum(self, parts: Sequence[np.ndarray], operation: str = "sum") -> np.ndarray:
         """The combination of all shards' arrays, of which ``parts`` are this process's own."""
         add = COMBINE[operation]
