@@ -6,7 +6,6 @@ the figures. Data sets are found through the environment variable GRADATIM_DATA.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -16,6 +15,8 @@ import numpy as np
 
 import gradatim as gt
 from gradatim import datasets
+
+from .table import keep
 
 
 def diabetes():
@@ -178,10 +179,7 @@ def main() -> None:
               f"{seconds:>8.0f}{extra}", flush=True)
         figures["rows"][name] = {"reached": reached, "target": target, "met": bool(fine),
                                  "seconds": round(seconds, 1)}
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-            file.write("\n")
+    keep(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ so that caches are as in training.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
+from .table import keep
 from .workloads import WORKLOADS
 
 TRAINED = [name for name, work in WORKLOADS.items() if work.kind == "train"]
@@ -62,10 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)    # read when the native core is loaded
     rows = breakdown(options.workload, options.runs, options.quick)
     print(text(rows, options.most))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(rows, file, indent=1)
-            file.write("\n")
+    keep(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ because machines drift: only ratios count. Close everything else before a run th
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import time
 
 import numpy as np
 
 from .rounds import ISA, Library, measure, say
-from .table import OURS, summary, text, verdict
+from .table import OURS, keep, machine, summary, text, verdict
 from .worker import ENGINES
 from .workloads import EVERY, TABLES
 
@@ -53,24 +51,15 @@ def main(arguments: list[str] | None = None) -> dict:
         add_facts(row, facts, ceilings)
         if name == "resnet20-128" and "share_of_ceiling" in row:
             row["share_met"] = row["share_of_ceiling"] >= RESNET_SHARE
-        if options.json:
-            keep(record | {"results": results}, options.json)       # a run that is cut short counts
+        keep(record | {"results": results}, options.json)       # a run that is cut short counts
         said = "; ".join(verdict(v) for v in row["verdicts"])
         say(f"  {said} ({time.perf_counter() - begin:.0f} s)")
     for library in libraries:
         library.close()
     record |= {"results": results, "load_after": os.getloadavg()}
     show(record)
-    if options.json:
-        keep(record, options.json)
+    keep(record, options.json)
     return record
-
-
-def keep(record: dict, path: str) -> None:
-    """Write the figures to a file."""
-    with open(path, "w") as file:
-        json.dump(record, file, indent=1)
-        file.write("\n")
 
 
 def parsed(arguments) -> argparse.Namespace:
@@ -146,18 +135,6 @@ def show(record: dict) -> None:
             print(f"{name}: {library} failed: {error}")
     for name, why in record.get("left_out", {}).items():
         print(f"{name} is left out: {why}")
-
-
-def machine() -> str:
-    """Processor, cores and Python."""
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            model = next((line.split(":")[1].strip() for line in file
-                          if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{model}, {os.cpu_count()} processors, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

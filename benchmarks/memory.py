@@ -6,11 +6,10 @@ size of a process that trains a LeNet at batch 128, less that after its imports,
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from .rounds import Library, say
-from .table import OURS
+from .table import OURS, keep
 
 TARGET = 0.5                    # of PyTorch's
 PEER, WORKLOAD = "PyTorch", "lenet-128"
@@ -54,10 +53,7 @@ def main(arguments: list[str] | None = None) -> dict:
         found |= {"share": share, "target": TARGET, "met": share <= TARGET}
         print(f"gradatim takes {share:.2f} of {PEER}'s, target at most {TARGET}: "
               f"{'met' if found['met'] else 'SHORT'}")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(found, file, indent=1)
-            file.write("\n")
+    keep(found, options.json)
     return found
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 import gradatim as gt
 from benchmarks.gradatim_engine import build
+from benchmarks.table import keep
 from benchmarks.workloads import LENET
 from gradatim.layers import SparseCategoricalCrossentropy as CrossEntropy
 
@@ -100,8 +101,7 @@ def main() -> None:
     figures["start"] = {ranks: median(times) for ranks, times in starts.items()}
     beyond = figures["start"][2] - figures["start"][1]
     print(f"two ranks take {beyond:.2f} s more to start than one process")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+    keep(figures, options.json)
 
 
 if __name__ == "__main__":

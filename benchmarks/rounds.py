@@ -86,6 +86,15 @@ class Library:
         self.complaints.close()
 
 
+def printed(python: str, *arguments: str, **variables: str):
+    """What a process of its own prints last, as JSON; ``variables`` are of its environment."""
+    done = subprocess.run([python, *arguments], cwd=ROOT, env={**os.environ, **variables},
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError("".join(done.stderr.strip().splitlines()[-1:]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def measure(name: str, libraries: list[Library], rounds: int, quick: bool,
             with_compile: bool) -> tuple[dict, dict]:
     """Milliseconds per step by (column, variant), and what else came to be known."""

@@ -1,17 +1,19 @@
 """Times a grid search of 12 candidates by 5 folds over a small dense net, beside skorch's.
 
 ``python -m benchmarks.search --peers-python VENV/bin/python``. Each search runs in a process of its
-own, once to warm up on two rows of the grid and then in full; epochs, batches, net and Adam's rate
-are the same, and the accuracies found are printed beside the times.
+own, once to warm up on a small part of the grid and then in full; searches of both alternate.
+Epochs, batches, net and Adam's rate are the same, and the accuracies found are printed beside the
+times.
 """
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-from pathlib import Path
 from time import perf_counter
+
+from .rounds import printed, say
+from .table import OURS, keep, summary, text
 
 TARGET = 5.0                    # times as fast as skorch
 ROWS, EPOCHS, BATCH, RATE = 1000, 10, 32, 1e-3
@@ -55,7 +57,8 @@ def theirs():
     return net, {"module__units": list(UNITS), "optimizer__weight_decay": list(PENALTIES)}
 
 
-LIBRARIES = {"gradatim": ours, "skorch": theirs}
+PEER = "skorch"
+LIBRARIES = {OURS: ours, PEER: theirs}
 
 
 def search(library: str) -> dict:
@@ -73,27 +76,31 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers-python", default=sys.executable,
                         help="interpreter that has skorch installed; this one by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE", help="where to keep the figures")
     parser.add_argument("--only", choices=LIBRARIES, help="search in this process and print JSON")
     options = parser.parse_args(arguments)
     if options.only:
         found = search(options.only)
         print(json.dumps(found))
         return found
-    found = {}
-    for library, python in (("gradatim", sys.executable), ("skorch", options.peers_python)):
-        done = subprocess.run([python, "-m", "benchmarks.search", "--only", library],
-                              capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            print(f"{library} is left out: {done.stderr.strip().splitlines()[-1]}")
-            continue
-        found[library] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{library:<10}{found[library]['seconds']:>8.2f} s   best accuracy "
-              f"{found[library]['accuracy']:.3f}")
-    if len(found) == 2:
-        ratio = found["skorch"]["seconds"] / found["gradatim"]["seconds"]
-        found["ratio"] = ratio
-        print(f"gradatim is {ratio:.1f} times as fast, target {TARGET:g}: "
-              f"{'met' if ratio >= TARGET else 'SHORT'}")
+    pythons = {OURS: sys.executable, PEER: options.peers_python}
+    times, accuracies = {(name, ""): [] for name in pythons}, {}
+    for _ in range(options.rounds):
+        for name, python in pythons.items():
+            try:
+                told = printed(python, "-m", "benchmarks.search", "--only", name)
+            except RuntimeError as error:
+                say(f"{name} is left out: {error}")
+                continue
+            times[name, ""].append(told["seconds"] * 1e3)
+            accuracies[name] = told["accuracy"]
+    found = summary({key: t for key, t in times.items() if t}, {PEER: TARGET})
+    print(text({"grid search": found}))
+    for name, accuracy in accuracies.items():
+        print(f"{name}: best accuracy {accuracy:.3f}")
+    found["accuracies"] = accuracies
+    keep(found, options.json)
     return found
 
 

@@ -1,6 +1,9 @@
-"""Turns times into medians, ratios and verdicts, and prints them as a table."""
+"""Turns times into medians, ratios and verdicts, prints them as a table and keeps figures."""
 from __future__ import annotations
 
+import json
+import os
+import platform
 from statistics import median, quantiles
 
 OURS = "gradatim"
@@ -100,3 +103,23 @@ def text(results: dict[str, dict]) -> str:
     return "\n".join("  ".join([line[0].ljust(widths[0]),
                                 *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:])), line[-1]])
                      for line in lines)
+
+
+def keep(record, path: str | None) -> None:
+    """Write figures to a file, if one is named."""
+    if path:
+        with open(path, "w") as file:
+            json.dump(record, file, indent=1)
+            file.write("\n")
+
+
+def machine() -> str:
+    """Processor, cores and Python."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next((line.split(":")[1].strip() for line in file
+                          if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} processors, Python {platform.python_version()}"

@@ -62,7 +62,7 @@ class SequenceSamples:
     """
     alpha: float = 1e-3
     cell: str = "lstm"
-    units: Any = 64
+    units: Any = 32
     bidirectional: bool = True
     dropout: float = 0.0
     embedding: Any = None
@@ -81,8 +81,8 @@ class SequenceSamples:
     _fit_sets = ("_rows",)
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
-    _auto_full_batch_rate = 1e-2
-    _auto_full_batch_steps = 600
+    _auto_full_batch_rate = 3e-2
+    _auto_full_batch_steps = 120
 
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):

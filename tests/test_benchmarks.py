@@ -147,3 +147,14 @@ def test_search_runs():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["seconds"] > 0 and found["accuracy"] > 0.6
+
+
+def test_small_runs(tmp_path):
+    path = tmp_path / "figures.json"
+    done = run("small", "RNNTagger", "DNNRegressor", "LinearClassifier", "--rounds", "1",
+               "--imports", "1", "--threads", "1", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(path.read_text())
+    assert list(found["fits"]) == ["RNNTagger", "DNNRegressor", "LinearClassifier"]
+    assert all(0 < seconds < 60 for times in found["fits"].values() for seconds in times)
+    assert 0 < found["import"][0] < 10 and done.stdout.count("target") == 4
