@@ -75,6 +75,11 @@ class Backend:
         """Devices it can use here."""
         return ["cpu:0"]
 
+    def free_bytes(self) -> int | None:
+        """Bytes of a device's memory that programs can still get; None where they take the host's.
+        """
+        return None
+
     def check_device(self, name: str, line: str = "") -> None:
         """Refuse a device that it does not have."""
         if name.partition(":")[0] not in self.kinds and name not in self.devices():
@@ -123,6 +128,8 @@ class Program:
     device_bytes : int
         Memory of a device such as a GPU that a run takes, weights and feeds included; 0 where it
         takes the host's.
+    missing_bytes : int
+        Those of them that the next run has to take first.
     notes : tuple of str
         What is done otherwise than asked, with the same meaning.
 
@@ -141,6 +148,7 @@ class Program:
     notes: tuple[str, ...] = ()
     communicator = None
     device_bytes = 0
+    missing_bytes = 0
 
     def __init__(self, backend: Backend, graph: Graph, communicator=None):
         self.backend, self.graph, self.communicator = backend, graph, communicator

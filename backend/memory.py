@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from .errors import MemoryLimitError
 from .graph import Graph
@@ -47,6 +47,14 @@ def check_run(graph: Graph, peak_bytes: int) -> None:
     new = [v for v in graph.variables if not v.drawn]
     made = [t for node in graph.steps for t in node.outputs]
     check_memory(peak_bytes + sum(v.spec.nbytes for v in new), [*made, *new], "a run")
+
+
+def check_programs(programs: Sequence, what: str) -> None:
+    """Raise if programs that take turns need more of a device's memory than is free."""
+    made = [t for p in programs for node in p.graph.nodes for t in node.outputs]
+    check_memory(sum(p.missing_bytes for p in dict.fromkeys(programs)),
+                 [*made, *(v for p in programs for v in p.graph.variables)], what,
+                 programs[0].backend.free_bytes())
 
 
 def free_bytes() -> int | None:

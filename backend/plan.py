@@ -109,3 +109,24 @@ def plan(graph: Graph) -> PlanReport:
                       sum(t.spec.nbytes for t in graph.inputs), dict(ops.most_common()),
                       devices=devices, moved_bytes=sum(
                           n.specs[0].nbytes for n in graph.steps if graph.moves(n)))
+
+
+def together(functions) -> PlanReport:
+    """One report of compiled functions that are called one after another, some of them again.
+
+    Steps and FLOPs are those of all calls; memory is that of each function, once.
+    """
+    reports = [f.plan() for f in functions]
+    single = [f.plan() for f in dict.fromkeys(functions)]
+    ops, devices = Counter(), Counter()
+    for report in reports:
+        ops.update(report.ops)
+        devices.update(report.devices)
+    return PlanReport(
+        sum(r.steps for r in reports), ops.total(), sum(r.peak_bytes for r in single),
+        max(r.variable_bytes for r in single), sum(r.input_bytes for r in reports),
+        dict(ops.most_common()),
+        tuple(dict.fromkeys(op for r in single for op in r.fall_backs)), dict(devices),
+        sum(r.moved_bytes for r in reports),
+        tuple(dict.fromkeys(note for r in single for note in r.notes)),
+        sum(r.device_bytes for r in single))

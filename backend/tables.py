@@ -8,12 +8,21 @@ class Tables(list):
     Attributes
     ----------
     copies : dict
-        What backends keep of them, such as a copy in a GPU's memory; it goes with this object.
+        By device and element types, memory with their numbers; None if there is no room for it.
     """
 
     def __init__(self, arrays):
         super().__init__(arrays)
         self.copies: dict = {}
+
+    def held_bytes(self, device) -> int:
+        """Bytes of a device's memory that their copies take."""
+        return sum(memory.nbytes for key, found in self.copies.items()
+                   if found and key[0] is device for memory in found)
+
+    def give_way(self, device) -> None:
+        """Let go of the copies, which do not come back."""
+        self.copies.update((key, None) for key in self.copies if key[0] is device)
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__

@@ -17,7 +17,7 @@ from ..layers import Conv2D, Dense, Flatten, Layer, Reshape, Sequential
 from ..layers.flow import Flow
 from ..layers.losses import Loss, loss as find_loss
 from ..training.sources import chunks
-from ..training.trainer import LARGEST_CHUNK
+from ..training.rounds import chunk_that_fits
 from .base import Estimator
 from .cnn import ImageSamples
 from .parameters import layer_sizes
@@ -235,10 +235,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
 
     def _through(self, layers: list[Layer], X) -> np.ndarray:
         """What layers of the net make of X, in float64."""
-        dtype, found = self._fitted.dtype, []
-        with self._threads():
-            trainer = self._fitted.live(self)
-            for x, _, rows in chunks(X, LARGEST_CHUNK, dtype):
+        dtype = self._fitted.dtype
+
+        def in_chunks(largest: int) -> np.ndarray:
+            found = []
+            for x, _, rows in chunks(X, largest, dtype):
                 given = placeholder(x.shape, dtype, "x")
                 flow = Flow(given, dtype=dtype)
                 for layer in layers:
@@ -246,7 +247,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSample
                 compute = function([given], OPS["cast"](flow.x, dtype="float64"),
                                    backend=trainer.backend, precision=trainer.precision)
                 found.append(compute(x)[:len(rows)])
-        return np.concatenate(found)
+            return np.concatenate(found)
+
+        with self._threads():
+            trainer = self._fitted.live(self)
+            return chunk_that_fits(in_chunks)
 
     def _validated(self, X, reset, **with_y):
         X = super()._validated(X, reset)

@@ -126,6 +126,36 @@ def test_a_trainer_is_refused_too():
         model.fit(np.zeros((8, 100), "f"), np.zeros(8, int), epochs=1)
 
 
+def small_steps(memory, **options):
+    """Weights and losses of a net with dropout, and how its steps were planned."""
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((200, 30)).astype("f"), rng.integers(0, 3, 200)
+    weights = rng.uniform(0.5, 2.0, 200)
+    device = CpuDevice(memory=memory)
+    model = gt.Trainer(gt.Sequential([layers.Dense(50, "relu"), layers.Dropout(0.3),
+                                      layers.Dense(3)]),
+                       layers.SparseCategoricalCrossentropy(from_logits=True), "sgd", alpha=0.01,
+                       metrics=["accuracy"], backend=CudaBackend(device), **options)
+    plan = model.plan(X, y, batch_size=90)
+    model.fit(X, y, weights, epochs=2, batch_size=90, X_val=X[:50], y_val=y[:50])
+    model.predict(X)
+    return {k: v.numpy() for k, v in model.variables().items()}, model.history, plan
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"strategy": gt.DataParallel(2)}],
+                         ids=["", "accumulate", "replicas"])
+def test_what_does_not_fit_is_trained_in_parts(options):
+    want, history, plan = small_steps(None, **options)
+    assert not plan.notes and plan.device_bytes > 100_000
+    parts, found, smaller = small_steps(plan.device_bytes * 9 // 10, **options)
+    assert "parts, so that it fits in memory" in smaller.notes[0]
+    assert smaller.device_bytes <= plan.device_bytes * 9 // 10
+    for name, value in want.items():
+        np.testing.assert_allclose(parts[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    for got, expected in zip(found, history):
+        assert got == pytest.approx(expected, rel=1e-4)
+
+
 def test_tf32_is_of_products_alone():
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((16, 16)).astype("f") for _ in range(2))

@@ -1,4 +1,5 @@
 """Memory: what is free, the error before a run that needs more, and runs that keep none."""
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,14 +113,37 @@ def test_huge_units_are_refused_before_training():
     assert not hasattr(model, "history_")
 
 
-def test_a_huge_batch_is_refused_before_training(small):
-    X = np.zeros((6000, 4), "f")
-    make = dict(hidden_layer_sizes=(1000,), epochs=1, optimizer="sgd", random_state=0)
-    with pytest.raises(MemoryLimitError, match=r"a run would take [\d,]+ bytes of memory, and "
-                                               r"9,999,360 are free\n  largest  \w+ "
-                                               r"float32\[6000, 1000\] of 24,000,000 bytes"):
-        gt.DNNRegressor(batch_size=6000, **make).fit(X, X[:, 0])
-    gt.DNNRegressor(batch_size=100, **make).fit(X, X[:, 0])
+def test_a_huge_batch_is_computed_in_parts(small):
+    X = np.random.default_rng(0).standard_normal((6000, 4)).astype("f")
+    losses = []
+    for batch_size in (6000, 100):
+        model = gt.Sequential([layers.Dense(1000, "relu"), layers.Dropout(0.1), layers.Dense(1)])
+        trainer = gt.Trainer(model, optimizer="sgd", metrics=["mae"])
+        notes = trainer.plan(X, X[:, :1], batch_size=batch_size).notes
+        losses.append(trainer.fit(X, X[:, :1], epochs=2, batch_size=batch_size).logs["loss"])
+        assert bool(notes) == (batch_size == 6000)
+        assert all(re.fullmatch("each step in (8|16) parts, so that it fits in memory", note)
+                   for note in notes)
+    memory.SYSTEM = Path("/nowhere")                   # as much as one likes
+    model = gt.Sequential([layers.Dense(1000, "relu"), layers.Dropout(0.1), layers.Dense(1)])
+    trainer = gt.Trainer(model, optimizer="sgd", metrics=["mae"])
+    assert trainer.plan(X, X[:, :1], batch_size=6000).notes == ()
+    whole = trainer.fit(X, X[:, :1], epochs=2, batch_size=6000).logs["loss"]
+    assert losses[0] == pytest.approx(whole, rel=1e-5) != losses[1]
+
+
+def test_a_huge_batch_whose_rows_meet_is_refused_before_training(small):
+    model = gt.Sequential([layers.Dense(1000), layers.BatchNormalization(), layers.Dense(1)])
+    trainer = gt.Trainer(model, optimizer="sgd")
+    for method in (trainer.plan, trainer.fit):
+        with pytest.raises(MemoryLimitError) as caught:
+            method(np.zeros((6000, 4)), np.zeros((6000, 1)), batch_size=6000)
+        assert caught.value.what.startswith("a run would take ")
+        assert caught.value.facts["why"] == (
+            "parts of a batch have other batch statistics or partners to be mixed with, so it is "
+            "not cut")
+        assert "float32[6000, 1000] of 24,000,000 bytes" in caught.value.facts["largest"]
+    assert not trainer.history
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory by /proc")

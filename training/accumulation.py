@@ -23,13 +23,18 @@ class Accumulated:
     """
 
     def __init__(self, trainer, shapes: Shapes):
-        self.parts, self.strategy = trainer.accumulate, trainer.strategy
+        self.parts, self.strategy = trainer.rounds, trainer.strategy
         parameters = trainer.model.trainable_variables()
         sums = {path: variable(p.shape, p.dtype, f"accumulated/{path}", trainable=False)
                 for path, p in parameters.items()}
         weight = variable((), trainer.dtype, "accumulated/weight", trainable=False)
         self._part = self._add(trainer, shapes, parameters, sums, weight)
         self._step = self._apply(trainer, parameters, sums, weight)
+
+    @property
+    def functions(self) -> list:
+        """What a call computes."""
+        return self._part.functions * self.parts + self._step.functions
 
     def _add(self, trainer, shapes, parameters, sums, weight):
         """The program that adds up the slopes of a part."""

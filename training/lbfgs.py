@@ -102,6 +102,11 @@ class Descent:
         self.names = [*sums, ("learning_rate", "")]
         self._known: tuple | None = None     # the last point looked at, for what arrays, and there
 
+    @property
+    def functions(self) -> list:
+        """What a call computes, at least once."""
+        return [*self.compute.functions, *(self.statistics.functions if self.statistics else ())]
+
     def __call__(self, *arrays) -> list:
         start = flat([w.storage for w in self.weights])
         flags = self.slots["lbfgs"]

@@ -18,14 +18,14 @@ def kept(trainer, key: tuple, make: Callable):
 
 def training_program(trainer, batch: Batch) -> tuple[Callable, list]:
     """The step for a batch, and the names of what it returns."""
-    if trainer.accumulate == 1 and not trainer.optimizer.whole_batches:
+    if trainer.rounds == 1 and not trainer.optimizer.whole_batches:
         return _compiled(trainer, "train", training_step, batch, trainer.strategy)
-    stepper = trainer.optimizer.stepper if trainer.accumulate == 1 else Accumulated
+    stepper = trainer.optimizer.stepper if trainer.rounds == 1 else Accumulated
 
     def make():                                     # a step that is more than a compiled graph
-        step = stepper(trainer, local_shapes(trainer, batch, rounds=trainer.accumulate))
+        step = stepper(trainer, local_shapes(trainer, batch, rounds=trainer.rounds))
         return step, step.names
-    return kept(trainer, _key(trainer, "train", batch), make)
+    return kept(trainer, (*_key(trainer, "train", batch), trainer.rounds), make)
 
 
 def evaluation_program(trainer, batch: Batch, strategy) -> tuple[Callable, list]:

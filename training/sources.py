@@ -161,6 +161,14 @@ class Source:
                          for a in (self.X, self.y, self.weights))
         return Batch(x, y, weights, None, self.own_rows)
 
+    def largest(self) -> Batch:
+        """A batch that no other needs more memory than."""
+        if not self.sequences:
+            return self.first()
+        if self.whole:
+            return self._all()
+        return self._gather(*max(self._buckets(0), key=lambda bucket: bucket[1]))
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on."""
         if self.whole:

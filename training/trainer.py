@@ -11,7 +11,7 @@ from ..backend import Tensor, get_backend, placeholder
 from ..backend.distribute import strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
-from ..datasets import OnDisk, prefetched
+from ..backend.plan import PlanReport
 from ..layers.arguments import fraction, number, one_of
 from ..layers.base import Layer
 from ..layers.flow import Flow
@@ -21,16 +21,16 @@ from .checkpoint import seconds
 from .loop import Pace, Run, added_up, fit_loop, stepped
 from .loss_scale import LossScale, Unscaled
 from .optimizers import optimizer as find_optimizer
-from .programs import evaluation_program, prediction_program, training_program
+from .predicting import predicted
+from .programs import evaluation_program, training_program
+from .rounds import evaluation_source, planned, training_source
 from .schedules import schedule as find_schedule
 from .settings import check_settings
 from .several import Ends
-from .sources import Batch, Source, as_samples, chunks
+from .sources import Batch, Source, as_samples
 from .split import split
-from .steps import Keys, prediction_step
+from .steps import Keys
 from .targets import targets_for
-
-LARGEST_CHUNK = 512     # rows per prediction program
 
 
 class Trainer:
@@ -132,6 +132,7 @@ class Trainer:
         self.loss_scale = LossScale() if precision == "float16" else Unscaled()
         check_settings(self)
         self.seed, self.accumulate = int(seed), int(accumulate)
+        self.rounds = self.accumulate  # into how many parts batches are cut: more if memory is short
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
         self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
@@ -216,9 +217,7 @@ class Trainer:
             raise ParameterError("L-BFGS takes all samples in every step",
                                  got=f"batch_size={batch_size}", fix="pass batch_size=None")
         self.prepare(X)
-        whole = None if batch_size is None else batch_size * self.accumulate
-        source = self._source(X, y, sample_weight, whole, shuffle, self.strategy, self.accumulate,
-                              balanced)
+        source = self._batches(X, y, sample_weight, batch_size, shuffle, balanced)
         validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val,
                                                                self.strategy)
         run = Run(self, int(epochs))
@@ -228,6 +227,38 @@ class Trainer:
         self.history = run.history
         fit_loop(run, source, validation, callbacks, verbose, first_epoch)
         return run
+
+    def plan(self, X, y, sample_weight=None, *, batch_size: int | None = 32) -> PlanReport:
+        """What a step of `fit` takes, before any is made.
+
+        Parameters
+        ----------
+        X, y, sample_weight, batch_size
+            As in `fit`.
+
+        Returns
+        -------
+        PlanReport
+            Its ``notes`` say into how many parts a batch is cut if it does not fit in memory: their
+            gradients are added up, so that the step is the same.
+
+        Raises
+        ------
+        MemoryLimitError
+            If a step fits in no way.
+        DataError, ShapeError
+            If the data cannot be used or do not fit the model.
+
+        Examples
+        --------
+        >>> import numpy as np, gradatim as gt
+        >>> trainer = gt.Trainer(gt.Sequential([gt.layers.Dense(1)]))
+        >>> trainer.plan(np.ones((64, 5)), np.ones((64, 1)), batch_size=8).input_bytes
+        224
+        """
+        X, y = self._samples(X), self.ends.targets(y, self.dtype)
+        self.prepare(X)
+        return planned(self, self._batches(X, y, sample_weight, batch_size))
 
     def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
         """Loss and metrics over all samples, counted exactly, by each process for itself.
@@ -274,23 +305,7 @@ class Trainer:
         """
         X = self._samples(X)
         self.prepare(X)
-        result = None
-        ahead = int(isinstance(X, OnDisk))                              # files are read by a thread
-        for x, lengths, rows in prefetched(chunks(X, LARGEST_CHUNK, self.x_dtype), ahead):
-            compute, steps = prediction_program(self, x.shape, lengths is not None,
-                                                head)
-            out = compute(*(a for a in (x, lengths) if a is not None))
-            if result is None:
-                result = [None] * len(X) if steps else np.empty((len(X), *out.shape[1:]), out.dtype)
-            if steps:
-                for row, part, length in zip(rows, out, lengths):
-                    result[row] = part[:length]
-            else:
-                result[rows] = out[:len(rows)]
-        if result is None:                                              # no samples
-            _, out, _ = prediction_step(self, (1, *self._sample), False, head)
-            result = np.empty((0, *out.shape[1:]), out.dtype)
-        return self.ends.predictions(result)
+        return self.ends.predictions(predicted(self, X, head))
 
     # ---- for the loop --------------------------------------------------------------------------
 
@@ -370,7 +385,14 @@ class Trainer:
                       x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
                       parts=strategy.parts, own=strategy.own, rounds=rounds, balanced=balanced)
 
+    def _batches(self, X, y, sample_weight, batch_size, shuffle=True, balanced=False) -> Source:
+        """The samples of a fit."""
+        rows = None if batch_size is None else batch_size * self.accumulate
+        return training_source(self, lambda rounds: self._source(
+            X, y, sample_weight, rows, shuffle, self.strategy, rounds, balanced))
+
     def _in_order(self, X, y, sample_weight, strategy) -> Source:
+        """Samples to be evaluated, in chunks that fit in memory."""
         X = self._samples(X)
-        return self._source(X, y, sample_weight, LARGEST_CHUNK if len(X) > LARGEST_CHUNK else None,
-                            False, strategy)
+        return evaluation_source(self, len(X), lambda rows: self._source(
+            X, y, sample_weight, rows, False, strategy), strategy)

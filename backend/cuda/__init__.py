@@ -45,6 +45,9 @@ class CudaBackend(Backend):
         with self.device.here():               # whose GPU NCCL takes
             return team if self.device.stand_in else joined(team)
 
+    def free_bytes(self) -> int | None:
+        return self.device.free_bytes()
+
     def devices(self) -> list[str]:
         return [self.device.name]
 
@@ -54,7 +57,7 @@ class CudaBackend(Backend):
         program = CudaProgram(self, graph, communicator)
         made = [t for node in program.graph.nodes for t in node.outputs]
         check_memory(program.device_bytes, [*made, *graph.variables],
-                     f"a run on {self.device.name}", self.device.free_bytes())
+                     f"a run on {self.device.name}", self.free_bytes())
         return program
 
     @cached_property

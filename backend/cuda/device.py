@@ -113,7 +113,7 @@ class Device(ABC):
     notes: tuple[str, ...] = ()
 
     def __init__(self):
-        self._tables: WeakSet[Tables] = WeakSet()        # those with copies here
+        self.holders = WeakSet()     # what has memory only to be faster: tables, idle programs
 
     def here(self):
         """A context in which this thread alone uses the device; it may be entered again."""
@@ -132,7 +132,7 @@ class Device(ABC):
     def allocate(self, nbytes: int):
         """Memory that is freed with the object; its ``address`` is a multiple of 256.
 
-        Tables that are kept here give way to it.
+        What has memory here only to be faster gives way to it.
 
         Raises
         ------
@@ -140,10 +140,9 @@ class Device(ABC):
             If there is too little of it.
         """
         memory = self._allocate(nbytes)
-        if memory is None and self._tables:
-            for tables in list(self._tables):
-                tables.copies.update((key, None) for key in tables.copies if key[0] is self)
-            self._tables.clear()                                 # they do not come back
+        if memory is None:
+            for holder in list(self.holders):
+                holder.give_way(self)
             memory = self._allocate(nbytes)
         if memory is None:
             raise MemoryLimitError(
@@ -154,9 +153,8 @@ class Device(ABC):
     def free_bytes(self) -> int | None:
         """Bytes that can still be had, or None if unknown."""
         free = self._free_bytes()
-        kept = (memory for tables in list(self._tables) for key, found in tables.copies.items()
-                if found and key[0] is self for memory in found)
-        return free if free is None else free + sum(memory.nbytes for memory in kept)
+        return free if free is None else free + sum(
+            holder.held_bytes(self) for holder in list(self.holders))
 
     def resident(self, tables, dtypes) -> list | None:
         """Memory with the arrays of `Tables` in these element types, which is kept while they live.
@@ -171,7 +169,7 @@ class Device(ABC):
             needed = sum(a.size * d.itemsize for a, d in zip(tables, dtypes))
             free = self._free_bytes()
             if free is None or needed <= free // 2:
-                self._tables.add(tables)
+                self.holders.add(tables)
                 tables.copies[key] = [self._copied(a, d) for a, d in zip(tables, dtypes)]
         return tables.copies[key]
 

@@ -49,6 +49,12 @@ class Lease:
         collective.aside = True
         return collective
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether no variable's value lies here alone."""
+        arrays = (content and content() for content in self._content)
+        return not any(isinstance(a, DeviceArray) and a.memory is self.memory for a in arrays)
+
     # ---- what goes in --------------------------------------------------------------------------
 
     def load(self, state: list) -> None:
@@ -61,7 +67,8 @@ class Lease:
             fresh = True
             self._leave(i)
             address = self.addresses[value]
-            if isinstance(array, DeviceArray) and array.device is self.device:
+            if isinstance(array, DeviceArray) and array.device is self.device and \
+                    array.is_on_device:
                 with self.device.here():
                     self.device.copy(address, array.address, array.nbytes)
                 self._content[i] = ref(array)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
@@ -91,7 +92,8 @@ class CudaProgram(Program):
         self.cursor = Cursor(self)
         self._place()
         self.fall_backs, self.notes = tuple(self._fall_backs), self.device.notes
-        self._leases: deque[Lease] = deque()
+        self._leases: deque[Lease] = deque()                  # those that are not in use
+        self.device.holders.add(self)
 
     # ---- compiling -----------------------------------------------------------------------------
 
@@ -343,6 +345,21 @@ class CudaProgram(Program):
         each = sum(t.spec.nbytes for t in (*self.graph.inputs, *self.graph.outputs))
         free = self.device.free_bytes()
         return (STAGED_BYTES if free is None else min(STAGED_BYTES, free // 4)) // max(each, 1)
+
+    @property
+    def missing_bytes(self) -> int:
+        return 0 if any(not lease.is_bare for lease in self._leases.copy()) else self.bytes
+
+    def held_bytes(self, device) -> int:
+        """Bytes of memory that is not in use and holds nothing."""
+        return self.bytes * sum(lease.is_bare for lease in self._leases.copy())
+
+    def give_way(self, device) -> None:
+        """Let go of memory that is not in use and holds nothing."""
+        for lease in self._leases.copy():
+            if lease.is_bare:
+                with suppress(ValueError):                    # somebody took it meanwhile
+                    self._leases.remove(lease)
 
     def _take(self) -> Lease:
         """The memory that was used last, where the weights may be still; or new memory."""

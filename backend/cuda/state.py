@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import MemoryLimitError
+
 
 class DeviceArray:
     """An array that never changes, though the memory it was made in will.
@@ -25,7 +27,7 @@ class DeviceArray:
     def __init__(self, device, memory, address: int, shape, dtype):
         self.device, self.memory, self.address = device, memory, address
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
-        self.frozen = False
+        self.frozen, self._on_host = False, None
 
     @property
     def nbytes(self) -> int:
@@ -43,18 +45,33 @@ class DeviceArray:
         return self
 
     def move(self) -> None:
-        """To memory of its own, before that which it was made in is written anew."""
+        """To memory of its own, before that which it was made in is written anew.
+
+        It is the host's where the device has too little.
+        """
         with self.device.here():
-            fresh = self.device.allocate(self.nbytes)
+            try:
+                fresh = self.device.allocate(self.nbytes)
+            except MemoryLimitError:
+                self._on_host, self.memory = np.array(self), None
+                return
             self.device.copy(fresh.address, self.address, self.nbytes)
             self.memory, self.address = fresh, fresh.address
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the address is that of the value."""
+        return self.memory is not None
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         if copy is False:
             raise ValueError("an array of a device is read by copying it")
         array = np.empty(self.shape, self.dtype)
-        with self.device.here():
-            self.device.download(array, self.address)
+        if not self.is_on_device:
+            array[...] = self._on_host
+        else:
+            with self.device.here():
+                self.device.download(array, self.address)
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __reduce__(self):

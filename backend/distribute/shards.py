@@ -60,6 +60,11 @@ class ShardedFunction:
         self._whole = Function(whole, backend, LATE)
         self._pool: tuple = None, None
 
+    @property
+    def functions(self) -> list[Function]:
+        """What a call computes."""
+        return [*[self._shard] * len(self.own), self._whole]
+
     def __call__(self, *arrays) -> list:
         arrays = [converted(np.asarray(a), t.dtype) for t, a in zip(self._inputs, arrays)]
         state = [v.memory() for v in self._shard.graph.variables]

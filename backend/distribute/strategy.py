@@ -212,7 +212,7 @@ class ReplicatedFunction:
         self._inputs = graph.inputs
         self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
         with surroundings(shares=replicas):
-            self._functions = [
+            self.functions = [
                 Function(replicate(graph, rank), backend, REPLICATED, communicator=communicator,
                          precision=precision)
                 for rank, communicator in enumerate(self._communicators)]
@@ -222,7 +222,7 @@ class ReplicatedFunction:
     def __call__(self, *arrays):
         shares = [self._shares(t, a, split) for t, a, split in
                   zip(self._inputs, arrays, self._split)]
-        size = len(self._functions)
+        size = len(self.functions)
         found: list = [None] * size
         errors: list = []
         n_jobs = current().n_jobs            # a new thread has surroundings of its own
@@ -230,7 +230,7 @@ class ReplicatedFunction:
         def work(rank: int) -> None:
             try:
                 with surroundings(n_jobs=n_jobs, shares=size):
-                    found[rank] = self._functions[rank].compute(*(share[rank] for share in shares))
+                    found[rank] = self.functions[rank].compute(*(share[rank] for share in shares))
             except BaseException as error:
                 errors.append(error)
                 self._communicators[rank].abort()
@@ -249,13 +249,13 @@ class ReplicatedFunction:
         if errors:
             self._communicators[0].reset()
             raise errors[0]        # the later ones are only the freed others
-        self._functions[0].commit(found[0][1])
+        self.functions[0].commit(found[0][1])
         return [np.concatenate(parts) if rows else parts[0] for rows, parts in
                 zip(self._rows, zip(*(results for results, _ in found)))]
 
     def _shares(self, tensor: Tensor, array, split: bool) -> list:
         """What each replica is fed: its rows, or the whole."""
-        size = len(self._functions)
+        size = len(self.functions)
         if not split:
             return [array] * size
         array, rows = np.asarray(array), tensor.shape[0]
