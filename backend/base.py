@@ -99,6 +99,9 @@ class Backend:
         """The backend that computes in one of its precisions; itself where the graph says it."""
         return self
 
+    def __deepcopy__(self, memo) -> Backend:
+        return self                            # a place: estimators are cloned with it
+
     def asarray(self, value):
         """The array in this backend's memory."""
         return self.xp.asarray(value)

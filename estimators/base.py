@@ -27,6 +27,7 @@ from .held_out import hold_out, validation_data
 from .importances import Importances
 from .on_disk import loaded, require_rows, validated_on_disk
 from .parameters import Parameters
+from .planning import Planning
 from .report import Reported
 from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
 from .saving import Saveable
@@ -36,7 +37,7 @@ from .weightless import without_weightless
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFinder,
+class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFinder, Planning,
                 CallbackSupportMixin, BaseEstimator):
     """What all nets share."""
 

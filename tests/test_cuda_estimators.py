@@ -58,6 +58,11 @@ def test_one_epoch_is_that_of_the_reference(name):
     estimator, X, y = CASES[name]
     backend = Keeping(CpuDevice())
     backend.programs = []
+    data = (X,) if y is None else (X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        plan = estimator.set_params(backend=backend).plan(*data)
+    assert plan.device_bytes >= plan.variable_bytes > 0 and not vars(estimator).get("history_")
     losses = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

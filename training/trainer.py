@@ -132,7 +132,7 @@ class Trainer:
         self.loss_scale = LossScale() if precision == "float16" else Unscaled()
         check_settings(self)
         self.seed, self.accumulate = int(seed), int(accumulate)
-        self.rounds = self.accumulate  # into how many parts batches are cut: more if memory is short
+        self.rounds = self.accumulate         # into how many parts a batch is cut; see rounds.py
         rate = self.optimizer.learning_rate if learning_rate is None else learning_rate
         self.keys = Keys(self.seed, number("learning_rate", rate, at_least=0.0))
         self.slots: dict = {}
