@@ -123,10 +123,11 @@ def together(functions) -> PlanReport:
         ops.update(report.ops)
         devices.update(report.devices)
     return PlanReport(
-        sum(r.steps for r in reports), ops.total(), sum(r.peak_bytes for r in single),
-        max(r.variable_bytes for r in single), sum(r.input_bytes for r in reports),
-        dict(ops.most_common()),
-        tuple(dict.fromkeys(op for r in single for op in r.fall_backs)), dict(devices),
-        sum(r.moved_bytes for r in reports),
-        tuple(dict.fromkeys(note for r in single for note in r.notes)),
-        sum(r.device_bytes for r in single))
+        steps=sum(r.steps for r in reports), flops=ops.total(),
+        peak_bytes=sum(r.peak_bytes for r in single),
+        variable_bytes=max(r.variable_bytes for r in single),
+        input_bytes=sum(r.input_bytes for r in reports), ops=dict(ops.most_common()),
+        fall_backs=tuple(dict.fromkeys(op for r in single for op in r.fall_backs)),
+        devices=dict(devices), moved_bytes=sum(r.moved_bytes for r in reports),
+        notes=tuple(dict.fromkeys(note for r in single for note in r.notes)),
+        device_bytes=sum(r.device_bytes for r in single), precision=reports[0].precision)

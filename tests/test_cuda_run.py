@@ -136,8 +136,8 @@ def small_steps(memory, **options):
                                       layers.Dense(3)]),
                        layers.SparseCategoricalCrossentropy(from_logits=True), "sgd", alpha=0.01,
                        metrics=["accuracy"], backend=CudaBackend(device), **options)
-    plan = model.plan(X, y, batch_size=90)
-    model.fit(X, y, weights, epochs=2, batch_size=90, X_val=X[:50], y_val=y[:50])
+    plan = model.plan(X, y, batch_size=180)
+    model.fit(X, y, weights, epochs=2, batch_size=180, X_val=X[:50], y_val=y[:50])
     model.predict(X)
     return {k: v.numpy() for k, v in model.variables().items()}, model.history, plan
 
@@ -146,7 +146,7 @@ def small_steps(memory, **options):
                          ids=["", "accumulate", "replicas"])
 def test_what_does_not_fit_is_trained_in_parts(options):
     want, history, plan = small_steps(None, **options)
-    assert not plan.notes and plan.device_bytes > 100_000
+    assert not plan.notes
     parts, found, smaller = small_steps(plan.device_bytes * 9 // 10, **options)
     assert "parts, so that it fits in memory" in smaller.notes[0]
     assert smaller.device_bytes <= plan.device_bytes * 9 // 10
