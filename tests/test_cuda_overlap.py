@@ -77,6 +77,8 @@ def test_what_is_known_first_travels_first_while_the_rest_is_computed(install, s
     step(X, Y)
     # The second kernel, alone; the loss, the layers behind it and its bias; the first layer.
     assert communicator.sizes == [1200, 1 + 60 + 3 + 600 + 20 + 30, 640 + 40]
+    # Each bucket is filled by one launch, and the optimizer is one, in the weights' own memory.
+    assert [names.count(n) for n in ("chain_copy", "copy", "chain_multiply_subtract")] == [2, 0, 1]
     assert names.count("softmax_cross_entropy") == 1
 
 

@@ -67,6 +67,19 @@ def test_a_norm_over_all_gradients_is_one_pass(count, dtype):
     assert np.isnan(norm(*arrays))
 
 
+def test_pieces_of_one_array_are_written_at_once():
+    arrays = [np.random.default_rng(i).standard_normal(n).astype("f") for i, n in
+              enumerate((300, 1, 2500, 7))]
+    inputs = [gt.placeholder(a.shape) for a in arrays]
+    join = gt.function(inputs, gt.concatenate(*inputs, axis=0), backend=CUDA)
+    np.testing.assert_array_equal(join(*arrays), np.concatenate(arrays))
+    assert [s.name for s in join.program.steps] == ["chain_copy"]
+    # The middle of what was filled is written after it.
+    x = gt.placeholder((3,))
+    pad = gt.function([x], gt.pad(x, widths=((2, 2),), value=7.0), backend=CUDA)
+    np.testing.assert_array_equal(pad(np.float32([1, 2, 3])), [7, 7, 1, 2, 3, 7, 7])
+
+
 def test_chains_that_wait_for_each_other_stay_apart():
     x, y = gt.placeholder((6, 5)), gt.placeholder((5, 4))
     build = lambda: gt.tanh(gt.matmul(gt.tanh(x * 2.0), y) * 2.0)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .device import Pointer, Source, Table
+from .expression import itemsize
 
 THREADS = 256
 BLOCKS = 2112          # 16 for each of the 132 multiprocessors of an H100 or H200
@@ -89,13 +90,16 @@ class Flat(NamedTuple):
     sums: bool = False
 
 
+Spans = dict[int, list[tuple[int, int]]]         # of each value, bytes from one to before another
+
+
 class _Group:
     """Flat chains of one text at one place, and what the steps from there on read and write."""
 
     def __init__(self, first: Flat):
         self.members, self.parts = [first], first.parts
-        self.reads: set[int] = set()
-        self.writes: set[int] = set()
+        self.reads: Spans = {}
+        self.writes: Spans = {}
         self.room = TABLE // (8 * (len(first.parts) + 2))
 
     def takes(self, chain: Flat) -> bool:
@@ -111,9 +115,37 @@ class _Group:
         if self.parts[0].whole is None:
             self.parts = chain.parts
 
-    def passes(self, reads: set[int], writes: set[int]) -> bool:
+    def passes(self, reads: Spans, writes: Spans) -> bool:
         """Whether an earlier step may as well run here."""
-        return not (writes & (self.reads | self.writes) or reads & self.writes)
+        return not (_meet(writes, self.reads) or _meet(writes, self.writes) or
+                    _meet(reads, self.writes))
+
+    def put_off(self, reads: Spans, writes: Spans) -> None:
+        """Know of a step behind these."""
+        for found, more in ((self.reads, reads), (self.writes, writes)):
+            for value, spans in more.items():
+                found.setdefault(value, []).extend(spans)
+
+
+def _meet(one: Spans, other: Spans) -> bool:
+    """Whether any bytes are in both."""
+    return any(begin < end and first < last for value in one if value in other
+               for begin, last in one[value] for first, end in other[value])
+
+
+def _spans(program, step) -> tuple[Spans, Spans]:
+    """What a step reads and what it writes; of a flat chain to the byte."""
+    from .program import touched_how
+    if not isinstance(step, Flat):
+        reads, writes = touched_how(step)
+        return ({v: [(0, program.values[v].nbytes)] for v in reads},
+                {v: [(0, program.values[v].nbytes)] for v in writes})
+    found: tuple[Spans, Spans] = {}, {}
+    for part, pointer in zip(step.parts, step.arguments):
+        size = itemsize(program.values[pointer.value].dtype) * (step.count if part.whole else 1)
+        found[pointer.written].setdefault(pointer.value, []).append(
+            (pointer.offset, pointer.offset + size))
+    return found
 
 
 def merge(program) -> None:
@@ -122,11 +154,10 @@ def merge(program) -> None:
     What decides is memory: a chain is put off if no step on the way reads what it writes, or
     writes what it reads or writes.
     """
-    from .program import touched_how
     groups: list[_Group] = []
     steps: list = []
     for step in reversed(program.steps):
-        reads, writes = touched_how(step)
+        reads, writes = _spans(program, step)
         home = None
         if isinstance(step, Flat):
             home = next((g for g in groups if g.takes(step) and g.passes(reads, writes)), None)
@@ -139,8 +170,7 @@ def merge(program) -> None:
             steps.append(step)
         # All groups behind the place where the step now runs would have to pass it.
         for group in groups[:groups.index(home) + 1 if home else None]:
-            group.reads |= reads
-            group.writes |= writes
+            group.put_off(reads, writes)
     program.steps = []
     for step in reversed(steps):
         if not isinstance(step, _Group):
