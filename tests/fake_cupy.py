@@ -249,5 +249,5 @@ class Compiler:
     version = "13.0"
 
     def compiled(self, source, architecture):
-        assert architecture == "sm_80"
+        assert architecture in ("sm_75", "sm_80")
         return pickle.dumps(source)

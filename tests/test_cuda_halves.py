@@ -78,6 +78,18 @@ def test_cublaslt_is_told_of_two_bytes(install, kind, number):
     assert found == {(number, 68)}                     # sums in float32
 
 
+def test_a_gpu_without_bfloat16_multiplies_its_numbers_in_float32(install):
+    fake = install()
+    fake.modules["cupy"].cuda.Device.compute_capability = "75"
+    trainer, changes, _ = trained("dense", CudaBackend(CudaDevice()), "bfloat16")
+    assert distance(changes, trained("dense", "reference")[1]) < 1e-3
+    plan = next(iter(trainer._functions.values()))[0].plan()
+    assert plan.precision == "bfloat16" and plan.notes == (
+        "products of bfloat16 numbers are computed in float32: this GPU has no instructions for "
+        "them",)
+    assert {fake.library.fake_factors(n) for n in fake.products} == {0}
+
+
 # ---- rounded weights ---------------------------------------------------------------------------
 
 def test_rounded_weights_follow_their_weights_wherever_these_come_from():

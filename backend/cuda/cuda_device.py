@@ -23,6 +23,7 @@ from .nvrtc import nvrtc
 from .tune import Tuner
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
+BFLOAT16 = 80                                           # compute capability from which there is
 SHARED_BYTES, MAX_SHARED_ATTRIBUTE = 48 * 1024, 8       # above that many a kernel has to ask
 STAGED_BYTES, STAGES = PIECE_BYTES, 8                   # of pinned memory for a copy, and of them
 
@@ -97,6 +98,8 @@ class CudaDevice(Device):
         nvrtc()
         self.name, self._device = f"cuda:{number}", self._cuda.Device(number)
         self.architecture = f"sm_{self._device.compute_capability}"
+        if int(self._device.compute_capability) < BFLOAT16:
+            self.halves = ("float16",)
         with self._device:
             self.stream = self._cuda.Stream(non_blocking=True)
             self.aside = self._cuda.Stream(non_blocking=True)

@@ -101,6 +101,8 @@ class Device(ABC):
         collectives in the first; None without a GPU.
     architecture : str
         What kernels are compiled for.
+    halves : tuple of str
+        What its products read in two bytes.
     notes : tuple of str
         What it does otherwise than it could.
     """
@@ -110,6 +112,7 @@ class Device(ABC):
     stream: Any = None
     aside: Any = None
     architecture: str
+    halves: tuple[str, ...] = ("bfloat16", "float16")
     notes: tuple[str, ...] = ()
 
     def __init__(self):

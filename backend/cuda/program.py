@@ -12,7 +12,7 @@ from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
 from ..lowering.early import collectives_early
-from ..lowering.halves import KINDS, halves
+from ..lowering.halves import KINDS, halves, notes
 from ..lowering.in_place import in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
@@ -70,9 +70,10 @@ class CudaProgram(Program):
 
     def __init__(self, backend, graph: Graph, communicator=None):
         self.variables = graph.variables                      # in the order of the state
+        self.device = backend.device
+        self.notes = (*self.device.notes, *notes(graph, self.device.halves, "this GPU"))
         graph, self._shadows = with_shadows(open_batch_norm(graph))
         self.backend, self.graph, self.communicator = backend, graph, communicator
-        self.device = backend.device
         self.values: list[Value] = []
         self.views: dict[Tensor, View] = {}
         self.steps: list[Launch | Call | ArrayStep | Flat] = []      # Flat until all are known
@@ -86,12 +87,13 @@ class CudaProgram(Program):
                 self._users.setdefault(t, []).append(node)
         self._kept = {*graph.outputs, *graph.updates.values()}
         self._halves = halves(graph, self._users, self._kept, multiplies_halves, {
-            shadow: KINDS[node.op.name] for shadow, node in self._shadows.items()})
+            shadow: KINDS[node.op.name] for shadow, node in self._shadows.items()},
+            self.device.halves)
         self._bind_leaves()
         self._compile()
         self.cursor = Cursor(self)
         self._place()
-        self.fall_backs, self.notes = tuple(self._fall_backs), self.device.notes
+        self.fall_backs = tuple(self._fall_backs)
         self._leases: deque[Lease] = deque()                  # those that are not in use
         self.device.holders.add(self)
 

@@ -28,7 +28,7 @@ def halves(graph, users: dict[Tensor, list[Node]], kept: set[Tensor],
         What the backend can store.
     """
     fed = set(graph.inputs)
-    found: dict[Tensor, str] = dict(rounded)
+    found = {t: kind for t, kind in rounded.items() if kind in kinds}
     for node in graph.steps:
         out, kind = node.outputs[0], KINDS.get(node.op.name)
         if node.op.name in SEEN_THROUGH:
@@ -51,3 +51,11 @@ def halves(graph, users: dict[Tensor, list[Node]], kept: set[Tensor],
         if not odd:
             return found | {new: found[v] for v, new in graph.updates.items() if v in found}
         found = {t: kind for t, kind in found.items() if t not in odd}
+
+
+def notes(graph, kinds, device: str) -> tuple[str, ...]:
+    """What a plan says of rounded numbers that a device cannot multiply as such."""
+    rounded = {KINDS[n.op.name] for n in graph.steps if n.op.name in KINDS}
+    return tuple(f"products of {kind} numbers are computed in float32: {device} has no "
+                 "instructions for them" for kind in KINDS.values()
+                 if kind in rounded and kind not in kinds)

@@ -9,7 +9,7 @@ import numpy as np
 from ..base import Program
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import Cluster, clusters
-from ..lowering.halves import KINDS, halves
+from ..lowering.halves import halves, notes
 from ..lowering.in_place import bases, in_place
 from ..lowering.view import View
 from ..lowering.views import VIEWS
@@ -43,14 +43,9 @@ class NativeProgram(Program):
         self.kept = {*graph.outputs, *graph.updates.values()}
         # Weights that stay as they are: what is made of them alone is computed once.
         self._steady = bool(graph.inputs) and not graph.updates and communicator is None
-        self._halves = halves(graph, self.users, self.kept, multiplies_bfloat16,
-                              kinds={"bfloat16"}) if backend.bfloat16 else {}
-        rounded = {KINDS.get(n.op.name) for n in graph.steps}
-        self.notes = tuple(
-            f"products of {kind} numbers are computed in float32: this processor has no "
-            "instructions for them" for kind, faster in (("bfloat16", backend.bfloat16),
-                                                         ("float16", False))
-            if kind in rounded and not faster)
+        kinds = {"bfloat16"} if backend.bfloat16 else set()
+        self._halves = halves(graph, self.users, self.kept, multiplies_bfloat16, kinds=kinds)
+        self.notes = notes(graph, kinds, "this processor")
         self._bind_leaves()
         before = backend.core.set_threads(self.threads)
         try:
