@@ -94,8 +94,8 @@ class Parameters:
         auto: float64 for full batches, float32 otherwise. bfloat16: as float32, but matrix
         products and convolutions read their factors rounded to eight significant bits, which
         processors with bfloat16 instructions do faster. ``"tf32"`` is of the backend cuda: products
-        of float32 read factors of eleven significant bits. ``"float16"``, of cuda and reference:
-        factors rounded to float16, and a loss scale that finds its size by itself.
+        of float32 read factors of eleven significant bits. float16: factors rounded to float16, and
+        a loss scale that finds its size by itself.
     random_state : int, RandomState or None
         Decides first weights, order of samples and dropout.
 

@@ -7,6 +7,7 @@ from weakref import ref
 
 import numpy as np
 
+from .joins import Join
 from .replay import Meeting, Replay
 from .stepping import Stepper
 from .state import DeviceArray
@@ -29,7 +30,7 @@ class Lease:
 
     def _bound(self, step):
         """What runs a step with its values where they are here."""
-        from .program import ArrayStep, Join
+        from .program import ArrayStep
         device = self.device
         if isinstance(step, Join):
             return device.join

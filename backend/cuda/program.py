@@ -25,6 +25,7 @@ from .device import Call, Launch, Pointer, Source, pointers
 from .emit import EMIT, PATTERNS, multiplies_halves
 from .expression import itemsize
 from .lease import Lease
+from .joins import Join, join_collectives
 from .losses import join_losses
 from .segments import Flat, merge
 from .shadows import queue_shadows, with_shadows
@@ -56,13 +57,6 @@ class ArrayStep(NamedTuple):
     outputs: tuple[int, ...]
     joint: bool = False
     aside: bool = False
-
-
-class Join(NamedTuple):
-    """Where the steps wait for collectives, which run beside those before."""
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    name: str = "join"
 
 
 class CudaProgram(Program):
@@ -374,30 +368,6 @@ class CudaProgram(Program):
         lease.load(state)
         if self.communicator is not None and self.communicator.shares_memory:
             self.communicator.barrier()   # who has loaded may write to what the others load
-
-
-def join_collectives(program: CudaProgram) -> None:
-    """Put in a `Join` before what reads results of collectives, or writes what they read."""
-    steps: list = []
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-
-    def join() -> None:
-        steps.append(Join(tuple(sorted(inputs)), tuple(sorted(outputs))))
-        inputs.clear()
-        outputs.clear()
-
-    for step in program.steps:
-        reads, writes = touched_how(step)
-        if outputs & (reads | writes) or inputs & writes:
-            join()
-        if isinstance(step, ArrayStep) and step.aside:
-            inputs |= reads
-            outputs |= writes
-        steps.append(step)
-    if outputs:
-        join()
-    program.steps = steps
 
 
 def touched(step) -> list[int]:
