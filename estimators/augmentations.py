@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from ..backend.errors import ParameterError, unknown_name
-from ..layers import (CutMix, Layer, MixUp, RandomCrop, RandomErasing, RandomFlip, RandomRotation,
-                      RandomTranslation, from_config, to_config)
+from ..layers import (
+    CutMix, Layer, MixUp, RandomBrightness, RandomContrast, RandomCrop, RandomErasing, RandomFlip,
+    RandomRotation, RandomTranslation, RandomZoom, from_config, to_config)
 from ..layers.registry import classes
 
 AUGMENTATIONS = {"flip": RandomFlip, "shift": RandomTranslation, "crop": RandomCrop,
-                 "rotate": RandomRotation, "cutout": RandomErasing, "mixup": MixUp,
+                 "rotate": RandomRotation, "zoom": RandomZoom, "brightness": RandomBrightness,
+                 "contrast": RandomContrast, "cutout": RandomErasing, "mixup": MixUp,
                  "cutmix": CutMix}
 
 

@@ -91,7 +91,8 @@ class ConvolutionalNet(ImageSamples):
         The net; ``spec`` is that of one image, and what is returned are logits.
     augmentation : str, Layer, list of them, or None
         What happens to images while training: ``"flip"`` (left to right), ``"shift"``, ``"crop"``,
-        ``"rotate"``, ``"cutout"``, ``"mixup"``, ``"cutmix"``, or layers, in their order.
+        ``"rotate"``, ``"zoom"``, ``"brightness"``, ``"contrast"``, ``"cutout"``, ``"mixup"``,
+        ``"cutmix"``, or layers, in their order.
     """
     architecture: Any = "auto"
     augmentation: Any = None

@@ -1,8 +1,7 @@
 """Layers, the networks made of them, their initializers and regularizers, and their files."""
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .attention import Attention, MultiHeadAttention
-from .augmentation import (
-    RandomCrop, RandomErasing, RandomFlip, RandomRotation, RandomTranslation)
+from .augmentation import RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer
 from .batch_normalization import BatchNormalization
 from .bidirectional import Bidirectional
@@ -29,11 +28,12 @@ from .mixing import CutMix, MixUp
 from .model import Input, Model, Sequential
 from .normalization import (
     GroupNormalization, LayerNormalization, Normalization, RMSNormalization, UnitNormalization)
+from .photometric import RandomBrightness, RandomContrast, RandomErasing
 from .pooling import (
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D,
     GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D)
-from .preprocessing import CategoryEncoding, Discretization, Masking, Rescaling
+from .preprocessing import CategoryEncoding, Discretization, IntegerLookup, Masking, Rescaling
 from .recurrent import GRU, LSTM, SimpleRNN
 from .registry import from_config, to_config
 from .regression_losses import (

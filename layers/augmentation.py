@@ -1,4 +1,4 @@
-"""Augmentation: images that are flipped, moved, turned, erased or mixed while training."""
+"""Augmentation: images that are flipped, moved, turned or zoomed while training."""
 from __future__ import annotations
 
 import math
@@ -8,7 +8,7 @@ import numpy as np
 from ..backend import OPS, Tensor, constant
 from ..backend.errors import ParameterError, ShapeError
 from ..backend.ops.random import dropout_mask
-from .arguments import number, one_of, sizes
+from .arguments import fraction, number, one_of, sizes
 from .dropout import Noise
 
 cast, flip, floor = OPS["cast"], OPS["flip"], OPS["floor"]
@@ -19,7 +19,22 @@ FILLS = ("reflect", "nearest", "constant")
 
 
 class Augmentation(Noise):
-    """What all share: images ``(batch, h, w, channels)`` and uniform numbers per image."""
+    """What all share: images ``(batch, h, w, channels)`` and uniform numbers per image.
+
+    Parameters
+    ----------
+    fill_mode : {"reflect", "nearest", "constant"}
+        What comes in from outside: the image mirrored, its edge, or ``fill_value``.
+    fill_value : float
+        As the net sees it, after standardisation.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is out of range.
+    ShapeError
+        If the input is no images.
+    """
     keeps_time = False
     draws = 1
 
@@ -83,6 +98,16 @@ def pixels(x: Tensor, rows: Tensor, columns: Tensor, fill_mode: str, fill_value:
     return where(within, found, OPS["zeros_like"](found) + fill_value)
 
 
+def between(x: Tensor, rows: Tensor, columns: Tensor, fill_mode: str, fill_value: float) -> Tensor:
+    """Values between pixels, at ``(batch, h, w, 1)``: means of the four around, by distance."""
+    top, left = floor(rows), floor(columns)
+    low, far = rows - top, columns - left                              # weights of the next pixel
+    taps = [(top, left, (1.0 - low) * (1.0 - far)), (top, left + 1.0, (1.0 - low) * far),
+            (top + 1.0, left, low * (1.0 - far)), (top + 1.0, left + 1.0, low * far)]
+    parts = [pixels(x, r, c, fill_mode, fill_value) * w for r, c, w in taps]
+    return parts[0] + parts[1] + parts[2] + parts[3]
+
+
 class RandomFlip(Augmentation):
     """Mirrors each image at random, left to right, top to bottom, or both.
 
@@ -93,13 +118,6 @@ class RandomFlip(Augmentation):
     ----------
     mode : {"horizontal", "vertical", "horizontal_and_vertical"}
         Which way; each is taken with probability 1/2.
-
-    Raises
-    ------
-    ParameterError
-        If the mode is another.
-    ShapeError
-        If the input is no images.
 
     Examples
     --------
@@ -130,17 +148,6 @@ class RandomTranslation(Augmentation):
     ----------
     height_factor, width_factor : float
         The largest move, as a share of the height or width, in [0, 1].
-    fill_mode : {"reflect", "nearest", "constant"}
-        What comes in at the edge: the image mirrored, its edge, or ``fill_value``.
-    fill_value : float
-        As the net sees it, after standardisation.
-
-    Raises
-    ------
-    ParameterError
-        If a factor or the mode is out of range.
-    ShapeError
-        If the input is no images.
 
     Examples
     --------
@@ -181,15 +188,6 @@ class RandomCrop(Augmentation):
     ----------
     padding : int or (int, int)
         Pixels of ``fill_value`` on each side, of height and width.
-    fill_value : float
-        As the net sees it, after standardisation.
-
-    Raises
-    ------
-    ParameterError
-        If the padding is no positive whole number.
-    ShapeError
-        If the input is no images.
 
     Examples
     --------
@@ -220,17 +218,6 @@ class RandomRotation(Augmentation):
     ----------
     factor : float
         The largest turn to either side, in [0, 1], in turns: 0.1 is 36 degrees.
-    fill_mode : {"reflect", "nearest", "constant"}
-        What stands outside: the image mirrored, its edge, or ``fill_value``.
-    fill_value : float
-        As the net sees it, after standardisation.
-
-    Raises
-    ------
-    ParameterError
-        If the factor or the mode is out of range.
-    ShapeError
-        If the input is no images.
 
     Notes
     -----
@@ -261,58 +248,49 @@ class RandomRotation(Augmentation):
                         for t in (np.sin(angle), np.cos(angle)))       # (batch, 1, 1, 1)
         middle = [(n - 1.0) / 2.0 for n in x.shape[1:3]]
         down, right = (axis_numbers(x, axis) - m for axis, m in zip((1, 2), middle))
-        rows = down * cosine - right * sine + middle[0]                # (batch, h, w, 1)
-        columns = down * sine + right * cosine + middle[1]
-        top, left = floor(rows), floor(columns)
-        low, far = rows - top, columns - left                          # weights of the next pixel
-        taps = [(top, left, (1.0 - low) * (1.0 - far)), (top, left + 1.0, (1.0 - low) * far),
-                (top + 1.0, left, low * (1.0 - far)), (top + 1.0, left + 1.0, low * far)]
-        parts = [pixels(x, r, c, self.fill_mode, self.fill_value) * w for r, c, w in taps]
-        return parts[0] + parts[1] + parts[2] + parts[3]
+        return between(x, down * cosine - right * sine + middle[0],
+                       down * sine + right * cosine + middle[1], self.fill_mode, self.fill_value)
 
 
-class RandomErasing(Augmentation):
-    """Erases a square of each image at random; also called cutout.
-
-    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017: the middle of the square is anywhere in the image, so a part of it may lie outside.
+class RandomZoom(Augmentation):
+    """Shows each image smaller or larger, about its middle, by bilinear interpolation.
 
     Parameters
     ----------
-    factor : float
-        Share of the images that lose a square, in [0, 1].
-    size : float
-        Side of the square as a share of the image's height and width, in [0, 1].
-    fill_value : float
-        As the net sees it, after standardisation.
-
-    Raises
-    ------
-    ParameterError
-        If a share is out of range.
-    ShapeError
-        If the input is no images.
+    height_factor : float
+        The largest change, in [0, 1): 0.2 is from 20 percent nearer to 20 percent farther.
+    width_factor : float, optional
+        Of the width; by default both are changed alike.
 
     Examples
     --------
     >>> import gradatim as gt
     >>> from gradatim import layers
-    >>> x = gt.constant(np.ones((50, 4, 4, 1), "float32"))
-    >>> y = gt.run(layers.RandomErasing(size=0.5)(x, training=True)[0])
-    >>> sorted(set((16 - y.sum((1, 2, 3))).tolist()))
-    [1.0, 2.0, 4.0]
+    >>> x = gt.constant(np.ones((3, 4, 4, 1), "float32"))
+    >>> y = gt.run(layers.RandomZoom(0.2)(x, training=True)[0])
+    >>> bool(np.allclose(y, 1.0))
+    True
     """
-    draws = 3
+    draws = 2
 
-    def __init__(self, factor: float = 1.0, size: float = 0.25, fill_value: float = 0.0,
-                 name: str | None = None):
+    def __init__(self, height_factor: float = 0.1, width_factor: float | None = None,
+                 fill_mode: str = "reflect", fill_value: float = 0.0, name: str | None = None):
         super().__init__(name)
-        self.factor, self.size = share("factor", factor), share("size", size)
+        self.height_factor = fraction("height_factor", height_factor)
+        self.width_factor = width_factor if width_factor is None else \
+            fraction("width_factor", width_factor)
+        self.fill_mode = one_of("fill_mode", fill_mode, FILLS)
         self.fill_value = number("fill_value", fill_value)
 
     def changed(self, x, units):
-        inside = box(x, units[0], units[1], self.size) & (units[2] < self.factor)
-        return where(inside, OPS["zeros_like"](x) + self.fill_value, x)
+        alike = self.width_factor is None
+        factors = (self.height_factor, self.height_factor if alike else self.width_factor)
+        at = []
+        for axis, unit, factor in zip((1, 2), units[:1] * 2 if alike else units, factors):
+            middle = (x.shape[axis] - 1.0) / 2.0
+            at.append((axis_numbers(x, axis) - middle) * (1.0 + (unit * 2.0 - 1.0) * factor)
+                      + middle)
+        return between(x, *at, self.fill_mode, self.fill_value)
 
 
 def share(name: str, value) -> float:

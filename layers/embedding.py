@@ -62,9 +62,7 @@ class Embedding(Layer):
                                           **self.weight_settings("embeddings"))
 
     def check(self, spec: Spec) -> None:
-        if spec.dtype.kind not in "iu":
-            raise DTypeError(f"{self.label}: the input must be integers, not {spec.dtype}",
-                             fix='convert with gt.cast(x, dtype="int64")')
+        need_integers(self, spec)
 
     def forward(self, flow: Flow, training: bool) -> Flow:
         ids, lengths = flow.x, flow.lengths
@@ -72,3 +70,10 @@ class Embedding(Layer):
             count = sum_(cast(not_equal(ids, 0), dtype="float64"), axis=1)    # native sums these
             lengths = cast(count, dtype="int64")                              # (batch,)
         return flow.to(gather(self.embeddings, ids, axis=0), lengths=lengths)
+
+
+def need_integers(layer: Layer, spec: Spec) -> None:
+    """Refuse numbers that are not whole."""
+    if spec.dtype.kind not in "iu":
+        raise DTypeError(f"{layer.label}: the input must be integers, not {spec.dtype}",
+                         fix='convert with gt.cast(x, dtype="int64")')

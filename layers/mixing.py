@@ -55,13 +55,6 @@ class MixUp(Mixing):
     alpha : float
         Above 0; the larger it is, the more two samples are mixed.
 
-    Raises
-    ------
-    ParameterError
-        If alpha is not above 0.
-    ShapeError
-        If the input is no images.
-
     Notes
     -----
     The partner j is the sample at the place counted from the other end of the (shuffled) batch; of
@@ -98,13 +91,6 @@ class CutMix(Mixing):
     ----------
     alpha : float
         Above 0; 1 makes all areas equally likely.
-
-    Raises
-    ------
-    ParameterError
-        If alpha is not above 0.
-    ShapeError
-        If the input is no images.
 
     Notes
     -----

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Tensor
-from ..backend.errors import DTypeError, ParameterError, ShapeError
-from ..backend.ops.elementwise import cast, greater_equal, not_equal
+from ..backend import Spec, Tensor
+from ..backend.errors import ParameterError, ShapeError
+from ..backend.ops.elementwise import cast, equal, greater_equal, not_equal
 from ..backend.ops.indexing import one_hot
 from ..backend.ops.reductions import max_, sum_
 from ..backend.ops.shape import expand_dims, squeeze
 from .arguments import number, one_of, positive_int
 from .base import Layer
+from .embedding import need_integers
 from .flow import Flow
 
 
@@ -156,13 +157,66 @@ class CategoryEncoding(Layer):
         """Where each step has a row of its own."""
         return self.output_mode == "one_hot"
 
+    def check(self, spec: Spec) -> None:
+        need_integers(self, spec)
+
     def forward(self, flow: Flow, training: bool) -> Flow:
-        ids = flow.x
-        if ids.dtype.kind not in "iu":
-            raise DTypeError(f"{self.label}: the input must be integers, not {ids.dtype}",
-                             fix='convert with gt.cast(x, dtype="int64")')
-        y = encoded(ids, self.num_tokens, self.output_mode, flow.dtype)
+        y = encoded(flow.x, self.num_tokens, self.output_mode, flow.dtype)
         kept = self.keeps_time and y.ndim > 2
+        return flow.to(y, lengths=flow.lengths if kept else None)
+
+
+class IntegerLookup(Layer):
+    """The place of each whole number in a vocabulary, or a row for it.
+
+    Parameters
+    ----------
+    vocabulary : sequence of int
+        The numbers that are known, each once: the first is 1, the second 2; 0 is any other.
+    output_mode : {"int", "one_hot", "multi_hot", "count"}
+        Places as int64, or rows as those of `CategoryEncoding`, of one entry more than there are
+        known numbers.
+
+    Raises
+    ------
+    DTypeError
+        If the input holds no integers.
+    ParameterError
+        If the vocabulary holds other things, or one twice.
+
+    Examples
+    --------
+    >>> import gradatim as gt
+    >>> from gradatim import layers
+    >>> codes = gt.constant([[404, 200, 503, 200]])
+    >>> gt.run(layers.IntegerLookup([200, 404])(codes))
+    array([[2, 1, 0, 1]])
+    """
+    takes_integers = any_rank = True
+
+    def __init__(self, vocabulary, output_mode: str = "int", name: str | None = None):
+        super().__init__(name)
+        self.vocabulary = tuple(n.item() if isinstance(n, np.generic) else n for n in vocabulary)
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in self.vocabulary)
+        if not self.vocabulary or not whole or len(set(self.vocabulary)) < len(self.vocabulary):
+            raise ParameterError("vocabulary must hold whole numbers, each once, not "
+                                 f"{vocabulary!r}")
+        self.output_mode = one_of("output_mode", output_mode, MODES)
+
+    @property
+    def keeps_time(self) -> bool:
+        """Where each step has a number or a row of its own."""
+        return self.output_mode in ("int", "one_hot")
+
+    def check(self, spec: Spec) -> None:
+        need_integers(self, spec)
+
+    def forward(self, flow: Flow, training: bool) -> Flow:
+        same = equal(expand_dims(flow.x, axis=-1), np.array(self.vocabulary, flow.x.dtype))
+        places = np.arange(1.0, len(self.vocabulary) + 1.0)
+        found = cast(sum_(cast(same, dtype="float64") * places, axis=-1), dtype="int64")
+        y = encoded(found, len(self.vocabulary) + 1, self.output_mode, flow.dtype)
+        kept = self.keeps_time and y.ndim > 1 + (self.output_mode != "int")
         return flow.to(y, lengths=flow.lengths if kept else None)
 
 

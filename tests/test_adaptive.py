@@ -1,4 +1,4 @@
-"""Five adaptive optimizers, piecewise rates and AUC against NumPy and scikit-learn."""
+"""Adaptive and layer-wise optimizers, piecewise rates and AUC against NumPy and scikit-learn."""
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -47,19 +47,73 @@ def lion(w, g, s, rate, t):
     return w - rate * np.sign(0.9 * m + 0.1 * g)
 
 
-@pytest.mark.parametrize("name, formula", [
-    (f.__name__, f) for f in (adagrad, adadelta, adamax, nadam, lion)])
-def test_seven_steps_are_kerass(name, formula):
-    chosen, p = optimizer(name), gt.variable(START.copy(), name="p")
-    feed = gt.placeholder((3,), "float64", batch=False)
+def radam(w, g, s, rate, t):
+    s["m"] = 0.9 * s.get("m", 0.0) + 0.1 * g
+    s["v"] = 0.999 * s.get("v", 0.0) + 0.001 * g ** 2
+    length = 1999.0 - 2.0 * t * 0.999 ** t / (1 - 0.999 ** t)
+    m = rate * s["m"] / (1 - 0.9 ** t)
+    if length <= 5:
+        return w - m
+    grown = np.sqrt((length - 4) * (length - 2) * 1999 / (1995 * 1997 * length))
+    return w - m * grown * np.sqrt(1 - 0.999 ** t) / (np.sqrt(s["v"]) + 1e-7)
+
+
+def lars(w, g, s, rate, t):
+    share = 0.001 * np.linalg.norm(w) / np.linalg.norm(g)
+    s["v"] = 0.9 * s.get("v", 0.0) + rate * share * g
+    return w - s["v"]
+
+
+def adafactor(w, g, s, rate, t):
+    s["v"] = s.get("v", 0.0) + (g ** 2 - s.get("v", 0.0)) * t ** -0.8
+    step = g / np.sqrt(s["v"])
+    step = step / max(1.0, np.sqrt(np.mean(step ** 2)))
+    return w - min(rate, t ** -0.5) * max(1e-3, np.sqrt(np.mean(w ** 2))) * step
+
+
+def steps(chosen, start, gradients):
+    """The parameter after each step."""
+    p, feed = gt.variable(start.copy(), name="p"), gt.placeholder(start.shape, "float64",
+                                                                  batch=False)
     step, rate = gt.variable(np.int64(0)), gt.constant(np.float64(0.1))
     updates = chosen.updates({"p": p}, {"p": feed}, chosen.state_for({"p": p}), rate, step)
     train = gt.function([feed], rate, updates={**updates, step: step + 1})
-    expected, slots = START, {}
-    for t, g in enumerate(GRADIENTS, 1):
+    for g in gradients:
         train(g)
+        yield p.numpy()
+
+
+@pytest.mark.parametrize("name, formula", [
+    (f.__name__, f) for f in (adagrad, adadelta, adamax, nadam, lion, radam, lars, adafactor)])
+def test_seven_steps_are_those_of_the_formula(name, formula):
+    expected, slots = START, {}
+    found = steps(optimizer(name), START, GRADIENTS)
+    for t, (g, p) in enumerate(zip(GRADIENTS, found, strict=True), 1):
         expected = formula(expected, g, slots, 0.1, t)
-        np.testing.assert_allclose(p.numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(p, expected, rtol=1e-12)
+
+
+def test_adafactor_of_a_kernel_is_kerass():
+    """Keras 3.15 keeps some of its numbers in float32."""
+    start = np.array([[1.0, -2.0, 0.5], [0.3, 0.1, -0.7]])
+    gradients = np.random.default_rng(1).standard_normal((7, 2, 3))
+    *_, last = steps(training.Adafactor(), start, gradients)
+    np.testing.assert_allclose(last, [
+        [1.4193163222415501, -1.7459557912970989, 0.4757234892890574],
+        [0.20097175596569344, -0.11795867798090268, -1.0280388561862668]], rtol=2e-7)
+    state = training.Adafactor().state_for({"p": gt.variable((4, 5)), "b": gt.variable((5,))})
+    assert {slot: {path: v.shape for path, v in group.items()} for slot, group in state.items()} \
+        == {"rows": {"p": (4,), "b": (5,)}, "columns": {"p": (5,), "b": ()}}
+
+
+def test_radam_without_a_memory_is_momentum():
+    """Then the mean square never knows enough to be divided by."""
+    m, expected = 0.0, START
+    found = steps(training.RAdam(beta_2=0.5), START, GRADIENTS)
+    for t, (g, p) in enumerate(zip(GRADIENTS, found, strict=True), 1):
+        m = 0.9 * m + 0.1 * g
+        expected = expected - 0.1 * m / (1 - 0.9 ** t)
+        np.testing.assert_allclose(p, expected, rtol=1e-12)
 
 
 def test_nadams_momentum_product_stays_exact():
@@ -70,11 +124,12 @@ def test_nadams_momentum_product_stays_exact():
         np.testing.assert_allclose(found(np.float64(n)), factors[n - 1], rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "adadelta", "adamax", "nadam", "lion"])
+@pytest.mark.parametrize("name", ["adagrad", "adadelta", "adamax", "nadam", "lion", "radam", "lars",
+                                  "adafactor"])
 def test_they_train_a_net(name):
     X = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
     y = X @ np.float32([[1.0], [2.0], [-1.0]])
-    rates = {"adadelta": 50.0, "lion": 0.02}
+    rates = {"adadelta": 50.0, "lion": 0.02, "lars": 50.0}
     chosen = type(optimizer(name))(rates.get(name, 0.1))
     trainer = gt.Trainer(gt.Sequential([layers.Dense(1)]), optimizer=chosen)
     trainer.fit(X, y, epochs=1, batch_size=16, verbose=0)

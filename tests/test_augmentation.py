@@ -17,7 +17,9 @@ LAYERS = [layers.RandomFlip("horizontal_and_vertical"), layers.RandomTranslation
           layers.RandomTranslation(0.5, 0.3, "nearest"), layers.RandomCrop((2, 1), 7.0),
           layers.RandomTranslation(1.0, 1.0, "constant", 7.0), layers.RandomRotation(0.3),
           layers.RandomRotation(0.5, "constant"), layers.RandomErasing(0.7, 0.4, 7.0),
-          layers.MixUp(0.4), layers.CutMix(1.0)]
+          layers.MixUp(0.4), layers.CutMix(1.0), layers.RandomZoom(0.3),
+          layers.RandomZoom(0.3, 0.5, "constant"), layers.RandomBrightness(0.4),
+          layers.RandomContrast(0.7)]
 each = pytest.mark.parametrize("layer", LAYERS, ids=repr)
 
 
@@ -48,8 +50,9 @@ def test_nothing_happens_outside_training(layer):
 def test_backends_agree(layer):
     x = images(7)
     ours, theirs = (changed(layer, x, backend=b) for b in ("native", "reference"))
-    same = isinstance(layer, (layers.RandomRotation, layers.MixUp))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6 if same else 0)
+    rounded = isinstance(layer, (layers.RandomRotation, layers.RandomZoom, layers.MixUp,
+                                 layers.RandomContrast, layers.RandomBrightness))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6 if rounded else 0)
 
 
 @each
@@ -108,6 +111,40 @@ def test_rotation_is_that_of_scipy():
         assert min(errors) < 1e-9
 
 
+def zoomed(image, down, right):
+    """The image seen from nearer or farther, by SciPy."""
+    middle = (np.array(image.shape) - 1.0) / 2.0
+    scales = np.array([down, right])
+    return ndimage.affine_transform(image, scales, middle - middle * scales, order=1,
+                                    mode="grid-constant")
+
+
+def test_zooms_are_those_of_scipy():
+    """What was drawn is read off an image of its own pixel numbers, and used on another."""
+    ramps = np.stack(np.broadcast_arrays(np.arange(9.0)[:, None], np.arange(9.0)), axis=-1)
+    x = np.concatenate([images(30, 9, 9, 1, "float64"), np.tile(ramps, (30, 1, 1, 1))], axis=-1)
+    drawn = []
+    for image, found in zip(x, changed(layers.RandomZoom(0.3, 0.2, "constant"), x)):
+        down, right = (found[4, 5, 2] - found[4, 4, 2], found[5, 4, 1] - found[4, 4, 1])[::-1]
+        np.testing.assert_allclose(found[..., 0], zoomed(image[..., 0], down, right), atol=1e-9)
+        drawn.append((down, right))
+    drawn = np.array(drawn)
+    assert (abs(drawn - 1) <= [0.3, 0.2]).all() and (np.ptp(drawn, axis=0) > [0.4, 0.25]).all()
+    alike = changed(layers.RandomZoom(0.3, fill_mode="constant"), x)
+    np.testing.assert_allclose(alike[:, 5, 4, 1], alike[:, 4, 5, 2], atol=1e-9)
+
+
+def test_brightness_moves_and_contrast_spreads():
+    x = images(200, dtype="float64")
+    moves = changed(layers.RandomBrightness(0.4), x) - x
+    np.testing.assert_allclose(moves, np.broadcast_to(moves[:, :1, :1, :1], x.shape), atol=1e-12)
+    assert abs(moves).max() <= 0.4 and np.ptp(moves) > 0.7
+    found, means = changed(layers.RandomContrast(0.7), x), x.mean((1, 2), keepdims=True)
+    factors = (found - means) / (x - means)
+    np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :1, :1, :1], x.shape), rtol=1e-6)
+    assert factors.min() >= 0.3 and factors.max() <= 1.7 and np.ptp(factors) > 1.2
+
+
 def test_cutout_erases_a_square_of_some_images():
     lost = (changed(LAYERS[7], images(400)) == 7.0).all(-1).sum((1, 2))
     assert 0.6 < np.mean(lost > 0) < 0.8 and lost.max() == 4
@@ -161,6 +198,8 @@ def test_the_loss_is_that_of_both_targets():
     (lambda: layers.RandomFlip("diagonal"), ParameterError, "mode must be one of"),
     (lambda: layers.RandomTranslation(1.5), ParameterError, r"height_factor must be a number in"),
     (lambda: layers.RandomRotation(-1), ParameterError, "factor must be a finite number from 0"),
+    (lambda: layers.RandomZoom(1.0), ParameterError, "height_factor must be a number in"),
+    (lambda: layers.RandomContrast(1.5), ParameterError, "factor must be a number in"),
     (lambda: layers.RandomCrop(0), ParameterError, "padding must be a whole number from 1 on"),
     (lambda: layers.MixUp(0), ParameterError, "alpha must be above 0, not 0"),
     (lambda: layers.RandomFlip()(gt.placeholder((2, 3))), ShapeError, "needs images"),

@@ -40,6 +40,8 @@ LAYERS = [
     layers.SpatialDropout2D(0.3), layers.GaussianNoise(0.3),
     layers.RandomFlip("vertical"), layers.RandomTranslation(0.2, 0.1, "constant", 0.5),
     layers.RandomCrop((1, 2), 0.5), layers.RandomRotation(0.2, "nearest"),
+    layers.RandomZoom(0.2, 0.3, "nearest"), layers.RandomBrightness(0.1),
+    layers.RandomContrast(0.3), layers.IntegerLookup((3, -1), "count"),
     layers.RandomErasing(0.5, 0.3, 0.5), layers.MixUp(0.5), layers.CutMix(0.5),
     layers.Embedding(9, 2, layers.RandomNormal(stddev=0.1), mask_zero=True),
     layers.EmbedColumns((0, 3, 2), (2, 1), "uniform"),

@@ -58,6 +58,16 @@ def test_rescaling_by_entry_and_of_whole_numbers():
     assert y.dtype == "float32" and y.tolist() == [[1.0, 0.0]]
 
 
+def test_numbers_are_looked_up():
+    codes = np.array([[404, -7, 503], [200, 200, 404]])
+    np.testing.assert_array_equal(value(layers.IntegerLookup([200, 404, -7]), codes),
+                                  [[2, 3, 0], [1, 1, 2]])
+    np.testing.assert_array_equal(value(layers.IntegerLookup((200, 404), "count"), codes),
+                                  [[2, 0, 1], [0, 2, 1]])
+    one = value(layers.IntegerLookup((200, 404), "one_hot"), codes)
+    np.testing.assert_array_equal(one, np.eye(3)[[[2, 0, 0], [1, 1, 2]]])
+
+
 def test_masked_steps_are_as_if_they_were_not_there():
     x = np.random.default_rng(0).standard_normal((3, 5, 2)).astype("float32")
     x[0, 3:] = x[1, 1] = x[1, 4] = -1.0
@@ -118,6 +128,11 @@ def test_overlap_sees_valid_steps_only():
      "output_mode must be one of 'int', 'one_hot', 'multi_hot', 'count', not 'hot'"),
     (lambda: layers.CategoryEncoding(3, "int"), ParameterError,
      "output_mode must be one of 'one_hot', 'multi_hot', 'count', not 'int'"),
+    *((lambda known=known: layers.IntegerLookup(known), ParameterError,
+       f"vocabulary must hold whole numbers, each once, not {known!r}")
+      for known in ([], [1, 1], [0.5], [True, 2])),
+    (lambda: value(layers.IntegerLookup([1]), X), DTypeError,
+     'IntegerLookup "integer_lookup": the input must be integers, not float64'),
     (lambda: layers.Rescaling("1"), ParameterError, "scale must be a finite number, not '1'"),
     (lambda: value(layers.Rescaling([1.0, 2.0]), X), ShapeError,
      'Rescaling "rescaling": scale holds 2 numbers'),

@@ -1,5 +1,5 @@
 """Training: the one loop, optimizers and schedules as graph, metrics, callbacks."""
-from .adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
+from .adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lion, Nadam, RAdam
 from .callbacks import (Callback, CSVLogger, EarlyStopping, FunctionCallback,
                         LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN)
 from .checkpoint import Checkpoint
@@ -7,6 +7,7 @@ from .classification_metrics import Accuracy, BinaryAccuracy, LogLoss, TopKAccur
 from .confusion import (F1, FalseNegatives, FalsePositives, FBeta, MatthewsCorrelation, MeanIoU,
                         Precision, Recall, TrueNegatives, TruePositives)
 from .health import Health
+from .layerwise import LARS, Adafactor, Lamb
 from .lbfgs import LBFGS
 from .metric import Metric
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop

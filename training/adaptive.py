@@ -1,4 +1,4 @@
-"""Optimizers beside the usual ones: Adagrad, Adadelta, Adamax, Nadam, Lion, Lamb and Ftrl."""
+"""Optimizers with a rate for each number: by past squares, by signs, by penalties."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,7 +8,8 @@ from ..backend.errors import ParameterError
 from ..layers.arguments import fraction, number
 from .optimizers import OPTIMIZERS, Moments, Optimizer
 
-abs_, exp, maximum, power, sqrt = (OPS[n] for n in ("abs", "exp", "maximum", "power", "sqrt"))
+abs_, exp, maximum, power, sqrt, where = (
+    OPS[n] for n in ("abs", "exp", "maximum", "power", "sqrt", "where"))
 NADAM_DECAY = 0.96                 # of Nadam's momentum schedule, as in Dozat's paper and Keras
 
 
@@ -17,8 +18,6 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`.
     initial_accumulator_value : float
         What the sum of squares starts from.
     epsilon : float
@@ -52,8 +51,8 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`; the paper's rate is 1.
+    learning_rate : float
+        Step size before any schedule; the paper's is 1.
     rho : float
         Decay of both running means, in [0, 1).
     epsilon : float
@@ -86,8 +85,8 @@ class Adamax(Moments):
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Adam`; ``beta_2`` is how much of the largest gradient is kept.
+    beta_2 : float
+        How much of the largest gradient is kept, in [0, 1).
 
     Examples
     --------
@@ -109,11 +108,6 @@ class Adamax(Moments):
 
 class Nadam(Moments):
     """Adam with Nesterov's momentum (Dozat, *Incorporating Nesterov Momentum into Adam*, 2016).
-
-    Parameters
-    ----------
-    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Adam`.
 
     Examples
     --------
@@ -153,8 +147,8 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`; the rate wants to be 3 to 10 times smaller than Adam's.
+    learning_rate : float
+        Step size before any schedule; it wants to be 3 to 10 times smaller than Adam's.
     beta_1 : float
         Share of the momentum in what gives the sign, in [0, 1).
     beta_2 : float
@@ -180,34 +174,33 @@ class Lion(Optimizer):
         return direction * scale, {"m": m * self.beta_2 + g * (1.0 - self.beta_2)}
 
 
-class Lamb(Moments):
-    """Adam whose step for a parameter is as long as the rate times the parameter (You et al. 2020).
+class RAdam(Moments):
+    """Adam with the rate it deserves in its first steps (Liu et al., *On the Variance*, 2020).
 
-    For large batches: the same rate serves layers of small and large weights.
-
-    Parameters
-    ----------
-    learning_rate, beta_1, beta_2, epsilon, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Adam`; epsilon is added to the corrected root.
+    While the mean square has seen too little to be divided by, steps are those of momentum; then
+    they grow to Adam's. It takes the place of a warm-up.
 
     Examples
     --------
-    >>> from gradatim.training import Lamb
-    >>> Lamb(0.01)
-    Lamb(learning_rate=0.01)
+    >>> from gradatim.training import RAdam
+    >>> RAdam(0.01)
+    RAdam(learning_rate=0.01)
     """
 
     def scale(self, rate, t):
-        return (rate, *(1.0 - power(beta, t) for beta in (self.beta_1, self.beta_2)))
+        first, second = (1.0 - power(beta, t) for beta in (self.beta_1, self.beta_2))
+        longest = 2.0 / (1.0 - self.beta_2) - 1.0       # of the moving average, in steps
+        length = longest - 2.0 * t * (1.0 - second) / second
+        known = length > 5.0                            # the paper's 4, as everyone has it
+        grown = sqrt(maximum((length - 4.0) * (length - 2.0), 0.0) * longest
+                     / (max((longest - 4.0) * (longest - 2.0), 1e-300) * length))
+        adam = rate * grown * sqrt(second) / first
+        return where(known, adam, 0.0), where(known, 0.0, rate / first)
 
-    def change_of(self, p, g, slots, scale):
+    def change(self, g, slots, scale):
         m, v = self.means(g, slots)
-        rate, first, second = scale
-        step = m / first / (sqrt(v / second) + self.epsilon)
-        size, length = (sqrt((a * a).sum()) for a in (p, step))
-        both = OPS["minimum"](size, length) > 0.0
-        ratio = OPS["where"](both, size / OPS["where"](both, length, 1.0), 1.0)
-        return step * (ratio * rate), {"m": m, "v": v}
+        adam, momentum = scale
+        return m * adam / (sqrt(v) + self.epsilon) + m * momentum, {"m": m, "v": v}
 
 
 class Ftrl(Optimizer):
@@ -215,8 +208,6 @@ class Ftrl(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`.
     learning_rate_power : float
         How the rate falls with the sum of squares; at most 0.
     initial_accumulator_value : float
@@ -268,4 +259,4 @@ class Ftrl(Optimizer):
 
 
 OPTIMIZERS |= {"adagrad": Adagrad, "adadelta": Adadelta, "adamax": Adamax, "nadam": Nadam,
-               "lion": Lion, "lamb": Lamb, "ftrl": Ftrl}
+               "radam": RAdam, "lion": Lion, "ftrl": Ftrl}

@@ -72,9 +72,13 @@ class Optimizer(Value):
         for path, p in parameters.items():
             with surroundings(device=p.device):
                 for slot in self.slots:
-                    result[slot][path] = variable(p.shape, p.dtype, f"{name}/{slot}/{path}",
-                                                  trainable=False)
+                    result[slot][path] = variable(self.slot_shape(slot, p), p.dtype,
+                                                  f"{name}/{slot}/{path}", trainable=False)
         return result
+
+    def slot_shape(self, slot: str, p: Variable) -> tuple[int, ...]:
+        """The parameter's, for most."""
+        return p.shape
 
     def updates(self, parameters: dict[str, Variable], gradients: dict[str, Tensor],
                 state: dict[str, dict[str, Variable]], rate: Tensor, step: Tensor) -> dict:
@@ -154,8 +158,6 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`.
     momentum : float
         Share of the last velocity that is kept, in [0, 1): ``v = momentum * v + rate * g``, and
         the step is ``v``.
@@ -194,8 +196,6 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`.
     rho : float
         Decay of the running means, in [0, 1).
     epsilon : float
@@ -239,7 +239,15 @@ class RMSprop(Optimizer):
 
 
 class Moments(Optimizer):
-    """What Adam and its kin share: running means of gradients and of something of their size."""
+    """What Adam and its kin share: running means of gradients and of something of their size.
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float
+        Decay of the running means of gradients and of their squares, in [0, 1).
+    epsilon : float
+        Added to the root ("epsilon hat" of the paper).
+    """
     slots = ("m", "v")
 
     def __init__(self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
@@ -261,12 +269,6 @@ class Adam(Moments):
 
     Parameters
     ----------
-    learning_rate, weight_decay, global_clipnorm, clipnorm, clipvalue
-        See `Optimizer`.
-    beta_1, beta_2 : float
-        Decay of the running means of gradients and of their squares, in [0, 1).
-    epsilon : float
-        Added to the root ("epsilon hat" of the paper).
     amsgrad : bool
         Whether the largest mean of squares so far stands in place of the present one (Reddi, Kale
         and Kumar, *On the Convergence of Adam and Beyond*, 2018).
@@ -308,10 +310,8 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta_1, beta_2, epsilon, global_clipnorm, clipnorm, clipvalue, amsgrad
-        See `Adam`.
     weight_decay : float
-        0.004 by default, as in Keras.
+        Share by which each step, times the rate, shrinks every parameter.
 
     Examples
     --------
