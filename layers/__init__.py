@@ -11,6 +11,7 @@ from .classification_losses import (
     SparseCategoricalCrossentropy, SquaredHinge, Tversky)
 from .constraints import Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm, constraint
 from .convolution import Conv1D, Conv2D, Conv3D
+from .ctc import CTC
 from .dense import Dense
 from .distribution_losses import GaussianLikelihood, Poisson, Quantile, Tweedie
 from .dropout import (

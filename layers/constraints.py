@@ -71,8 +71,6 @@ class MaxNorm(Norm):
     ----------
     max_value : float
         The length, from 0 on.
-    axis : int or tuple of int
-        The axes of a vector.
 
     Examples
     --------
@@ -94,11 +92,6 @@ class MaxNorm(Norm):
 
 class UnitNorm(Norm):
     """All vectors get the length one.
-
-    Parameters
-    ----------
-    axis : int or tuple of int
-        The axes of a vector.
 
     Examples
     --------
@@ -122,8 +115,6 @@ class MinMaxNorm(Norm):
         The lengths, from 0 on.
     rate : float
         How much of the way is gone in a step, in [0, 1].
-    axis : int or tuple of int
-        The axes of a vector.
 
     Examples
     --------

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from ..backend import Spec, Tensor
 from ..backend.errors import ParameterError, ShapeError
-from ..backend.ops.activations import activation as find_activation
 from ..backend.ops.convolution import convolution
+from .affine import Affine
 from .arguments import one_of, positive_int, sizes
 from .spatial import Spatial
 
 
-class Convolution(Spatial):
-    """What convolution layers share: a window that slides, a bias and an activation.
+class Convolution(Affine, Spatial):
+    """What convolution layers share: a window that slides.
 
     Parameters
     ----------
@@ -26,16 +26,6 @@ class Convolution(Spatial):
         comes after it.
     dilation_rate : int or one int per spatial axis
         Distance of a window's steps, pixels or voxels.
-    activation : str or callable, optional
-        Applied to the result; None is linear.
-    use_bias : bool
-        Whether to add a bias.
-    kernel_initializer, bias_initializer : str or Initializer
-        How the first values are drawn.
-    kernel_regularizer, bias_regularizer : Regularizer, optional
-        Penalties added to the loss.
-    kernel_constraint, bias_constraint : str or Constraint, optional
-        What they are put back to after every step, such as ``"max_norm"``.
 
     Raises
     ------
@@ -54,25 +44,10 @@ class Convolution(Spatial):
         self.sliding = {"strides": sizes("strides", strides, self.rank), "padding": padding,
                         "dilation": sizes("dilation_rate", dilation_rate, self.rank)}
 
-    def finish(self, activation, use_bias, *bias_settings) -> None:
-        """Check and keep what is done to the sums."""
-        self.activation, self.use_bias = activation, use_bias
-        find_activation(activation)
-        self.settle_weight("bias", *bias_settings)
-
     @property
     def keeps_time(self) -> bool:
         """Causal steps of one see nothing beyond a row's length, all other windows do."""
         return self.padding == "causal" and self.sliding["strides"] == (1,)
-
-    def add_bias(self, filters: int) -> None:
-        """One bias per filter."""
-        if self.use_bias:
-            self.bias = self.add_weight("bias", (filters,), **self.weight_settings("bias"))
-
-    def finished(self, sums: Tensor) -> Tensor:
-        """``activation(sums + bias)``."""
-        return find_activation(self.activation)(sums + self.bias if self.use_bias else sums)
 
 
 class FullConvolution(Convolution):
