@@ -20,7 +20,7 @@ def complete(cls: type, parameters: Iterable[str] | None = None) -> None:
     if not cls.__dict__.get("__doc__"):                    # none is written, or python -OO runs
         return
     bases = [sections(base.__doc__) for base in cls.__mro__[:-1] if base.__doc__]
-    own, taken = dict(bases[0]), [*(parameters or inspect.signature(cls).parameters)]
+    own, taken = dict(bases[0]), list(parameters or arguments(cls.__init__))
     for title in ("Parameters", "Attributes"):
         tables = [rows(parts.get(title, "")) for parts in bases]
         names = [*taken, *tables[0]] if title == "Parameters" else \
@@ -36,6 +36,12 @@ def complete(cls: type, parameters: Iterable[str] | None = None) -> None:
     titles = sorted(own, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER))
     cls.__doc__ = "\n\n".join(f"{title}\n{'-' * len(title)}\n{own[title]}" if title else own[title]
                               for title in titles)
+
+
+def arguments(function) -> tuple[str, ...]:
+    """Names of what a function takes beside self: at import, `inspect.signature` takes too long."""
+    code = getattr(function, "__code__", None)             # what C defines has none
+    return code.co_varnames[1:code.co_argcount + code.co_kwonlyargcount] if code else ()
 
 
 @cache

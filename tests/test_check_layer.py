@@ -126,7 +126,7 @@ TABLE = [
     (layers.CategoryEncoding(3), ids),
     (layers.CategoryEncoding(3, "one_hot"), ids),
     (layers.CategoryEncoding(2, "count"), ids),
-    (layers.IntegerLookup([1, 5]), ids),
+    (layers.IntegerLookup([1, 5], "count"), ids),
     (layers.IntegerLookup([1, 5], "one_hot"), ids),
     (layers.Masking(), (3, 4)),
     (layers.Attention(), [(3, 4), (5, 4)]),
