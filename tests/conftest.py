@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def install(monkeypatch, fake_library, tmp_path):
 @pytest.fixture
 def traceless():
     """The environment for processes of which, after the test, none and no shared memory is left."""
+    with leaving_no_trace() as environment:
+        yield environment
+
+
+@contextmanager
+def leaving_no_trace():
+    """The same for a block of code."""
     mark, memory = uuid.uuid4().hex, shared_memory()
     yield os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MARK": mark}
     end = time.monotonic() + 5

@@ -27,7 +27,13 @@ class Board:
     ----------
     handle : mpi4py.MPI.Comm
         All ranks; every one makes its board at the same time.
+
+    Attributes
+    ----------
+    over : bool
+        Whether this rank ends, and has said why or need not say it.
     """
+    over = False
 
     def __init__(self, handle):
         from mpi4py import MPI
@@ -82,10 +88,12 @@ class Board:
 
     def say(self) -> None:
         """This rank has told the user why it ends."""
+        self.over = True
         STATE.pack_into(self._memory, self._offset + STATE_AT, SAID)
 
     def leave(self) -> None:
         """This rank ends in good order."""
+        self.over = True
         STATE.pack_into(self._memory, self._offset + STATE_AT, LEFT)
 
     def last(self, rank: int) -> str:

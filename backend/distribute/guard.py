@@ -16,15 +16,15 @@ def guard(communicator) -> None:
     """End all ranks as soon as this one ends otherwise than together with them.
 
     An exception that nobody catches is printed with the number of its rank and ends the job, as
-    does `sys.exit` with an error. Whoever just leaves while others wait for it makes their
-    exchange fail.
+    do `sys.exit` and `os._exit` with an error. Whoever just leaves while others wait for it makes
+    their exchange fail: launchers take a rank that ends with exit code 0 for one that is through.
 
     Parameters
     ----------
     communicator : MPICommunicator
         Of all ranks.
     """
-    process, exit_before, status = os.getpid(), sys.exit, [0]
+    process, exit_before, leave_before, status = os.getpid(), sys.exit, os._exit, ["", 0]
 
     def end(code: int, lines) -> None:
         """Print, in this rank's turn, and end the job."""
@@ -47,22 +47,29 @@ def guard(communicator) -> None:
         end(130 if stopped else 1, [*text.splitlines(), f"{kind.__name__} {place(communicator)}"])
 
     def exit(code=None):
-        status[0] = code if isinstance(code, int) else int(code is not None)
+        status[:] = "sys.exit", code if isinstance(code, int) else int(code is not None)
         exit_before(code)
+
+    def leave(code):
+        if not communicator.board.over:
+            status[:] = "os._exit", code
+            farewell()
+        leave_before(code)
 
     def farewell():
         if os.getpid() != process:
             return
-        if status[0] or communicator.lost:
-            what = f"sys.exit({status[0]})" if status[0] else "the ranks have lost each other"
-            end(status[0] & 255 or 1, [f"{what} {place(communicator)}"])
+        name, code = status
+        if code or communicator.lost:
+            what = f"{name}({code})" if code else "the ranks have lost each other"
+            end(code & 255 or 1, [f"{what} {place(communicator)}"])
         try:
             communicator.meet("exit", patient=True)
         except DistributedError as error:  # the others say so, too
             end(1, str(error).splitlines())
         communicator.board.leave()
 
-    sys.excepthook, sys.exit = excepthook, exit
+    sys.excepthook, sys.exit, os._exit = excepthook, exit, leave
     atexit.register(farewell)
 
 

@@ -44,7 +44,8 @@ def watch(descriptor: int, listener: int, size: int) -> None:
 def explain(board, offset: int, size: int) -> bool:
     """Say that a rank vanished if it did; whether the end of the job is explained by this rank."""
     process, rank, state, step, name = RECORD.unpack_from(board, offset)
-    if state == RUNNING:
+    told = any(said == SAID for _, _, said, *_ in RECORD.iter_unpack(board))
+    if state == RUNNING and not told:
         name = name.rstrip(b"\0").decode(errors="replace")
         print(f"gradatim: rank {rank} of {size} (process {process}) was killed, or ended without "
               f"a word, at step {step}, last exchange: {name}; all ranks end",
