@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
@@ -10,7 +11,7 @@ from sklearn.utils.validation import (
     _check_n_features, _check_sample_weight, check_is_fitted, validate_data)
 
 from ..backend import Spec
-from ..backend.distribute import strategy
+from ..backend.distribute import ShardedRows, strategy
 from ..backend.errors import ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
@@ -19,6 +20,7 @@ from ..layers.documentation import complete
 from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
+from ..training.ranks import require_the_same
 from .automatic import Automatic
 from .checking import explained, refuse_unusable, require_numbers
 from .elsewhere import fit_elsewhere
@@ -30,7 +32,7 @@ from .parameters import Parameters
 from .planning import Planning
 from .report import Reported
 from .routed_callbacks import CallbackSupportMixin, fit_tasks, with_callbacks
-from .saving import Saveable
+from .saving import Saveable, fit_sets
 from .standardize import standardization, weighted_statistics
 from .transfer import RateFinder, freeze, start_from
 from .weightless import without_weightless
@@ -163,7 +165,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         with explained():
             X, y = self._read(X, reset=not again, y=loaded(y), **self._y_options())
             require_numbers(X)
-            X = self._shaped(X, reset=not again)
+            X, y, sample_weight = self._joined(self._shaped(X, reset=not again), y, sample_weight)
             targets = self._encoded(y, again, classes)
             weights = self._weights(sample_weight, X, targets)
             seen = targets, self._weights_of(sample_weight, X)
@@ -237,6 +239,20 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             task.end()
         return self
 
+    def _joined(self, X, y, sample_weight) -> tuple:
+        """Samples, targets and weights with those that other processes have brought.
+
+        Raises
+        ------
+        DistributedError
+            If something has been learned of the samples already, and ranks have learned otherwise.
+        """
+        found = strategy(self.strategy).joined(X, y, loaded(sample_weight))
+        if isinstance(found[0], ShardedRows):
+            names = sorted(fit_sets(type(self)) & vars(self).keys())
+            require_the_same(found[0].team, {n.strip("_"): joblib.hash(vars(self)[n]) for n in names}, {})
+        return found
+
     def _checked(self, X):
         """Samples after a fit, in the form the net takes."""
         X = self._read(X, reset=False)
@@ -245,7 +261,8 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
 
     def _new_network(self, X, weights) -> Sequential:
         """Standardisation and the net, not yet built."""
-        net = self._network(Spec.of(X[0].shape, "float32"), self._n_outputs)
+        sample = X[0].shape if isinstance(X, list) else X.shape[1:]
+        net = self._network(Spec.of(sample, "float32"), self._n_outputs)
         if not isinstance(net, Layer):
             raise ParameterError(f"the architecture returned {type(net).__name__}, not a Layer",
                                  fix="return a layers.Sequential or a Model")

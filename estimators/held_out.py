@@ -1,6 +1,7 @@
 """Held-out samples: validation data that were passed, or a part of the others."""
 from __future__ import annotations
 
+from ..backend.distribute import strategy
 from ..backend.errors import DataError, ShapeError
 from ..training.split import split
 from .checking import explained, refuse_unusable
@@ -26,7 +27,7 @@ def validation_data(estimator, X, y, weights):
     if len(X) != len(y):
         raise ShapeError("X_val and y_val differ in their number of samples",
                          got=f"{len(X)} and {len(y)}", fix="pass one target per sample")
-    return X, y, weights
+    return strategy(estimator.strategy).joined(X, y, weights)
 
 
 def hold_out(estimator, data, seed: int):

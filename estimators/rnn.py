@@ -12,7 +12,6 @@ from sklearn.utils.validation import (_check_n_features, _check_y, check_array,
 
 from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
-from ..datasets import OnDisk
 from ..layers import (
     GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Layer, RandomNormal, Sequential, SimpleRNN)
 from .checking import require_targets
@@ -169,7 +168,7 @@ class SequenceSamples:
         return (1 if self._rows else self.n_features_in_,)
 
     def _statistics(self, X, weights):
-        if isinstance(X, OnDisk):
+        if hasattr(X, "subset"):
             return weighted_statistics(X, weights)
         rows = np.concatenate(list(X))                          # (all steps, features)
         if weights is not None:

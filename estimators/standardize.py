@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import placeholder
+from ..backend.distribute import ShardedRows
 from ..backend.errors import DataError
 from ..layers import Normalization
 from ..layers.flow import Flow
@@ -34,8 +35,11 @@ def weighted_statistics(rows, weights: np.ndarray | None, columns: int | None = 
     weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
     columns = rows.shape[-1] if columns is None else columns
     several = int(np.prod(rows.shape[1:])) // columns                 # rows in a sample
+    whole = weights.sum() * several
+    everywhere = lambda part: part
+    if isinstance(rows, ShardedRows):
+        rows, weights, everywhere = rows.own, weights[rows.span], rows.total
     size = max(1, min(BLOCK_ROWS // several, BLOCK_ENTRIES // (several * columns)))
-    total = weights.sum() * several
 
     def blocks():
         for i in range(0, len(rows), size):
@@ -43,8 +47,8 @@ def weighted_statistics(rows, weights: np.ndarray | None, columns: int | None = 
             yield weights[i:i + size].repeat(several), block
 
     with np.errstate(over="ignore", invalid="ignore"):       # reported below
-        mean = sum(w @ block for w, block in blocks()) / total
-        variance = sum(w @ (block - mean) ** 2 for w, block in blocks()) / total
+        mean = everywhere(sum(w @ block for w, block in blocks())) / whole
+        variance = everywhere(sum(w @ (block - mean) ** 2 for w, block in blocks())) / whole
     if not np.isfinite(variance).all():
         raise DataError("the numbers are too large to be standardised",
                         fix="divide them by a constant first, or pass standardize=False")

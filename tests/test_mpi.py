@@ -14,6 +14,7 @@ from gradatim.backend.distribute import launched
 
 HERE = Path(__file__).parent
 TRAINING = runpy.run_path(str(HERE / "ranks_training.py"))
+SHARDED = runpy.run_path(str(HERE / "ranks_sharded.py"))
 INVARIANCE = runpy.run_path(str(HERE / "ranks_invariance.py"))
 alone = functools.cache(functools.partial(TRAINING["trained"], strategy="single"))
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
@@ -51,6 +52,21 @@ def test_ranks_learn_what_one_process_learns(learned, case):
         assert set(found) == set(want) and len(want) > 5
         for name, value in want.items():
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_bring_their_own_samples(size, tmp_path):
+    on_ranks(size, "ranks_sharded.py", str(tmp_path), seconds=240)
+    for case in SHARDED["CASES"]:
+        want = SHARDED["alone"](case, size)
+        with np.load(tmp_path / f"{case}.npz") as found:
+            assert set(found) == set(want) and len(want) > 5
+            for name, value in want.items():
+                if value.dtype.kind == "f":
+                    np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-9,
+                                               err_msg=f"{case} {name}")
+                else:
+                    np.testing.assert_array_equal(found[name], value)
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])

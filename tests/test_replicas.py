@@ -7,10 +7,13 @@ import pytest
 
 import gradatim as gt
 from gradatim.backend import OPS, Graph, get_backend
-from gradatim.backend.distribute import (Communicator, DataParallel, SingleDevice,
+from gradatim.backend.distribute import (Communicator, DataParallel, ShardedRows, SingleDevice,
                                          local_communicators, replicate, strategy)
+from gradatim.backend.distribute.sharded_rows import joined
 from gradatim.backend.distribute.shards import Tree, dealt
-from gradatim.backend.errors import GraphError, ParameterError, ShapeError, UnknownNameError
+from gradatim.backend.errors import (DataError, DistributedError, GraphError, ParameterError,
+                                     ShapeError, UnknownNameError)
+from gradatim.training.sharded_source import ShardedSource
 
 REFERENCE = get_backend("reference")
 ROWS = 12
@@ -249,6 +252,54 @@ def test_results_go_where_they_are_wanted():
         assert c.broadcast_from(x, root=1, out=x) is x
         return [*out, *x]
     assert everywhere(2, work) == [[2, 2, 2, 3, 3, 3]] * 2
+
+
+# ---- samples that every process brings ---------------------------------------------------------
+
+def test_rows_are_numbered_through_all_ranks():
+    X, y = np.arange(12.0).reshape(6, 2), np.array(list("abcdef"))
+
+    def work(c):
+        own = slice(*((0, 4), (4, 6))[c.rank])
+        rows, targets, weights = joined(X[own], y[own], None, c)
+        some = rows.subset([1, 3, 5])
+        return (len(rows), rows.shape, targets.tolist(), weights, rows.own.tolist(), some.counts,
+                some.own.tolist(), rows.total(rows.own.sum()), rows.min(), rows.max())
+    for rank, found in enumerate(everywhere(2, work)):
+        assert found == (6, (6, 2), list("abcdef"), None, X[:4].tolist() if rank == 0 else
+                         X[4:].tolist(), [2, 1], [[2, 3], [6, 7]] if rank == 0 else [[10, 11]],
+                         66, 0, 11)
+
+
+@pytest.mark.parametrize("X, y, weights, said", [
+    (np.ones((2, 3)), np.ones(2), None, r"rank 1 has other samples than rank 0\n"
+                                        r"  got  \(3, 'float64'\), not \(2, 'float64'\)"),
+    (np.ones((2, 2), "f"), np.ones(2), None, "rank 1 has other samples than rank 0"),
+    (np.ones((2, 2)), np.ones((2, 1)), None, "rank 1 has other targets than rank 0"),
+    (np.ones((2, 2)), np.ones(2), np.ones(2), "rank 1 has other sample weights than rank 0"),
+    (np.ones((0, 2)), np.ones(0), None, "rank 1 has no samples"),
+    ([np.ones((2, 2))], np.ones(1), None, "sequences of unequal length cannot be shared out")])
+def test_parts_of_another_kind_are_refused(X, y, weights, said):
+    def work(c):
+        with pytest.raises((DataError, DistributedError), match=said):
+            joined(*((np.ones((3, 2)), np.ones(3), None) if c.rank == 0 and
+                     not isinstance(X, list) else (X, y, weights)), c)
+    everywhere(2, work)
+
+
+def test_what_cannot_be_sharded_is_refused():
+    with pytest.raises(ParameterError, match="data is \"replicated\" or \"sharded\", not 'rows'"):
+        DataParallel(data="rows")
+    with pytest.raises(ParameterError, match="who brings which samples decides the bits"):
+        DataParallel(data="sharded", deterministic=True)
+    with pytest.raises(ParameterError, match="workers that a fit starts are all given"):
+        gt.Mirrored(2, data="sharded").starts
+    with pytest.raises(DistributedError, match="the samples lie in several processes"):
+        ShardedRows(np.ones((3, 1)), local_communicators(1)[0], [3])[:2]
+    with pytest.raises(ParameterError, match='samples are not drawn by class with data="sharded"'):
+        (team,) = local_communicators(1)
+        ShardedSource(*joined(np.ones((3, 1)), np.arange(3), None, team), batch_size=2,
+                      balanced=True)
 
 
 # ---- virtual shards ----------------------------------------------------------------------------

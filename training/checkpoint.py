@@ -192,14 +192,16 @@ def plain(thing) -> str:
 
 def digest_of(source) -> str:
     """Tells samples, targets and weights apart, by some of their rows."""
-    n = source.n
+    n = len(source.X)
     rows = np.unique(np.linspace(0, n - 1, min(n, DIGEST_ROWS)).astype(np.int64))
     parts = [str(n).encode()]
     for table in (source.X, source.y, source.weights):
         found = [table[i] for i in rows] if isinstance(table, list) else [table[rows]]
         for array in map(np.ascontiguousarray, found):
             parts += [f"{array.dtype}{array.shape}".encode(), array.tobytes()]
-    return digest(*parts)
+    found = digest(*parts)
+    return found if source.shards is None else digest(*map(str.encode,
+                                                           source.shards.team.gather(found)))
 
 
 def digest(*parts: bytes) -> str:

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from copy import copy
 from functools import cached_property
+from itertools import islice
 from typing import Iterator, NamedTuple
 
 import numpy as np
 
+from ..backend.distribute import ShardedRows
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..backend.tables import Tables
 from ..datasets.batching import epoch_order, pad_sequences, take
@@ -107,6 +109,7 @@ class Source:
             raise ParameterError("a balanced epoch draws samples at random in batches",
                                  fix="pass batch_size and shuffle=True, or class weights")
         self._whole: Batch | None = None
+        self.shards: ShardedRows | None = None     # where X holds the rows of this process alone
 
     @property
     def steps_per_epoch(self) -> int:
@@ -143,9 +146,7 @@ class Source:
 
     def rows(self, number: int, index: int) -> np.ndarray:
         """Which samples a batch of an epoch holds, in all its parts."""
-        if self.whole:
-            return np.arange(self.n)
-        if self.sequences:
+        if self.sequences and not self.whole:
             return self._buckets(number)[index][0]
         return self._order(number)[index * self.batch_size:(index + 1) * self.batch_size]
 
@@ -153,7 +154,8 @@ class Source:
         """The rows of an epoch, one batch after another."""
         if self.balanced:
             return balanced_order(self.y, self.seed, number)
-        return epoch_order(self.n, self.seed, number) if self.shuffle else np.arange(self.n)
+        changes = self.shuffle and not self.whole
+        return epoch_order(self.n, self.seed, number) if changes else np.arange(self.n)
 
     def first(self) -> Batch:
         """The first rows as a batch, to compile for."""
@@ -195,11 +197,15 @@ class Source:
                             for a in (padded, real))
         return padded, real
 
-    def _taken(self, number: int, start: int) -> Iterator[Batch]:
-        """Batches of arrays, each gathered when it is asked for."""
+    def _shares(self, number: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same for every batch of an epoch from number ``start`` on."""
         order = self._order(number)
         for first in range(start * self.batch_size, self.n, self.batch_size):
-            rows, real = self._share(order[first:first + self.batch_size])
+            yield self._share(order[first:first + self.batch_size])
+
+    def _taken(self, number: int, start: int) -> Iterator[Batch]:
+        """Batches of arrays, each gathered when it is asked for."""
+        for rows, real in self._shares(number, start):
             yield self._batch(take(self.X, rows), rows, real)
 
     def _batch(self, x, rows, real, lengths=None) -> Batch:
@@ -210,11 +216,9 @@ class Source:
 
     def _windows(self, number: int, start: int) -> Iterator[list[Batch]]:
         """Batches of a file, in the order they have in memory: rows of several are read at once."""
-        order, size = self._order(number), self.batch_size
         several = max(1, WINDOW_BYTES // (self.X.row_bytes * self.own_rows))
-        for first in range(start * size, self.n, several * size):
-            last = min(first + several * size, self.n)
-            shares = [self._share(order[i:min(i + size, last)]) for i in range(first, last, size)]
+        left = self._shares(number, start)
+        while shares := list(islice(left, several)):
             x = self.X[np.concatenate([rows for rows, _ in shares])]
             parts = x.reshape(len(shares), self.own_rows, *x.shape[1:])
             yield [self._batch(part, *share) for part, share in zip(parts, shares)]
@@ -224,7 +228,7 @@ class Source:
         if self._whole is None and self.sequences:
             self._whole = self._gather(np.arange(self.n), int(self.lengths.max()))
         elif self._whole is None:
-            rows, real = self._share(np.arange(self.n))
+            ((rows, real),) = self._shares(0, 0)
             if self.own_rows == self.n:
                 self._whole = Batch(np.asarray(self.X).astype(self.x_dtype, copy=False), self.y,
                                     self.weights, None, self.n)
@@ -350,8 +354,10 @@ def as_samples(X, dtype: str, rank: int | None = None) -> np.ndarray | list:
     rank : int, optional
         Axes of a sample the net was built for.
     """
-    if isinstance(X, SparseRows) or hasattr(X, "tocsr"):
-        return X if isinstance(X, SparseRows) else SparseRows(X)
+    if isinstance(X, (SparseRows, ShardedRows)):
+        return X
+    if hasattr(X, "tocsr"):
+        return SparseRows(X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
     X = in_memory(X)

@@ -4,15 +4,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError
-from ..datasets import OnDisk
-from ..datasets.sparse_rows import SparseRows
 
 
 def taken(X, rows):
     """Some samples, in the form that all have: a list, an array, sparse rows, or rows of a file."""
     if isinstance(X, list):
         return [X[i] for i in rows]
-    return X.subset(rows) if isinstance(X, (OnDisk, SparseRows)) else X[rows]
+    return X.subset(rows) if hasattr(X, "subset") else X[rows]
 
 
 def split(X, y, weights, fraction: float, seed: int, labels=None):

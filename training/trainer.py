@@ -8,7 +8,7 @@ from typing import Callable
 import numpy as np
 
 from ..backend import Tensor, get_backend, placeholder
-from ..backend.distribute import strategy as find_strategy
+from ..backend.distribute import ShardedRows, strategy as find_strategy
 from ..backend.errors import DataError, ParameterError
 from ..backend.memory import check_memory
 from ..backend.plan import PlanReport
@@ -27,6 +27,7 @@ from .rounds import evaluation_source, planned, training_source
 from .schedules import schedule as find_schedule
 from .settings import check_settings
 from .several import Ends
+from .sharded_source import ShardedSource
 from .sources import Batch, Source, as_samples
 from .split import split
 from .steps import Keys
@@ -207,12 +208,16 @@ class Trainer:
             raise ParameterError("only estimators start workers of their own",
                                  fix='pass strategy="auto", and start the script with mpiexec')
         callbacks = callbacks_of(callbacks)
-        X, y = self._samples(X), self.ends.targets(y, self.dtype)
+        join = self.strategy.joined
+        X, y, sample_weight = join(self._samples(X), self.ends.targets(y, self.dtype),
+                                   sample_weight)
         if X_val is None and validation_fraction:
             (X, y, sample_weight), (X_val, y_val, sample_weight_val) = split(
                 X, y, sample_weight, validation_fraction, self.seed, y if stratify else None)
         if X_val is not None and y_val is None:
             raise DataError("X_val needs y_val beside it")
+        if X_val is not None:
+            X_val, y_val, sample_weight_val = join(self._samples(X_val), y_val, sample_weight_val)
         if self.optimizer.whole_batches and batch_size is not None:
             raise ParameterError("L-BFGS takes all samples in every step",
                                  got=f"batch_size={batch_size}", fix="pass batch_size=None")
@@ -381,9 +386,10 @@ class Trainer:
     def _source(self, X, y, sample_weight, batch_size, shuffle: bool, strategy,
                 rounds: int = 1, balanced: bool = False) -> Source:
         y = targets_for(self.loss, self.ends.targets(y, self.dtype), self.dtype, self._outputs)
-        return Source(X, y, sample_weight, batch_size=batch_size, dtype=self.dtype,
-                      x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle,
-                      parts=strategy.parts, own=strategy.own, rounds=rounds, balanced=balanced)
+        kind = ShardedSource if isinstance(X, ShardedRows) else Source
+        return kind(X, y, sample_weight, batch_size=batch_size, dtype=self.dtype,
+                    x_dtype=self.x_dtype, seed=self.seed, shuffle=shuffle, parts=strategy.parts,
+                    own=strategy.own, rounds=rounds, balanced=balanced)
 
     def _batches(self, X, y, sample_weight, batch_size, shuffle=True, balanced=False) -> Source:
         """The samples of a fit."""

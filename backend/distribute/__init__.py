@@ -4,4 +4,5 @@ from .local import local_communicators
 from .mpi import MPICommunicator, launched, world
 from .mirrored import Mirrored
 from .replicate import replicate
+from .sharded_rows import ShardedRows
 from .strategy import DataParallel, SingleDevice, Strategy, strategy

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 
+from ..errors import ParameterError
 from .mpi import launched
 from .strategy import DataParallel, SingleDevice
 
@@ -43,6 +44,9 @@ class Mirrored(DataParallel):
 
     @property
     def starts(self) -> int:
+        if self.data == "sharded" and not launched():
+            raise ParameterError("workers that a fit starts are all given its samples",
+                                 fix='leave data="sharded" out, or start the processes with mpiexec')
         return 0 if launched() else self.workers or min(processors(), MOST)
 
     def function(self, inputs, outputs, updates, backend, precision=None):

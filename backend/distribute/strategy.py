@@ -18,6 +18,7 @@ from ..passes import REPLICATED
 from ..tensor import Tensor, Variable, placeholder_op
 from .mpi import launched, world
 from .replicate import replicate
+from .sharded_rows import ShardedRows, joined
 from .shards import ShardedFunction, dealt
 
 
@@ -54,6 +55,10 @@ class Strategy:
     def alone(self) -> Strategy:
         """The strategy of what one process computes for itself, such as an evaluation."""
         return self
+
+    def joined(self, X, y, weights) -> tuple:
+        """Samples, targets and weights of a fit, with those that other processes have brought."""
+        return X, y, weights
 
     def surroundings(self):
         """In which layers build a step."""
@@ -117,6 +122,12 @@ class DataParallel(Strategy):
     batch_norm : {"global", "shard"}
         Whether batch statistics are those of the whole batch, or of each worker's share of it
         (each virtual shard's), which saves exchanges and is another model.
+    data : {"replicated", "sharded"}
+        Whether every process calls ``fit`` with the same samples, or each with its own part of
+        them, of which no other process needs to know. Targets and weights are then exchanged once,
+        and the result is that of one process with all samples: classes, scales, held-out samples
+        and the number of steps are those of the whole. A batch takes of every part as large a share
+        as it is of the whole.
     timeout : float
         Seconds that a process waits for the others before it stops with an error.
 
@@ -133,14 +144,21 @@ class DataParallel(Strategy):
     """
 
     def __init__(self, workers: int | None = None, *, virtual_shards: int = 8,
-                 deterministic: bool = False, batch_norm: str = "global", timeout: float = 60.0):
+                 deterministic: bool = False, batch_norm: str = "global",
+                 data: str = "replicated", timeout: float = 60.0):
         self.workers = workers if workers is None else _count("workers", workers)
         self.virtual_shards = _count("virtual_shards", virtual_shards)
-        if batch_norm not in ("global", "shard"):
-            raise ParameterError(f'batch_norm is "global" or "shard", not {batch_norm!r}')
+        for name, value, known in (("batch_norm", batch_norm, ("global", "shard")),
+                                   ("data", data, ("replicated", "sharded"))):
+            if value not in known:
+                raise ParameterError(f'{name} is "{known[0]}" or "{known[1]}", not {value!r}')
+        if deterministic and data == "sharded":
+            raise ParameterError("who brings which samples decides the bits that are learned",
+                                 got='deterministic=True and data="sharded"',
+                                 fix='pass data="replicated"')
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
             raise ParameterError(f"timeout is a number of seconds, not {timeout!r}")
-        self.deterministic, self.batch_norm = bool(deterministic), batch_norm
+        self.deterministic, self.batch_norm, self.data = bool(deterministic), batch_norm, data
         self.timeout = float(timeout)
 
     @property
@@ -177,6 +195,12 @@ class DataParallel(Strategy):
         found = world()
         found.timeout = self.timeout
         return found
+
+    def joined(self, X, y, weights) -> tuple:
+        team = self.team()
+        if self.data == "replicated" or team is None or isinstance(X, ShardedRows):
+            return X, y, weights
+        return joined(X, y, weights, team)
 
     def alone(self) -> Strategy:
         return self if launched() <= 1 and not self.deterministic else SingleDevice()
