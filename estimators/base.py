@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import joblib
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
@@ -249,8 +248,10 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         """
         found = strategy(self.strategy).joined(X, y, loaded(sample_weight))
         if isinstance(found[0], ShardedRows):
+            import joblib
             names = sorted(fit_sets(type(self)) & vars(self).keys())
-            require_the_same(found[0].team, {n.strip("_"): joblib.hash(vars(self)[n]) for n in names}, {})
+            learned = {name.strip("_"): joblib.hash(vars(self)[name]) for name in names}
+            require_the_same(found[0].team, learned, {})
         return found
 
     def _checked(self, X):

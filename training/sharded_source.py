@@ -43,8 +43,8 @@ class ShardedSource(Source):
         return self.shards.span.start + rows
 
     def _order(self, number: int) -> np.ndarray:
-        n = len(self.X)
-        return epoch_order(n, self.seed, number) if self.shuffle and not self.whole else np.arange(n)
+        n, changes = len(self.X), self.shuffle and not self.whole
+        return epoch_order(n, self.seed, number) if changes else np.arange(n)
 
     def _shares(self, number: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order, counts = self._order(number), self._counts[:, self.shards.team.rank]

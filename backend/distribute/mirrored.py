@@ -46,7 +46,7 @@ class Mirrored(DataParallel):
     def starts(self) -> int:
         if self.data == "sharded" and not launched():
             raise ParameterError("workers that a fit starts are all given its samples",
-                                 fix='leave data="sharded" out, or start the processes with mpiexec')
+                                 fix='leave data="sharded" out, or start them with mpiexec')
         return 0 if launched() else self.workers or min(processors(), MOST)
 
     def function(self, inputs, outputs, updates, backend, precision=None):

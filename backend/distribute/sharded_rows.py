@@ -83,7 +83,8 @@ class ShardedRows:
     def turns(self) -> np.ndarray:
         """The rank whose row comes next, for every place of an epoch: each rank's evenly spread."""
         places = np.concatenate([(np.arange(n) + 0.5) / n for n in self.counts])
-        return np.repeat(np.arange(len(self.counts)), self.counts)[np.argsort(places, kind="stable")]
+        ranks = np.repeat(np.arange(len(self.counts)), self.counts)
+        return ranks[np.argsort(places, kind="stable")]
 
 
 def joined(X, y, weights, team) -> tuple:
