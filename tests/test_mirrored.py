@@ -57,6 +57,31 @@ def test_ctrl_c_ends_training_and_keeps_what_was_learned(traceless):
 
 
 @needs_mpi
+def test_a_notebook(traceless):
+    """A kernel as notebooks run it: cells define what workers need, and its stop button works."""
+    pytest.importorskip("ipykernel", reason="needs a kernel: pip install ipykernel")
+    from jupyter_client.manager import start_new_kernel
+    manager, client = start_new_kernel(env=traceless)
+    said: list = []
+
+    def hear(message):
+        said.append(message["content"].get("text", ""))
+        if said[-1] == "training\n":
+            manager.interrupt_kernel()
+
+    try:
+        for what in ("equal", "interrupt"):
+            cell = f"import sys; sys.argv = ['', '{what}']\n{SCRIPT.read_text()}"
+            reply = client.execute_interactive(cell, timeout=60, output_hook=hear)
+            assert reply["content"]["status"] == "ok", (said, reply["content"])
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    words = "".join(said).split()
+    assert words[:4] == ["epochs", "5", "training", "epochs"] and 3 <= int(words[4]) < 100_000
+
+
+@needs_mpi
 def test_workers_end_with_their_parent(traceless):
     with started("abandon", traceless) as process:
         assert process.stdout.readline() == "training\n"
