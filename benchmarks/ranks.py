@@ -20,7 +20,7 @@ import numpy as np
 
 import gradatim as gt
 from benchmarks.gradatim_engine import build
-from benchmarks.table import keep
+from benchmarks.table import keep, machine
 from benchmarks.workloads import LENET
 from gradatim.layers import SparseCategoricalCrossentropy as CrossEntropy
 
@@ -86,13 +86,12 @@ def main() -> None:
             text = run(ranks, "-m", "benchmarks.ranks", "--worker", str(options.seconds))
             rounds[ranks].append(json.loads(text))
             starts[ranks].append(starting(ranks))
-    figures = {}
+    figures = {"machine": machine(), "load": os.getloadavg()}
     print("LeNet, batch           one process  two ranks  ratio")
     for case in rounds[1][0]:
         one, two = (median(r[case] for r in rounds[ranks]) for ranks in rounds)
-        ratio = median(a[case] / b[case] for a, b in zip(rounds[1], rounds[2]))
-        figures[case] = {"one ms": one, "two ms": two, "ratio": ratio}
-        print(f"{case:<22} {one:>8.2f} ms {two:>7.2f} ms  {ratio:>5.2f}")
+        figures[case] = {"one ms": one, "two ms": two, "ratio": one / two}
+        print(f"{case:<22} {one:>8.2f} ms {two:>7.2f} ms  {one / two:>5.2f}")
     for batch in BATCHES:
         plain, equal = (figures[f"{name} {batch}"] for name in STRATEGIES)
         print(f"equal bits, batch {batch}: " + ", ".join(

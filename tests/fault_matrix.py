@@ -73,7 +73,7 @@ FAULTS = {
     "swallow": steps(r"^\[rank 0\] the ranks have lost each other on rank 0 of \d at step 12"),
     "shape": fits("rank 1 has different samples from rank 0"),
     "numbers": fits("rank 1 has different samples from rank 0"),
-    "parameters": fits("rank 1 has different learning_rate from rank 0\n.*got  0.5, not 0.001"),
+    "parameters": fits("rank 1 has different learning_rate from rank 0\n.*got  0.5, not 0.0"),
     "network": fits("rank 1 has different model from rank 0"),
     "no_data": fits(r"Found array with 0 sample\(s\)(.*\n)*.*on rank 1 of 2"),
     "import": fits(r"No module named 'there_is_no_such_module'(.*\n)*.*rank \d waited 2 s for all"),
