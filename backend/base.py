@@ -62,11 +62,6 @@ class Backend:
         """A program for the graph; by default node by node through `run`."""
         return Program(self, graph, communicator)
 
-    def communicator(self, devices: Sequence[str]):
-        """Communicators of replicas in this process, one per device."""
-        from .distribute.local import local_communicators
-        return local_communicators(len(devices))
-
     def join(self, team):
         """How this backend's arrays meet those of other processes, which ``team`` joins."""
         return team

@@ -63,7 +63,7 @@ def test_the_third_run_is_a_graph_of_all_the_others_queue(install):
 
 class Twice(LocalCommunicator):
     """Another replica that always holds what this one holds; on the host, or in the stream."""
-    rank, size, shares_memory = 0, 2, False
+    rank, size = 0, 2
 
     def __init__(self, fake, queued):
         self.fake, self.queued = fake, queued

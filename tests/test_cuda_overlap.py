@@ -22,7 +22,7 @@ X, Y = RNG.standard_normal((8, 16)).astype("f"), np.arange(8) % 3
 
 class Beside(Communicator):
     """A rank alone with a GPU, whose library copies; the fake device runs it late."""
-    rank, size, shares_memory = 0, 1, False
+    rank, size = 0, 1
 
     def __init__(self, fake):
         self.fake, self.sizes = fake, []

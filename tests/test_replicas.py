@@ -224,16 +224,13 @@ def test_many_exchanges_in_a_row_do_not_mix():
     assert everywhere(3, work) == [want] * 3
 
 
-def test_abort_frees_who_waits_and_reset_makes_good():
+def test_abort_frees_who_waits():
     first, second = local_communicators(2)
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(first.all_reduce, np.ones(2))
         second.abort()
         with pytest.raises(threading.BrokenBarrierError):
             waiting.result(timeout=10)
-        second.reset()
-        again = [pool.submit(c.all_reduce, np.ones(2)) for c in (first, second)]
-        assert [f.result(timeout=10).tolist() for f in again] == [[2, 2]] * 2
 
 
 def test_a_communicator_must_say_how():

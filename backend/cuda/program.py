@@ -310,7 +310,7 @@ class CudaProgram(Program):
     def stretches(self, state: list, feeds: Sequence) -> Iterator:
         lease = self._take()
         try:
-            self._load(lease, state)
+            lease.load(state)
             lease.feed(feeds)
             yield from lease.stretches()
             results = lease.results()
@@ -324,7 +324,7 @@ class CudaProgram(Program):
         try:
             at_once = self._steps_at_once()
             if at_once:
-                self._load(lease, state)
+                lease.load(state)
                 try:
                     for first in range(0, max(len(rows), 1), at_once):
                         found.append(lease.stepper.steps(tables, rows[first:first + at_once]))
@@ -363,11 +363,6 @@ class CudaProgram(Program):
             return self._leases.pop()
         except IndexError:
             return Lease(self)
-
-    def _load(self, lease: Lease, state: list) -> None:
-        lease.load(state)
-        if self.communicator is not None and self.communicator.shares_memory:
-            self.communicator.barrier()   # who has loaded may write to what the others load
 
 
 def touched(step) -> list[int]:

@@ -11,14 +11,11 @@ class Communicator(ABC):
     ----------
     rank, size : int
         This replica's number, from 0, and how many there are.
-    shares_memory : bool
-        Whether the replicas are threads of one process, which see the same variables.
     step : int
         The step of training, for messages.
     """
     rank: int
     size: int
-    shares_memory = False
     step = 0
 
     def queues(self, node) -> bool:

@@ -12,7 +12,6 @@ REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
 class LocalCommunicator(Communicator):
     """A rank among threads: arrays meet in shared slots between two barriers."""
-    shares_memory = True
 
     def __init__(self, rank: int, slots: list, barrier: Barrier):
         self.rank, self.size = rank, len(slots)
@@ -59,10 +58,6 @@ class LocalCommunicator(Communicator):
 
     def abort(self, code: int = 1) -> None:
         self._barrier.abort()
-
-    def reset(self) -> None:
-        """Make exchanges possible again after an `abort`, once no rank waits any more."""
-        self._barrier.reset()
 
 
 def local_communicators(size: int) -> list[LocalCommunicator]:

@@ -1,4 +1,4 @@
-"""Virtual shards: training whose bits do not depend on how many workers there are."""
+"""Shards: a step computed part by part in one process, and along one tree in several."""
 from __future__ import annotations
 
 import os
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base import Backend
 from ..context import surroundings
+from ..errors import ShapeError
 from ..function import Function
 from ..graph import COLLECTIVES, Graph
 from ..leaves import placeholder
@@ -25,9 +26,9 @@ LATE = ("placement", "memory")                       # passes after which a grap
 class ShardedFunction:
     """A step computed shard by shard, its sums added along one fixed binary tree.
 
-    Every batch is cut into the same number of shards, whatever the number of workers, and each
-    shard is computed by the same program on one thread. What does not depend on samples, such as
-    the optimizer's update, is computed once, by a program of its own.
+    Every batch is cut into the same number of shards, and each shard is computed by the same
+    program. What does not depend on samples, such as the optimizer's update, is computed once, by a
+    program of its own. With one thread to a shard the bits are the same for any number of workers.
 
     Parameters
     ----------
@@ -43,18 +44,21 @@ class ShardedFunction:
         What runs it.
     precision : str or None
         As `function` takes it.
+    threads : int, optional
+        How many each shard has; by default those that are granted are shared by all.
     """
 
     def __init__(self, graph: Graph, shards: int, own: range, team, backend: Backend,
-                 precision: str | None = None):
+                 precision: str | None = None, threads: int | None = None):
         self.own, self._tree, self._team, self._backend = own, Tree(shards, team), team, backend
-        self._inputs = graph.inputs
+        self._inputs, self._each = graph.inputs, threads
         self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
                        for t in self._inputs]
         number = placeholder((), "int64", "shard", batch=False)
         graph = replicate(Graph(graph.outputs, graph.updates, (number, *graph.inputs)), number)
         early = [p for p in in_precision(REPLICATED, precision) if p not in LATE]
-        shard, whole, self._operations = cut(optimize(graph, early)[0], number)
+        graph = optimize(graph, early)[0]
+        shard, whole, self._operations, self._rows = cut(graph, number)
         (stops,) = local_communicators(1)        # where the program stops, the tree is asked
         self._shard = Function(shard, backend, LATE, communicator=stops)
         self._whole = Function(whole, backend, LATE)
@@ -68,7 +72,12 @@ class ShardedFunction:
     def __call__(self, *arrays) -> list:
         arrays = [converted(np.asarray(a), t.dtype) for t, a in zip(self._inputs, arrays)]
         state = [v.memory() for v in self._shard.graph.variables]
-        runs = []
+        runs, size = [], len(self.own)
+        for a, t, split in zip(arrays, self._inputs, self._split):
+            if split and a.shape[:1] != (t.shape[0] * size,):
+                raise ShapeError(f'"{t.node.settings["name"]}" is fed another number of rows',
+                                 got=f"{a.dtype}{list(a.shape)}, not {t.shape[0] * size} rows for "
+                                     f"{size} replicas", at=t.node.line)
         for i, shard in enumerate(self.own):
             feeds = [a[i * t.shape[0]:(i + 1) * t.shape[0]] if split else a
                      for t, a, split in zip(self._inputs, arrays, self._split)]
@@ -80,11 +89,13 @@ class ShardedFunction:
             if node is None:
                 break
             given = self._tree.sum([array for _, array, _ in found], node.settings["operation"])
-        columns = zip(self._operations, zip(*(outputs for _, outputs in found)))
+        columns = list(zip(*(outputs for _, outputs in found)))
         sums = [parts[0] if operation is None else self._tree.sum(parts, operation)
-                for operation, parts in columns]
+                for operation, parts in zip(self._operations, columns)]
         common = [a for a, split in zip(arrays, self._split) if not split]
-        return self._whole(*sums, *common)
+        results = iter(self._whole(*sums, *common))
+        rows = map(np.concatenate, columns[len(sums):])
+        return [next(rows) if has_rows else next(results) for has_rows in self._rows]
 
     def steps(self, tables: Sequence[np.ndarray], rows: np.ndarray) -> list[np.ndarray]:
         """As `Function.steps`."""
@@ -96,12 +107,15 @@ class ShardedFunction:
         return [np.stack(column) for column in zip(*found)]
 
     def _everywhere(self, work: Callable, runs: list) -> list:
-        """What ``work`` makes of every shard, each on one thread, several at a time."""
+        """What ``work`` makes of every shard, several at a time."""
+        granted = getattr(self._backend, "threads", lambda: 1)()
+        each = self._each or max(granted // len(runs), 1)
+
         def one(run):
-            with surroundings(n_jobs=1):
+            with surroundings(n_jobs=each):
                 return work(run)
 
-        threads = min(getattr(self._backend, "threads", lambda: 1)(), len(runs))
+        threads = min(granted, len(runs))
         if threads == 1:
             return list(map(one, runs))
         key = os.getpid(), threads                   # a forked process has not got the threads
@@ -118,11 +132,12 @@ def _next(run, given) -> tuple:
         return None, end.value
 
 
-def cut(graph: Graph, number: Tensor) -> tuple[Graph, Graph, list]:
+def cut(graph: Graph, number: Tensor) -> tuple[Graph, Graph, list, list]:
     """A step in two: what is computed for each shard, and what is made of the shards' sums.
 
     The second takes what the first returns, added up where the third result, one for each of
-    them, names an operation; where it is None, all shards return the same.
+    them, names an operation; where it is None, all shards return the same. What the first returns
+    beyond that are rows of samples, the outputs of the step that the fourth result marks.
     """
     local: set = set()
     for node in graph.nodes:
@@ -137,10 +152,14 @@ def cut(graph: Graph, number: Tensor) -> tuple[Graph, Graph, list]:
             early.update(t.node for t in node.inputs)
     between = [n for n in graph.nodes if n.op.name in COLLECTIVES]
     common = [t for t in graph.inputs if t.node not in local]
-    whole = Graph(graph.outputs, graph.updates, [n.outputs[0] for n in between] + common)
-    shard = Graph([n.outputs[0] if n in early else n.inputs[0] for n in between], {},
+    rows = [t.node in local for t in graph.outputs]
+    apart = [[t for t, has_rows in zip(graph.outputs, rows) if has_rows is kind]
+             for kind in (False, True)]
+    whole = Graph(apart[False], graph.updates, [n.outputs[0] for n in between] + common)
+    shard = Graph([n.outputs[0] if n in early else n.inputs[0] for n in between] + apart[True], {},
                   graph.inputs)
-    return shard, whole, [None if n in early else n.settings["operation"] for n in between]
+    operations = [None if n in early else n.settings["operation"] for n in between]
+    return shard, whole, operations, rows
 
 
 class Tree:

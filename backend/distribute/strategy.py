@@ -2,20 +2,20 @@
 from __future__ import annotations
 
 from inspect import signature
-from threading import Thread, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import Mapping, Sequence
 
 import numpy as np
 
 from ..base import Backend
-from ..context import current, surroundings
+from ..context import surroundings
 from ..errors import GraphError, ParameterError, ShapeError
 from ..function import Function, function
 from ..gradients import per_sample
 from ..graph import Graph
 from ..named import named
 from ..passes import REPLICATED
-from ..tensor import Tensor, Variable, placeholder_op
+from ..tensor import Tensor, Variable
 from .mpi import launched, world
 from .replicate import replicate
 from .sharded_rows import ShardedRows, joined
@@ -210,11 +210,12 @@ class DataParallel(Strategy):
 
     def function(self, inputs, outputs, updates, backend, precision=None):
         graph, team = Graph(outputs, updates, inputs), self.team()
-        rows = _rows_of_results(graph)                     # refuses sums that are not marked
-        if self.deterministic:
-            return ShardedFunction(graph, self.parts, self.own, team, backend, precision)
-        if team is None:
-            return ReplicatedFunction(graph, self.parts, rows, backend, precision)
+        _require_marked_sums(graph)
+        if self.parts == 1:
+            return function(inputs, list(outputs), updates, backend=backend, precision=precision)
+        if self.deterministic or team is None:
+            return ShardedFunction(graph, self.parts, self.own, team, backend, precision,
+                                   threads=1 if self.deterministic else None)
         return Function(replicate(graph, team.rank), backend, REPLICATED,
                         communicator=backend.join(team), precision=precision)
 
@@ -227,71 +228,8 @@ def _count(name: str, value) -> int:
     return int(value)
 
 
-class ReplicatedFunction:
-    """One program per replica, run together on shares of the arrays."""
-
-    def __init__(self, graph: Graph, replicas: int, rows: list[bool], backend: Backend,
-                 precision: str | None = None):
-        self._rows = rows
-        self._inputs = graph.inputs
-        self._communicators = backend.communicator([f"cpu:{rank}" for rank in range(replicas)])
-        with surroundings(shares=replicas):
-            self.functions = [
-                Function(replicate(graph, rank), backend, REPLICATED, communicator=communicator,
-                         precision=precision)
-                for rank, communicator in enumerate(self._communicators)]
-        self._split = [t.node.op is placeholder_op and t.node.settings["batch"]
-                       for t in graph.inputs]
-
-    def __call__(self, *arrays):
-        shares = [self._shares(t, a, split) for t, a, split in
-                  zip(self._inputs, arrays, self._split)]
-        size = len(self.functions)
-        found: list = [None] * size
-        errors: list = []
-        n_jobs = current().n_jobs            # a new thread has surroundings of its own
-
-        def work(rank: int) -> None:
-            try:
-                with surroundings(n_jobs=n_jobs, shares=size):
-                    found[rank] = self.functions[rank].compute(*(share[rank] for share in shares))
-            except BaseException as error:
-                errors.append(error)
-                self._communicators[rank].abort()
-
-        threads = [Thread(target=work, args=(rank,)) for rank in range(size)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException as error:       # Ctrl-C while waiting: the replicas stop as well
-            errors.append(error)
-            self._communicators[0].abort()
-            for thread in threads:
-                thread.join()
-        if errors:
-            self._communicators[0].reset()
-            raise errors[0]        # the later ones are only the freed others
-        self.functions[0].commit(found[0][1])
-        return [np.concatenate(parts) if rows else parts[0] for rows, parts in
-                zip(self._rows, zip(*(results for results, _ in found)))]
-
-    def _shares(self, tensor: Tensor, array, split: bool) -> list:
-        """What each replica is fed: its rows, or the whole."""
-        size = len(self.functions)
-        if not split:
-            return [array] * size
-        array, rows = np.asarray(array), tensor.shape[0]
-        if array.shape[:1] != (rows * size,):
-            raise ShapeError(f'"{tensor.node.settings["name"]}" is fed another number of rows',
-                             got=f"{array.dtype}{list(array.shape)}, not {rows * size} rows for "
-                                 f"{size} replicas", at=tensor.node.line)
-        return [array[rank * rows:(rank + 1) * rows] for rank in range(size)]
-
-
-def _rows_of_results(graph: Graph) -> list[bool]:
-    """Which outputs hold one row per sample, to be joined; others must be equal on all replicas."""
+def _require_marked_sums(graph: Graph) -> None:
+    """Refuse results that are neither rows of samples nor equal on all replicas."""
     rows = per_sample(graph.nodes)
     batches = {t.shape[0] for t in graph.inputs if t.node in rows}
     for v, t in graph.updates.items():
@@ -300,7 +238,6 @@ def _rows_of_results(graph: Graph) -> list[bool]:
     for t in graph.outputs:
         if t.node in rows and t.shape[:1] not in {(n,) for n in batches}:
             raise _unmarked(t, "an output")
-    return [t.node in rows for t in graph.outputs]
 
 
 def _unmarked(t: Tensor, what: str) -> GraphError:

@@ -95,8 +95,7 @@ class NativeProgram(Program):
         fixed = self._fixed_nodes()
         found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
-        self._in_place = {} if getattr(self.communicator, "shares_memory", False) else \
-            in_place(self.graph, order, self._is_view)
+        self._in_place = in_place(self.graph, order, self._is_view)
         for cluster in order:
             if cluster.small_update:
                 continue
