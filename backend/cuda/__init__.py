@@ -7,6 +7,8 @@ import numpy as np
 
 from ..base import Backend
 from ..memory import check_memory
+from ..parts import is_placed
+from ..placed import PlacedProgram
 from .device import Device
 
 
@@ -49,11 +51,23 @@ class CudaBackend(Backend):
         return self.device.free_bytes()
 
     def devices(self) -> list[str]:
-        return [self.device.name]
+        others = (f"cuda:{number}" for number in range(self.device.count))
+        return list(dict.fromkeys([self.device.name, *others]))
+
+    def on(self, name: str) -> CudaBackend:
+        """The backend of a device; what is placed on a CPU, or nowhere, is this one's."""
+        kind, _, number = name.partition(":")
+        number = int(number) if kind == "cuda" else self.device.number
+        return self if number == self.device.number else \
+            CudaBackend(self.device.neighbour(number), self.tf32)
 
     def compile(self, graph, device: str = "", communicator=None):
-        """A program of launches for this device."""
+        """A program of launches for this device, or one for each that the graph is placed on."""
         from .program import CudaProgram
+        if communicator is None and is_placed(graph) and \
+                len({self.on(name).device for name in graph.devices}) > 1:
+            return PlacedProgram(self, graph, lambda parts: [
+                self.on(part.device).compile(part.graph.detached()) for part in parts])
         program = CudaProgram(self, graph, communicator)
         made = [t for node in program.graph.nodes for t in node.outputs]
         check_memory(program.device_bytes, [*made, *graph.variables],

@@ -51,14 +51,13 @@ class CpuDevice(Device):
     memory : int or None
         How many bytes there are in all; None for as many as the host has.
     """
-    name = "cuda:0"
     xp = numpy_module
     stand_in = True
     architecture = "cpu"
 
     def __init__(self, flags: tuple[str, ...] = (), libraries: bool = False,
-                 memory: int | None = None):
-        super().__init__()
+                 memory: int | None = None, number: int = 0, count: int = 1):
+        super().__init__(number, count)
         self.compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
         if self.compiler is None:
             raise BackendError("the stand-in for a GPU needs a C++ compiler, and there is none",
@@ -67,6 +66,9 @@ class CpuDevice(Device):
         self.memory, self._taken = memory, WeakSet()
         self._libraries: dict[Source, ctypes.CDLL] = {}
         self._lock = RLock()                 # the shim runs one launch at a time
+
+    def _other(self, number: int) -> CpuDevice:
+        return CpuDevice(self.flags, self.libraries, self.memory, number, self.count)
 
     def _allocate(self, nbytes: int) -> Memory | None:
         if self.memory is not None and nbytes > self._free_bytes():

@@ -85,18 +85,17 @@ class CudaDevice(Device):
     """
 
     def __init__(self, number: int = 0):
-        super().__init__()
         self.cupy, self._process = import_cupy(), os.getpid()
         self._cuda, self._runtime = self.cupy.cuda, self.cupy.cuda.runtime
         problem = driver_problem(self._runtime)
         if problem is not None:
             raise problem
-        if number >= self._runtime.getDeviceCount():
-            raise BackendError(f'there is no device "cuda:{number}"',
-                               found=f"{self._runtime.getDeviceCount()} GPUs",
+        super().__init__(number, self._runtime.getDeviceCount())
+        if number >= self.count:
+            raise BackendError(f'there is no device "{self.name}"', found=f"{self.count} GPUs",
                                fix='use "cuda:0", or see whether CUDA_VISIBLE_DEVICES hides it')
         nvrtc()
-        self.name, self._device = f"cuda:{number}", self._cuda.Device(number)
+        self._device = self._cuda.Device(number)
         self.architecture = f"sm_{self._device.compute_capability}"
         if int(self._device.compute_capability) < BFLOAT16:
             self.halves = ("float16",)
@@ -122,6 +121,9 @@ class CudaDevice(Device):
                 fix='start processes with the method "spawn", or joblib\'s "loky"')
         with alone, self._device, self.stream:
             yield
+
+    def _other(self, number: int) -> CudaDevice:
+        return CudaDevice(number)
 
     # ---- memory --------------------------------------------------------------------------------
 

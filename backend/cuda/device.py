@@ -91,7 +91,9 @@ class Device(ABC):
     Attributes
     ----------
     name : str
-        ``"cuda:0"``.
+        ``"cuda:0"``; the part behind the colon is its ``number``.
+    count : int
+        How many devices the machine has.
     xp : ArrayModule
         For ops without a kernel: functions on `array` views of its memory.
     stand_in : bool
@@ -106,7 +108,6 @@ class Device(ABC):
     notes : tuple of str
         What it does otherwise than it could.
     """
-    name: str
     xp: ArrayModule
     stand_in = False
     stream: Any = None
@@ -115,8 +116,20 @@ class Device(ABC):
     halves: tuple[str, ...] = ("bfloat16", "float16")
     notes: tuple[str, ...] = ()
 
-    def __init__(self):
+    def __init__(self, number: int, count: int):
+        self.name, self.number, self.count = f"cuda:{number}", number, count
+        self._others: dict[int, Device] = {number: self}
         self.holders = WeakSet()     # what has memory only to be faster: tables, idle programs
+
+    @abstractmethod
+    def _other(self, number: int) -> Device:
+        """Another device of this machine."""
+
+    def neighbour(self, number: int) -> Device:
+        """A device of this machine, opened once."""
+        if number not in self._others:
+            self._others[number] = self._other(number)
+        return self._others[number]
 
     def here(self):
         """A context in which this thread alone uses the device; it may be entered again."""

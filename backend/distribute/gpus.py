@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from multiprocessing import current_process
 
 from ..errors import DistributedError
 from .mpi import launched
@@ -28,8 +30,11 @@ def visible_gpus() -> list[str]:
     return names if chosen is None else names[:len([c for c in chosen.split(",") if c.strip()])]
 
 
-def own_gpu() -> int:
-    """The number of this process's GPU: ranks of one machine take one each, in their order.
+def own_gpu(count: int | None = None) -> int:
+    """The number of this process's GPU among so many, by default those that the driver lists.
+
+    Ranks of one machine take one each, in their order. Processes that joblib or `multiprocessing`
+    has started, as those of a search, take them in turn.
 
     Raises
     ------
@@ -40,9 +45,12 @@ def own_gpu() -> int:
                         if os.environ.get(name, "").isdigit()), other)
                   for names, other in ((LOCAL_RANKS, 0), (LOCAL_SIZES, 1)))
     size = max(size, rank + 1)
-    if launched() <= 1 or size == 1:
+    ranks, worker = launched() > 1 and size > 1, re.search(r"-(\d+)$", current_process().name)
+    if not ranks and worker is None:
         return 0
-    count = len(visible_gpus())
+    count = len(visible_gpus()) if count is None else count
+    if not ranks:                                    # "LokyProcess-1", "SpawnPoolWorker-2"
+        return (int(worker[1]) - 1) % max(count, 1)
     if 0 < count < size:
         raise DistributedError(f"{size} processes on this machine cannot share its GPUs",
                                got=f"{count} GPU{'s' * (count > 1)}",

@@ -1,64 +1,43 @@
-"""PlacedProgram: parts of a graph on several thread groups, at once where they are independent."""
+"""PlacedProgram on thread groups: parts of a graph at once where they are independent."""
 from __future__ import annotations
 
 from threading import Event, Lock
-from typing import Sequence
 
-import numpy as np
-
-from ..base import Program
+from .. import placed
 from ..graph import Graph
-from ..parts import cut, source
-from ..tensor import Tensor, Variable, constant_op
+from ..parts import Part
 from .groups import inside, thread_groups
 from .program import NativeProgram
 
 
-class PlacedProgram(Program):
-    """A program per part; each starts when those it waits for have finished.
+class PlacedProgram(placed.PlacedProgram):
+    """Each part starts when those it waits for have finished.
 
     Results are those of one device with as many threads as a group has.
     """
 
     def __init__(self, backend, graph: Graph):
-        self.backend, self.graph = backend, graph
-        self.parts = cut(graph)
-        devices = {part.device for part in self.parts}
-        groups = thread_groups(backend.core, [d for d in graph.devices if d in devices])
-        self.groups = [groups[part.device] for part in self.parts]
-        # Compiled where it will run: how work is divided depends on how many threads there are.
-        graphs = [part.graph.detached() for part in self.parts]
-        self.programs = [NativeProgram(backend, g) for g in graphs] if inside() else [
-            group.submit(backend.core, NativeProgram, backend, g).result()
-            for g, group in zip(graphs, self.groups)]
-        self.fall_backs = tuple(dict.fromkeys(op for p in self.programs for op in p.fall_backs))
-        self.peak_bytes = sum(p.peak_bytes for p in self.programs)
+        super().__init__(backend, graph, self._compiled)
         self.followers: list[list[int]] = [[] for _ in self.parts]
         for i, part in enumerate(self.parts):
             for j in part.after:
                 self.followers[j].append(i)
-        self.place = {v: i for i, v in enumerate(graph.variables)}
-        self._outputs = [source(graph, t) for t in graph.outputs]
-        written = {v for part in self.parts for v in part.graph.updates}
-        self._updates = {v: source(graph, t) for v, t in graph.updates.items() if v not in written}
 
-    def run(self, state: list, feeds: Sequence) -> list:
-        values: dict[Tensor, np.ndarray] = dict(zip(self.graph.variables, state))
-        values.update(zip(self.graph.inputs, feeds))
-        results = (*self._outputs, *self._updates.values())
-        computed = {t for part in self.parts for t in part.graph.outputs}
-        # What is there already may be written over before all is done, or be the caller's.
-        early = {t: np.array(t.node.settings["value"] if t.node.op is constant_op else values[t])
-                 for t in results if t not in computed}
-        run = _Run(self, state, values)
-        run.in_turn() if inside() else run.at_once()
-        found = []
-        for i, t in enumerate(results):
-            value = early[t] if t in early else values[t]
-            found.append(np.array(value) if t in results[:i] else value)
-        for v, value in zip(self._updates, found[len(self._outputs):]):
-            state[self.place[v]] = value
-        return found[:len(self._outputs)]
+    def _compiled(self, parts: list[Part]) -> list[NativeProgram]:
+        """Compiled where it will run: how work is divided depends on how many threads there are."""
+        core, devices = self.backend.core, {part.device for part in parts}
+        groups = thread_groups(core, [d for d in self.graph.devices if d in devices])
+        self.groups = [groups[part.device] for part in parts]
+        graphs = [part.graph.detached() for part in parts]
+        return [NativeProgram(self.backend, g) for g in graphs] if inside() else [
+            group.submit(core, NativeProgram, self.backend, g).result()
+            for g, group in zip(graphs, self.groups)]
+
+    def compute(self, state: list, values: dict) -> None:
+        if inside():
+            super().compute(state, values)
+        else:
+            _Run(self, state, values).at_once()
 
 
 class _Run:
@@ -69,11 +48,6 @@ class _Run:
         self.waiting = [len(part.after) for part in program.parts]
         self.lock, self.done, self.errors = Lock(), Event(), []
         self.started = 0                       # parts submitted that have not ended
-
-    def in_turn(self) -> None:
-        """Compute one part after another, in this thread."""
-        for i in range(len(self.waiting)):
-            self._compute(i)
 
     def at_once(self) -> None:
         """Compute all parts, each in its group's thread as soon as it may start.
@@ -103,7 +77,7 @@ class _Run:
     def _work(self, i: int) -> None:
         try:
             if not self.errors:
-                self._compute(i)
+                self.program.compute_part(i, self.state, self.values)
             self._ended(i)
         except BaseException as error:
             self._ended(i, error)
@@ -122,13 +96,3 @@ class _Run:
             if not self.started:
                 self.done.set()
         self._submit(ready)
-
-    def _compute(self, i: int) -> None:
-        part, place = self.program.parts[i], self.program.place
-        variables: tuple[Variable, ...] = part.graph.variables
-        state = [self.state[place[v]] for v in variables]
-        made = self.program.programs[i].run(state, [self.values[t] for t in part.feeds])
-        self.values.update(zip(part.graph.outputs, made))
-        for v, value in zip(variables, state):
-            if v in part.graph.updates:
-                self.state[place[v]] = value
