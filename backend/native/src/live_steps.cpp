@@ -15,11 +15,11 @@ constexpr double WORK = 1 << 18;  // multiply-adds that are worth a thread
   VECTORISED void add_row(T* __restrict sum, const T* x, int64_t n) {                        \
     IVDEP for (int64_t j = 0; j < n; j++) sum[j] += x[j];                                    \
   }                                                                                          \
-  /* Rows that are `wide` apart; without numbers of words all belong to the first. */        \
-  VECTORISED void add_by_word(T* sums, int64_t row, const int64_t* word, const T* x,         \
-                              int64_t wide, int64_t many, int64_t n) {                       \
-    for (int64_t i = 0; i < many; i++, x += wide) {                                          \
-      T* sum = sums + (word ? word[i] * row : 0);                                            \
+  /* Without numbers of words all rows belong to the first. */                               \
+  VECTORISED void add_by_word(T* sums, const int64_t* word, const T* x, int64_t rows,        \
+                              int64_t n) {                                                   \
+    for (int64_t i = 0; i < rows; i++, x += n) {                                             \
+      T* sum = sums + (word ? word[i] * n : 0);                                              \
       IVDEP for (int64_t j = 0; j < n; j++) sum[j] += x[j];                                  \
     }                                                                                        \
   }
@@ -114,8 +114,10 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
   bool doubles = program.at(out_).dtype == DType::F64;
   int64_t most = doubles ? panel_columns<double>() : panel_columns<float>();
   int64_t panels = (n + most - 1) / most;
-  int memory = packed_scratch(program, out_, m, n);     // the sums of one panel beside each other
-  typed_step(program, "live_product", out_, {x_, y_, s.lengths, out_, tokens, sums_, memory},
+  // Sums of one panel lie beside each other: in the results they would meet in the cache.
+  int memory = packed_scratch(program, out_, m, n), by_word = packed_scratch(program, out_, words, n);
+  typed_step(program, "live_product", out_,
+             {x_, y_, s.lengths, out_, tokens, sums_, memory, by_word},
              [=](auto use) {
     using T = typename decltype(use)::Type;
     const T *x = use(x_), *y = use(y_);
@@ -136,10 +138,9 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
           int64_t at = panel * most, width = std::min(most, n - at), wide = panel_width<T>(width);
           pack_panel(packed.data(), y + row * n, terms, at, width, n, 1);
           if (sums) {
-            if (!row)
-              for (int64_t w = 0; w < words; w++) std::fill_n(sums + w * n + at, width, T(0));
-            add_by_word(sums + at, n, word.empty() ? nullptr : word.data() + row, packed.data(),
-                        wide, terms, width);
+            T* sum = use(by_word) + at * words;
+            if (!row) std::fill_n(sum, words * wide, T(0));
+            add_by_word(sum, word.empty() ? nullptr : word.data() + row, packed.data(), terms, wide);
           }
           for (int64_t i = 0; i < m; i++) to[i] = use(memory) + at * m + i * wide;
           int64_t next = panel + 1 < end ? row : row + TERMS;
@@ -156,7 +157,11 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
       }
       for (int64_t at = begin * most; at < std::min(n, end * most); at += most) {
         int64_t width = std::min(most, n - at), wide = panel_width<T>(width);
-        for (int64_t i = 0; i < m; i++) copy(out + i * n + at, use(memory) + at * m + i * wide, width);
+        auto put = [&](T* to, const T* from, int64_t rows) {
+          for (int64_t i = 0; i < rows; i++) copy(to + i * n + at, from + at * rows + i * wide, width);
+        };
+        put(out, use(memory), m);
+        if (sums) put(sums, use(by_word), words);
       }
     });
   }, 2.0 * s.batch * s.steps * m * n);

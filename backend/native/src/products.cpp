@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "threads.hpp"
 #include "transpose.hpp"
 #include "vectorised.hpp"
 
@@ -172,8 +173,11 @@ void Packed<T>::pack(T* memory, const T* from, int64_t k, int64_t n, int64_t row
   k_ = k;
   n_ = n;
   int64_t wide = panel_columns<T>();
-  for (int64_t first = 0; first < n; first += wide)
-    pack_panel(memory + first * k, from, k, first, std::min(wide, n - first), row, column);
+  parallel((n + wide - 1) / wide, std::max<int64_t>(1, 32768 / std::max<int64_t>(k * wide, 1)),
+           [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin * wide; first < std::min(n, end * wide); first += wide)
+      pack_panel(memory + first * k, from, k, first, std::min(wide, n - first), row, column);
+  });
 }
 
 template <class T>
