@@ -115,7 +115,8 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
   int64_t most = doubles ? panel_columns<double>() : panel_columns<float>();
   int64_t panels = (n + most - 1) / most;
   // Sums of one panel lie beside each other: in the results they would meet in the cache.
-  int memory = packed_scratch(program, out_, m, n), by_word = packed_scratch(program, out_, words, n);
+  int memory = packed_scratch(program, out_, m, n);
+  int by_word = packed_scratch(program, out_, words, n);
   typed_step(program, "live_product", out_,
              {x_, y_, s.lengths, out_, tokens, sums_, memory, by_word},
              [=](auto use) {
@@ -140,7 +141,8 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
           if (sums) {
             T* sum = use(by_word) + at * words;
             if (!row) std::fill_n(sum, words * wide, T(0));
-            add_by_word(sum, word.empty() ? nullptr : word.data() + row, packed.data(), terms, wide);
+            const int64_t* now = word.empty() ? nullptr : word.data() + row;
+            add_by_word(sum, now, packed.data(), terms, wide);
           }
           for (int64_t i = 0; i < m; i++) to[i] = use(memory) + at * m + i * wide;
           int64_t next = panel + 1 < end ? row : row + TERMS;
@@ -158,7 +160,8 @@ void add_live_product(Program& program, Sequences s, int x_, int y_, int out_, i
       for (int64_t at = begin * most; at < std::min(n, end * most); at += most) {
         int64_t width = std::min(most, n - at), wide = panel_width<T>(width);
         auto put = [&](T* to, const T* from, int64_t rows) {
-          for (int64_t i = 0; i < rows; i++) copy(to + i * n + at, from + at * rows + i * wide, width);
+          for (int64_t i = 0; i < rows; i++)
+            copy(to + i * n + at, from + at * rows + i * wide, width);
         };
         put(out, use(memory), m);
         if (sums) put(sums, use(by_word), words);

@@ -1,6 +1,7 @@
 // Products of blocks of rows with one matrix whose panels of columns stay in the cache.
 #pragma once
 #include <cstdint>
+#include <functional>
 
 namespace gradatim {
 
@@ -27,9 +28,11 @@ template <class T> class Packed {
   static int64_t size(int64_t k, int64_t n);
   // Element (i, j) of the matrix is at from[i * row + j * column].
   void pack(T* memory, const T* from, int64_t k, int64_t n, int64_t row, int64_t column);
-  // out[i] = add[i] + x[i] @ matrix for each row; add may be null.
+  // out[i] = add[i] + x[i] @ matrix for each row; add may be null. meanwhile(part, parts) is called
+  // after every panel: what it asks of the memory is done while the next one is multiplied.
   void multiply(int64_t rows, const T* const* x, const T* const* add, T* const* out,
-                int64_t step = 1, bool relu = false) const;
+                int64_t step = 1, bool relu = false,
+                const std::function<void(int64_t, int64_t)>& meanwhile = nullptr) const;
 
  private:
   T* memory_ = nullptr;
