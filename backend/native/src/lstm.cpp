@@ -143,22 +143,23 @@ void add_lstm_gradient(Program& program, Sequences s, int dy, int dh, int dc, in
           store(start.at(b, t), past >= 0 ? y.at(b, past) : use(h0) ? use(h0) + b * n : nullptr, n);
           T* own = rows.out[i] - wide;
           lstm_back(z.at(b, t), c, cell.at(b, t), g.at(b, t), rows.out[i], rows.out[i] + n, own, n);
+          if (!store.past()) copy(d.at(b, t), own, wide);
         }
-        // Memory moves beside the product, not before it: this step's out and, where there is more
-        // than the caches hold, the next one's in.
+        // More than the caches hold moves beside the product: this step's out, the next one's in.
         auto move = [&](int64_t part, int64_t parts) {
           for (int64_t i = active * part / parts; i < active * (part + 1) / parts; i++) {
             int64_t b = rows.row[i], t = time.back(turn, rows.length[i]);
             store(d.at(b, t), rows.x[i], wide);
             int64_t next = time.before(t, rows.length[i]);
-            if (next < 0 || !store.past()) continue;
+            if (next < 0) continue;
             fetch(z.at(b, next), wide);
             fetch(g.at(b, next), n);
             fetch(y.at(b, next), n);
             fetch(cell.at(b, next), n);
           }
         };
-        matrix.multiply(active, rows.x.data(), nullptr, rows.out.data(), 1, false, move);
+        matrix.multiply(active, rows.x.data(), nullptr, rows.out.data(), 1, false,
+                        store.past() ? Meanwhile(move) : nullptr);
       }
       for (int64_t i = 0; i < count; i++) {
         copy(use(dh0) + rows.row[i] * n, rows.out[i], n);

@@ -182,8 +182,7 @@ void Packed<T>::pack(T* memory, const T* from, int64_t k, int64_t n, int64_t row
 
 template <class T>
 void Packed<T>::multiply(int64_t rows, const T* const* x, const T* const* add, T* const* out,
-                         int64_t step, bool relu,
-                         const std::function<void(int64_t, int64_t)>& meanwhile) const {
+                         int64_t step, bool relu, const Meanwhile& meanwhile) const {
   int64_t wide = panel_columns<T>(), panels = (n_ + wide - 1) / wide;
   for (int64_t panel = 0; panel < panels; panel++) {
     int64_t first = panel * wide, width = std::min(wide, n_ - first);

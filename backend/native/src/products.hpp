@@ -21,6 +21,10 @@ void multiply_panel(int64_t rows, int64_t k, const T* const* x, int64_t step, co
 // How many columns a panel of so many is padded to.
 template <class T> int64_t panel_width(int64_t columns);
 
+// Called after every panel of a product as meanwhile(part, parts): what it asks of the memory is done
+// while the next panel is multiplied.
+using Meanwhile = std::function<void(int64_t, int64_t)>;
+
 // A matrix (k, n) cut into panels of columns that lie as the processor's registers read them.
 template <class T> class Packed {
  public:
@@ -28,11 +32,10 @@ template <class T> class Packed {
   static int64_t size(int64_t k, int64_t n);
   // Element (i, j) of the matrix is at from[i * row + j * column].
   void pack(T* memory, const T* from, int64_t k, int64_t n, int64_t row, int64_t column);
-  // out[i] = add[i] + x[i] @ matrix for each row; add may be null. meanwhile(part, parts) is called
-  // after every panel: what it asks of the memory is done while the next one is multiplied.
+  // out[i] = add[i] + x[i] @ matrix for each row; add may be null.
   void multiply(int64_t rows, const T* const* x, const T* const* add, T* const* out,
                 int64_t step = 1, bool relu = false,
-                const std::function<void(int64_t, int64_t)>& meanwhile = nullptr) const;
+                const Meanwhile& meanwhile = nullptr) const;
 
  private:
   T* memory_ = nullptr;
