@@ -21,8 +21,8 @@ void multiply_panel(int64_t rows, int64_t k, const T* const* x, int64_t step, co
 // How many columns a panel of so many is padded to.
 template <class T> int64_t panel_width(int64_t columns);
 
-// Called after every panel of a product as meanwhile(part, parts): what it asks of the memory is done
-// while the next panel is multiplied.
+// Called after every panel of a product, by (part, parts): what it asks of the memory is done while
+// the next panel is multiplied.
 using Meanwhile = std::function<void(int64_t, int64_t)>;
 
 // A matrix (k, n) cut into panels of columns that lie as the processor's registers read them.

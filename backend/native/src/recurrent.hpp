@@ -50,8 +50,8 @@ void add_put_live(Program& program, Sequences s, int x, int out, int64_t width);
 // out (words, width): live steps added up by the word at each; by none with tokens -1 and one word.
 void add_sum_live(Program& program, Sequences s, int tokens, int x, int out, int64_t words,
                   int64_t width);
-// out (m, n) = x^T y over live steps, for x (live steps, m) and y (live steps, n); and unless sums is
-// -1 what add_sum_live makes of y, which is read once for both.
+// out (m, n) = x^T y over live steps, for x (live steps, m) and y (live steps, n); and unless sums
+// is -1 what add_sum_live makes of y, which is read once for both.
 void add_live_product(Program& program, Sequences s, int x, int y, int out, int64_t m, int64_t n,
                       int tokens, int sums, int64_t words);
 
