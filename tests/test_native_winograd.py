@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import gradatim as gt
 from gradatim.backend.errors import BackendError
@@ -80,3 +81,29 @@ def test_the_narrower_instructions_give_the_same_answers():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("shape, filters, padding, relu", [
+    ((64, 14, 13, 16), 32, "same", False), ((70, 9, 9, 32), 64, "valid", True),
+    ((3, 32, 32, 16), 16, "same", True)])
+def test_batch_statistics_come_from_the_convolution(shape, filters, padding, relu, weighted):
+    rng = np.random.default_rng(0)
+    kernel = gt.variable(rng.normal(size=(3, 3, shape[-1], filters)).astype("float32"))
+    x, w, m = gt.placeholder(shape), gt.placeholder(shape[:1]), gt.placeholder((filters,))
+    y = gt.convolution(x, kernel, padding=padding) + np.full(filters, 100.0, "float32")
+    y = gt.relu(y) if relu else y
+    given = [w] if weighted else []
+    outputs = [y, gt.batch_sum(y, *given, axes=(0, 1, 2)), gt.batch_squares(y, m, *given)]
+    ours, meant = (gt.function([x, w, m], outputs, backend=b) for b in ("native", "reference"))
+    data = [rng.normal(size=shape).astype("float32"),
+            rng.integers(0, 3, shape[0]).astype("float32"), np.full(filters, 101.0, "float32")]
+    got = ours(*data)
+    for ours_, wanted in zip(got, meant(*data)):
+        assert np.linalg.norm(ours_ - wanted) <= 3e-6 * np.linalg.norm(wanted)
+    steps = [(name, flops) for name, flops, _ in ours.program.core.steps]
+    assert {name for name, _ in steps} >= {"convolution", "batch_sum", "batch_squares"}
+    assert all(flops < got[0].size for name, flops in steps if name.startswith("batch_"))
+    with threadpool_limits(1, user_api="openmp"):
+        for one, two in zip(ours(*data), got):
+            np.testing.assert_array_equal(one, two)

@@ -8,7 +8,7 @@ from ..ops.sliding import sliding
 from ..spec import Spec, axes_of
 from ..tensor import Node
 from .emit_moving import MOVING
-from .emit_normalization import NORMALIZATION
+from .emit_normalization import NORMALIZATION, batch_weights
 from .emit_random import RANDOM
 from .emit_recurrent import RECURRENT
 from .emit_tables import TABLES
@@ -98,9 +98,16 @@ def _convolution(program, node: Node, *fused: Node):
     bias = program.whole(fused[0].inputs[1]) if fused else -1
     if len(fused) > 1 and fused[1].op.name == "max_pool":
         return _convolution_pool(program, node, bias, window, *fused[1:])
-    convolve = program.core.convolution64 if _wide(target) else program.core.convolution
-    convolve(program.array(x), program.array(kernel), program.result(target), bias, window,
-             node.settings["groups"], fused[-1].op.name if len(fused) > 1 else "")
+    operands = (program.array(x), program.array(kernel), program.result(target), bias, window,
+                node.settings["groups"], fused[-1].op.name if len(fused) > 1 else "")
+    if _wide(target):
+        program.core.convolution64(*operands)
+        return True
+    weights = batch_weights(program, target)
+    moments = program.core.convolution(*operands, weights is not None,
+                                       program.whole(weights[0]) if weights else -1)
+    if moments >= 0:
+        program.moments[target] = moments, weights
     return True
 
 
@@ -111,7 +118,8 @@ def _convolution_pool(program, node: Node, bias: int, window, pool: Node, *relu:
             program.stored(node.inputs[0]) != "float32" or \
             not program.backend.core.few_channels_fit(kernel, window, node.settings["groups"], 2):
         between = program.result(pool.inputs[0])
-        program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "")
+        program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "",
+                                 False, -1)
         return _max_pool(program, pool, *relu)
     indices = pool.outputs[1]
     program.core.few_channels(

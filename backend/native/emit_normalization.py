@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ..spec import axes_of
-from ..tensor import Node
+from ..tensor import Node, Tensor
 
 FLOATS = ("float32", "float64")
 
@@ -52,12 +52,37 @@ def _layer_norm_gradient(program, node: Node):
     return True
 
 
+def batch_weights(program, x: Tensor) -> tuple[Tensor, ...] | None:
+    """The weights, if any, of the batch's sum of each channel; None where there is no such sum."""
+    for node in program.users.get(x, ()):
+        if node.op.name == "batch_sum" and _sums_channels(node) and \
+                all(t in program.views for t in node.inputs[1:]):
+            return node.inputs[1:]
+    return None
+
+
+def _sums_channels(node: Node) -> bool:
+    x = node.inputs[0]
+    return axes_of(node.settings["axes"], x.ndim) == tuple(range(x.ndim - 1))
+
+
+def _by_moments(program, node: Node, x: Tensor, weights, mean: int) -> bool:
+    """Whether who computed x has its moments, which then give the sum."""
+    moments, known = program.moments.get(x, (-1, None))
+    if moments < 0 or known != weights:
+        return False
+    program.core.moment_sums(moments, mean, program.out(node.outputs[0]).value)
+    return True
+
+
 def _batch_sum(program, node: Node):
     """Leading axes: rows of what is kept, each weighted by its sample."""
     x, *weights = node.inputs
     axes = axes_of(node.settings["axes"], x.ndim)
     if not _fits(node) or axes != tuple(range(len(axes))):
         return None
+    if _sums_channels(node) and _by_moments(program, node, x, tuple(weights), -1):
+        return True
     channels = node.specs[0].size
     rows = x.spec.size // channels
     value, out = program.whole(x), program.out(node.outputs[0]).value
@@ -73,6 +98,8 @@ def _batch_squares(program, node: Node):
     if not _fits(node):
         return None
     x, mean, *weights = node.inputs
+    if _by_moments(program, node, x, tuple(weights), program.whole(mean)):
+        return True
     rows, channels = _rows(x)
     program.core.channel_sums(program.whole(x), program.whole(mean),
                               program.whole(weights[0]) if weights else -1,

@@ -36,6 +36,8 @@ class NativeProgram(Program):
         self.views: dict[Tensor, View] = {}
         self._fall_backs: dict[str, None] = {}
         self._python: list[tuple[int, Node, list[int], list[int]]] = []
+        # Moments of a convolution's outputs, and by which weights.
+        self.moments: dict[Tensor, tuple[int, tuple[Tensor, ...]]] = {}
         self.users: dict[Tensor, list[Node]] = {}
         for node in graph.steps:
             for t in node.inputs:

@@ -244,6 +244,7 @@ PYBIND11_MODULE(_core, m) {
       .def("average_pool", &add_average_pool)
       .def("average_pool_gradient", &add_average_pool_gradient)
       .def("channel_sums", &add_channel_sums)
+      .def("moment_sums", &add_moment_sums)
       .def("batch_norm", &add_batch_norm)
       .def("batch_norm_sums", &add_batch_norm_sums)
       .def("layer_norm", &add_layer_norm)

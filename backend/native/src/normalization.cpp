@@ -144,6 +144,23 @@ void add_channel_sums(Program& program, int x, int mean, int weights, int out, i
   });
 }
 
+void add_moment_sums(Program& program, int moments, int mean, int out) {
+  int64_t parts = program.at(moments).shape[0], channels = program.at(moments).shape[2];
+  typed_step(program, mean < 0 ? "batch_sum" : "batch_squares", out, {moments, mean, out},
+             7.0 * parts * channels, [=](auto use, auto) {
+    for (int64_t c = 0; c < channels; c++) {
+      double total = 0.0;
+      for (int64_t part = 0; part < parts; part++) {
+        const auto* of = use(moments) + part * 4 * channels + c;
+        double near = of[0], sum = of[channels], squares = of[2 * channels];
+        double weight = of[3 * channels], off = mean < 0 ? 0.0 : use(mean)[c] - near;
+        total += mean < 0 ? sum + near * weight : squares + off * (off * weight - 2.0 * sum);
+      }
+      use(out)[c] = total;
+    }
+  });
+}
+
 void add_batch_norm(Program& program, int x, int mean, int variance, int gamma, int beta, int out,
                     int64_t rows, int64_t channels, double epsilon) {
   typed_step(program, "batch_norm", x, {x, mean, variance, gamma, beta, out}, 3.0 * rows * channels,

@@ -8,6 +8,9 @@ namespace gradatim {
 // Weighted sums over rows of x, or of (x - mean)^2 where there is a mean.
 void add_channel_sums(Program& program, int x, int mean, int weights, int out, int64_t rows,
                       int64_t channels, int64_t repeat);
+// The same two sums of x from its moments: for each part of it a number near its mean, the weighted
+// sums of the differences from that and of their squares, and the weights' sum.
+void add_moment_sums(Program& program, int moments, int mean, int out);
 // out = (x - mean) * gamma / sqrt(variance + epsilon) + beta.
 void add_batch_norm(Program& program, int x, int mean, int variance, int gamma, int beta, int out,
                     int64_t rows, int64_t channels, double epsilon);

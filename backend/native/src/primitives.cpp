@@ -272,15 +272,18 @@ struct Layouts {
 
 }  // namespace
 
-void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
-                     int64_t groups, const std::string& activation) {
+int add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                    int64_t groups, const std::string& activation, bool summed, int image_weights) {
   Layouts l(program, x, kernel, out, window, groups);
   if (type_of(program, kernel.value) == F32 &&
       winograd_fits(x, kernel, out, window, groups))
-    return add_winograd(program, x, kernel, out, bias, window, activation, l.flops);
+    return add_winograd(program, x, kernel, out, bias, window, activation, summed, image_weights,
+                        l.flops);
   if (x.shape.back() <= 4 && type_of(program, kernel.value) == F32 &&
-      few_channels_fit(kernel, window, groups, 1))
-    return add_few_channels(program, x, kernel, out, -1, bias, window, 1, activation == "relu");
+      few_channels_fit(kernel, window, groups, 1)) {
+    add_few_channels(program, x, kernel, out, -1, bias, window, 1, activation == "relu");
+    return -1;
+  }
   auto pd = l.forward(bias >= 0, attributes(activation));
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
   Builder builder(program);
@@ -289,6 +292,7 @@ void add_convolution(Program& program, Array x, Array kernel, Array out, int bia
   if (bias >= 0) builder.bind(DNNL_ARG_BIAS, bias, l.bias);
   builder.bind(DNNL_ARG_DST, out.value, l.out);
   builder.finish("convolution", dnnl::convolution_forward(pd), pd.scratchpad_desc(), l.flops);
+  return -1;
 }
 
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,

@@ -37,8 +37,11 @@ struct Window {   // per spatial axis
 };
 
 // out = activation(convolution(x, kernel) + bias), channels last, kernel (*window, in, out).
-void add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
-                     int64_t groups, const std::string& activation);
+// With `summed` the outputs' moments are taken while they are in registers, if that can be: the
+// result is then a value (parts, 4, out) for add_moment_sums, else -1. Each image counts with its
+// weight; -1 for ones.
+int add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                    int64_t groups, const std::string& activation, bool summed, int weights);
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
                                    Window window, int64_t groups);
 // bias_gradient is -1 or a value (filters,): the sum of g over everything but its last axis.

@@ -104,16 +104,24 @@ int add_transformed(Program& program, const Array& kernel, bool turned) {
   return u;
 }
 
-void add_forward(Program& program, const std::string& name, const Job& job, int x, int u, int bias,
-                 int out, double flops) {
+// With `summed` the result is a value: moments of as many tiles as are transformed at a time, so
+// that they are the same for any number of threads.
+int add_forward(Program& program, const std::string& name, const Job& job, int x, int u, int bias,
+                int out, bool summed, int weights, double flops) {
   std::vector<int> uses{x, u, out};
-  if (bias >= 0) uses.push_back(bias);
+  int64_t all = job.in.all(), rows = job.rows();
+  int moments = summed ? program.value({(all + rows - 1) / rows, 4, job.out.channels}, "float32",
+                                       Home::Arena) : -1;
+  for (int value : {bias, moments, weights})
+    if (value >= 0) uses.push_back(value);
   program.step(name, uses, [=](char* const* at) {
-    float* y = reinterpret_cast<float*>(at[out]);
-    parallel(job.in.all(), 12, [&](int64_t begin, int64_t end) {
-      run_forward(job, floats(at, x), floats(at, u), floats(at, bias), y, begin, end);
+    auto target = [&](int value) { return const_cast<float*>(floats(at, value)); };
+    parallel(all, summed ? rows : 12, [&](int64_t begin, int64_t end) {
+      run_forward(job, floats(at, x), floats(at, u), floats(at, bias), target(out),
+                  target(moments), floats(at, weights), begin, end);
     });
   }, flops);
+  return moments;
 }
 
 }  // namespace
@@ -127,19 +135,19 @@ bool winograd_fits(const Array& x, const Array& kernel, const Array& out, const 
          out.shape[1] * out.shape[2] > 4 && x.size() && __builtin_cpu_supports("x86-64-v3");
 }
 
-void add_winograd(Program& program, Array x, Array kernel, Array out, int bias, Window window,
-                  const std::string& activation, double flops) {
+int add_winograd(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                 const std::string& activation, bool summed, int weights, double flops) {
   Job job{tiles_of(x, out, window.low[0], window.low[1]), tiles_of(out, out, 0, 0),
           activation == "relu"};
-  add_forward(program, "convolution", job, x.value, add_transformed(program, kernel, false), bias,
-              out.value, flops);
+  return add_forward(program, "convolution", job, x.value, add_transformed(program, kernel, false),
+                     bias, out.value, summed, weights, flops);
 }
 
 void add_winograd_data_gradient(Program& program, Array g, Array kernel, Array out, Window window,
                                 double flops) {
   Job job{tiles_of(g, out, 2 - window.low[0], 2 - window.low[1]), tiles_of(out, out, 0, 0)};
   add_forward(program, "convolution_data_gradient", job, g.value,
-              add_transformed(program, kernel, true), -1, out.value, flops);
+              add_transformed(program, kernel, true), -1, out.value, false, -1, flops);
 }
 
 void add_winograd_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,

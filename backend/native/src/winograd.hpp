@@ -7,8 +7,8 @@ namespace gradatim {
 // Whether this processor and these sizes are served; kernel (3, 3, in, out) of one group.
 bool winograd_fits(const Array& x, const Array& kernel, const Array& out, const Window& window,
                    int64_t groups);
-void add_winograd(Program& program, Array x, Array kernel, Array out, int bias, Window window,
-                  const std::string& activation, double flops);
+int add_winograd(Program& program, Array x, Array kernel, Array out, int bias, Window window,
+                 const std::string& activation, bool summed, int weights, double flops);
 void add_winograd_data_gradient(Program& program, Array g, Array kernel, Array out, Window window,
                                 double flops);
 void add_winograd_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,

@@ -150,8 +150,10 @@ APART void read_gradients(const Tiles& tiles, const float* x, int64_t first, int
 }
 
 APART void write_outputs(const Tiles& tiles, const float* from, int64_t plane, int64_t first,
-                         int64_t count, const float* bias, bool relu, float* dump, float* y) {
+                         int64_t count, const float* bias, bool relu, float* dump, float* y,
+                         float* moments, const float* weights) {
   Walk walk(tiles, first);
+  int64_t n = tiles.channels;
   for (int64_t i = 0; i < count; i++, walk.next()) {
     float* pixel[4][4];
     walk.pixels<4>(y, dump, pixel);
@@ -163,6 +165,23 @@ APART void write_outputs(const Tiles& tiles, const float* from, int64_t plane, i
                      v += b;
                      at(pixel[a][b_] + c) = v < lowest ? lowest : v;
                    });
+    }
+    if (!moments) continue;
+    if (!i) std::memcpy(moments, pixel[0][0], n * 4);       // near the mean: little cancels
+    int64_t tall = std::min<int64_t>(4, tiles.height - walk.row * 4);
+    int64_t wide = std::min<int64_t>(4, tiles.width - walk.column * 4);
+    float w = weights ? weights[walk.image] : 1.0f;
+    for (int64_t c = 0; c < n; c += W) {
+      Vec sum{}, squares{};
+      for (int64_t a = 0; a < tall; a++)
+        for (int64_t b = 0; b < wide; b++) {
+          Vec v = at(pixel[a][b] + c) - at(moments + c);
+          sum += v;
+          squares += v * v;
+        }
+      at(moments + n + c) += w * sum;
+      at(moments + 2 * n + c) += w * squares;
+      at(moments + 3 * n + c) += w * tall * wide;
     }
   }
 }
@@ -221,7 +240,7 @@ APART void outer(const float* a, int64_t m, const float* b, int64_t n, int64_t k
 }
 
 void forward(const Job& job, const float* x, const float* u, const float* bias, float* y,
-             int64_t begin, int64_t end) {
+             float* moments, const float* weights, int64_t begin, int64_t end) {
   int64_t rows = job.rows(), k = job.in.channels, n = job.out.channels;
   int64_t plane = job.plane(k), result = job.plane(n);
   float* zeros = scratch(POINTS * (plane + result) + k + n);
@@ -244,7 +263,9 @@ void forward(const Job& job, const float* x, const float* u, const float* bias, 
       else if (k == 64) products<64>(a, count, k, b, n, c);
       else products<0>(a, count, k, b, n, c);
     }
-    write_outputs(job.out, m, result, i, count, bias, job.relu, dump, y);
+    float* mine = moments ? moments + i / rows * 4 * n : nullptr;
+    if (mine) std::memset(mine, 0, 4 * n * 4);
+    write_outputs(job.out, m, result, i, count, bias, job.relu, dump, y, mine, weights);
   }
 }
 
