@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from threading import Thread
 
 import numpy as np
@@ -54,11 +55,12 @@ def build(net: list, shape) -> gt.Model:
     return gt.Model(start, x)
 
 
-def trainer_for(net: list, shape, precision: str | None = None, backend="auto") -> gt.Trainer:
+def trainer_for(net: list, shape, precision: str | None = None, backend="auto",
+                **options) -> gt.Trainer:
     """Adam 1e-3 on the cross-entropy, accuracy counted."""
     loss = layers.SparseCategoricalCrossentropy(from_logits=True)
     return gt.Trainer(build(net, shape), loss=loss, optimizer="adam", learning_rate=1e-3,
-                      metrics=["accuracy"], precision=precision, backend=backend)
+                      metrics=["accuracy"], precision=precision, backend=backend, **options)
 
 
 class Engine:
@@ -179,6 +181,14 @@ class Engine:
         with np.load(path) as data:
             X, y = data["X"], data["y"]
         trainer_for(LENET, X.shape[1:]).fit(X, y, epochs=epochs, batch_size=32)
+
+    def learner(self, data: dict, variant: str, seed: int, batch: int) -> tuple:
+        """What trains the LeNet for one more epoch, and what scores it."""
+        trainer = trainer_for(LENET, data["X"].shape[1:], seed=seed)
+        epochs = count()
+        return (lambda: trainer.fit(data["X"], data["y"], epochs=1,
+                                    first_epoch=next(epochs), batch_size=batch),
+                lambda: trainer.evaluate(data["X_test"], data["y_test"])["accuracy"])
 
     def ceilings(self) -> dict:
         """float32 matrix products by gradatim in GFLOP/s, and copies by NumPy in GB/s."""

@@ -74,6 +74,13 @@ class Engine:
         fit()
         return fit, {}
 
+    def learner(self, data: dict, variant: str, seed: int, batch: int) -> tuple:
+        """What trains the LeNet for one more epoch, and what scores it."""
+        self.keras.utils.set_random_seed(seed)
+        model = self.build(LENET, data["X"].shape[1:], variant)
+        return (lambda: model.fit(data["X"], data["y"], batch_size=batch, verbose=0),
+                lambda: model.evaluate(data["X_test"], data["y_test"], 1000, verbose=0)[1])
+
     def fresh(self, path: str, epochs: int) -> None:
         """Train from nothing: what a short script does."""
         with np.load(path) as data:

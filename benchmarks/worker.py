@@ -1,8 +1,9 @@
 """One library in a process of its own, driven by lines of JSON on its standard input.
 
 Requests name what to do: ``prepare`` a workload in one of the engine's variants, ``run`` so many
-steps of one that is prepared, ``forget`` them all, ``memory``, ``ceilings``. Each is answered by
-one line. ``--fresh`` instead trains once and ends: the caller times the whole process.
+steps of one that is prepared, ``reach`` an accuracy, ``forget`` them all, ``memory``,
+``ceilings``. Each is answered by one line. ``--fresh`` instead trains once and ends: the caller
+times the whole process.
 """
 import sys
 
@@ -63,6 +64,21 @@ class Session:
         begin = time.perf_counter()
         found = runner()
         return {"seconds": time.perf_counter() - begin, **(found or {})}
+
+    def reach(self, path: str, variant: str, seed: int, batch: int, goal: float, most: int) -> dict:
+        """Train until the test images are told with some accuracy: seconds, epochs, accuracy."""
+        import numpy as np
+        with np.load(path) as file:
+            data = dict(file)
+        begin = time.perf_counter()
+        epoch, accuracy = self.engine.learner(data, variant, seed, batch)
+        for number in range(1, most + 1):
+            epoch()
+            found = accuracy()
+            if found >= goal:
+                return {"seconds": time.perf_counter() - begin, "epochs": number,
+                        "accuracy": float(found)}
+        return {"error": f"an accuracy of {found:.4f} after {most} epochs"}
 
     def forget(self) -> dict:
         """Let everything prepared go."""

@@ -134,6 +134,13 @@ def test_memory_runs():
     assert "gradatim" in done.stdout and "MB beyond import" in done.stdout
 
 
+def test_time_to_accuracy_runs(tmp_path):
+    done = run("time_to_accuracy", "--quick", "--threads", "1", "--json", str(tmp_path / "f.json"))
+    assert done.returncode == 0, done.stderr
+    ours = json.loads((tmp_path / "f.json").read_text())["runs"][0]
+    assert ours["epochs"] == 1 and ours["seconds"] > 0 and ours["accuracy"] > 0.3
+
+
 def test_peers_that_are_here_agree_with_us():
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
