@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from . import __version__
@@ -45,7 +46,7 @@ def installed(package: str) -> str:
 def threads() -> str:
     """Processors of this process and the threads of the linear algebra library."""
     from threadpoolctl import threadpool_info
-    import numpy  # noqa: F401  its library must be loaded to be asked
+    import_module("numpy")                       # its library must be loaded to be asked
     pools = {f"{p['internal_api']} {p['num_threads']}" for p in threadpool_info()}
     processors = os.cpu_count()
     if hasattr(os, "sched_getaffinity"):

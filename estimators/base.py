@@ -277,11 +277,12 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         return None
 
     def _check_outputs(self, shape: tuple[int, ...]) -> None:
-        """Refuse a net of the user's own with other outputs than there are classes or targets."""
+        """Refuse a net of other outputs than classes or targets, and the loss, ask for."""
         if shape != (self._n_outputs,):
-            raise ShapeError("the architecture has other outputs than are needed",
+            raise ShapeError("the net has other outputs than are needed",
                              got=f"{list(shape)} per sample, not [{self._n_outputs}]",
-                             fix="end with Dense(n_outputs), after Flatten or pooling")
+                             fix="end an architecture with Dense(n_outputs), after Flatten or "
+                             "pooling; after a change of parameters, fit anew")
 
     def _sample_tail(self) -> tuple[int, ...]:
         """The last axes of a sample as the net takes it."""
@@ -292,14 +293,18 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         self._network(self._fitted.network.built, self._n_outputs)
         for member in self._fitted.members:
             member.live(self)
-            self._check_outputs(member.outputs)
-            shape, tail = member.network.built.shape, self._sample_tail()
-            if shape[len(shape) - len(tail):] != tail:
-                raise ShapeError("the net takes other samples than it was fitted on",
-                                 got=f"{list(shape)}, not {list(tail)}")
-            output = member.output
-            if output is not None and output.built.shape != (self._n_scales,):
-                raise ShapeError("the targets' scale is that of others", got=str(output.built))
+
+    def _check_member(self, member: Fitted) -> None:
+        """Refuse a fitted net that takes or returns something else than is asked of it now."""
+        self._check_outputs(member.outputs)
+        shape, tail = member.network.built.shape, self._sample_tail()
+        if shape[len(shape) - len(tail):] != tail:
+            raise ShapeError("the net takes other samples than it was fitted on",
+                             got=f"{list(shape)}, not {list(tail)}",
+                             fix="after a change of parameters, fit anew")
+        output = member.output
+        if output is not None and output.built.shape != (self._n_scales,):
+            raise ShapeError("the targets' scale is that of others", got=str(output.built))
 
     def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
         return Trainer(network, self._loss(), self._optimizer, learning_rate=rate,

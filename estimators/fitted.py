@@ -17,7 +17,7 @@ from ..training.loop import Run
 
 # A trainer is made for these; not every estimator has the last ones.
 DECIDING = ("loss", "optimizer", "alpha", "backend", "strategy", "quantile", "power",
-            "label_smoothing", "accumulate", "ema", "swa", "freeze")
+            "label_smoothing", "accumulate", "ema", "swa", "freeze", "horizon", "lookback")
 
 
 class Fitted:
@@ -50,11 +50,13 @@ class Fitted:
         """The trainer; made anew after unpickling, loading, or a change of a parameter."""
         wanted = (*(getattr(estimator, name, None) for name in DECIDING), estimator._rounding,
                   getattr(estimator, "solver", None) == "lbfgs")
-        trainer = self.trainer
-        if trainer is None or wanted != self._made_for:
-            trainer = estimator._new_trainer(self.network, self.seed, self.rate, self.dtype)
-            self.trainer, self._made_for = trainer, wanted
-        return trainer
+        if self.trainer is None or wanted != self._made_for:
+            self._made_for = ()                      # until what is made has been checked
+            self.trainer = estimator._new_trainer(self.network, self.seed, self.rate, self.dtype)
+            if self.network.built is not None:
+                estimator._check_member(self)
+            self._made_for = wanted
+        return self.trainer
 
     @property
     def outputs(self) -> tuple[int, ...]:

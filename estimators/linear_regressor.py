@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..backend import OPS, get_backend
-from ..backend.errors import DataError, ParameterError, ShapeError
+from ..backend.errors import ParameterError, ShapeError
 from .checking import explained, refuse_unusable, require_numbers
 from .report import Reported, naive_r2
 from .saving import Saveable

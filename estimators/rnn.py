@@ -188,11 +188,11 @@ def listed(X):
 
 
 def has_sequences(X) -> bool:
-    """Whether these are sequences: ``(n, time, features)``, or a list of unequal rows."""
+    """Whether these are meant as sequences, not as rows: by axes, or a list of unequal rows."""
     if not isinstance(X, list):
-        return getattr(X, "ndim", 2) == 3
+        return getattr(X, "ndim", 2) > 2
     ranks = {rank_of(s) for s in X}
-    return not X or ranks == {2} or ranks == {1} and len({len(s) for s in X}) > 1
+    return min(ranks, default=2) > 1 or ranks == {1} and len({len(s) for s in X}) > 1
 
 
 def rank_of(sequence) -> int:

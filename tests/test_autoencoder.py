@@ -110,7 +110,7 @@ ERRORS = [
      "the architecture must return an encoder and a decoder"),
     (lambda: gt.Autoencoder(architecture=lambda spec, code: (
         layers.Dense(2), layers.Dense(5))).fit(PLANE),
-     "the architecture has other outputs than are needed"),
+     "the net has other outputs than are needed"),
     (lambda: gt.Autoencoder(loss="sparse_categorical_crossentropy").fit(PLANE),
      "SparseCategoricalCrossentropy"),
     (lambda: gt.Autoencoder(n_components=0).fit(PLANE), "The 'n_components' parameter"),

@@ -63,7 +63,7 @@ BAD_SAMPLES = {
     "None": (None, "array|None"), "text alone": ("abc", "array|scalar"),
     "dict": ({"a": 1}, "array|float|dict|scalar"),
     "ragged": ([[1.0, 2.0], [3.0, [4.0]]], "inhomogen|sequence|numbers|rows"),
-    "five axes": (np.zeros((20, 2, 2, 2, 2)), "dim 5|<= 2|reshape|Found array|time, features"),
+    "five axes": (np.zeros((20, 2, 2, 2, 2)), "dim 5|<= 2|reshape|Found array|time, features|2-D array"),
     "names mixed": (pd.DataFrame(X, columns=["a", "b", 3, 4]), "string|str"),
 }
 
@@ -240,3 +240,31 @@ def test_parameters_that_cannot_be_used(name, model, parameter):
         assert parameter.rstrip("s") in said or repr(value) in said or str(value) in said, said
         assert vars(model).keys() == before.keys()
         assert all(vars(model)[key] is before[key] for key in before)
+
+
+OTHER_NETS = [
+    (gt.DNNRegressor(hidden_layer_sizes=(4,), **FEW), {"loss": "gaussian"}),
+    (gt.DNNRegressor(hidden_layer_sizes=(4,), loss="gaussian", **FEW), {"loss": "auto"}),
+    (gt.RNNRegressor(units=3, loss="quantile", quantile=(0.1, 0.9), **FEW), {"quantile": 0.5}),
+    (gt.RNNForecaster(horizon=2, lookback=3, units=3, **FEW), {"horizon": 3}),
+    (gt.RNNForecaster(horizon=2, lookback=3, units=3, **FEW), {"lookback": 2})]
+
+
+@pytest.mark.parametrize("estimator, others", OTHER_NETS, ids=lambda v: type(v).__name__ if
+                         hasattr(v, "fit") else "-".join(v))
+def test_parameters_that_ask_for_another_net_than_the_fitted_one(estimator, others):
+    model = clone(estimator).fit(X, NUMBERS)
+    forecasts = isinstance(model, gt.RNNForecaster)
+
+    def answer():
+        return model.backtest(X, NUMBERS)[1] if forecasts else model.predict(X)
+
+    before, given = answer(), {name: getattr(model, name) for name in others}
+    model.set_params(**others)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="after a change of parameters, fit anew"):
+            answer()
+    model.set_params(**given)
+    np.testing.assert_array_equal(answer(), before)
+    model.set_params(**others).fit(X, NUMBERS)
+    assert len(answer()) > 0

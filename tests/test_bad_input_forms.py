@@ -49,7 +49,9 @@ MATRIX = [
         "no features": (STEPS[..., :0], "sequences are (n, time, features) with at least one step"),
         "a number": (3.0, "Reshape your data"), "None": (None, "Reshape your data"),
         "a text": ("abc", "Reshape your data"), "one axis": (STEPS[:, 0, 0], "Reshape your data"),
-        "four axes": (STEPS[..., None], "fix  reshape X"),
+        "four axes": (STEPS[..., None], "sequences are (n, time, features) with at least one step\n"
+                      "  got  float64[12, 5, 3, 1]\n  fix  reshape X"),
+        "a list of several": ([STEPS, STEPS], "sequence 0 must be (time, features)"),
         "complex": (STEPS + 1j, "fix  pass two columns, the real and the imaginary parts"),
         "dates": (STEPS.astype("M8[s]"), DATES),
         "array of texts": (STEPS.astype(str), "fix  encode texts and categories"),

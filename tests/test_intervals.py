@@ -121,7 +121,7 @@ SMALL = {"horizon": 3, "lookback": 6, "units": 6, "epochs": 150, "random_state":
 def test_intervals_of_forecasts(head, tmp_path):
     two = np.stack([NOISY, 10.0 - 2.0 * NOISY], axis=1)
     model = gt.RNNForecaster(**SMALL, **head).fit(two[:200])
-    truth, inside = [], []
+    inside = []
     for now in range(210, 290):
         ends = model.predict_interval(two[:now], coverage=0.8)
         forecast = model.predict(two[:now])

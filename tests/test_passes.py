@@ -349,7 +349,7 @@ def test_memory_is_reused():
         plain = Graph(graph.outputs, graph.updates, graph.inputs)
         assert peak_bytes(graph) < 0.75 * peak_bytes(plain)
         assert graph.buffers.keys() == {t for n in graph.steps for t in n.outputs}
-    x = y = gt.placeholder((1000,))
+    y = gt.placeholder((1000,))
     for _ in range(50):
         y = gt.exp(y * 0.5)
     graph, reports = optimize(gt.graph(y))

@@ -181,7 +181,7 @@ def two_branches():
 
 def pipeline():
     """Two halves of a net, and a batch in four shares that follow each other through them."""
-    x, y, weights = gt.placeholder((8, 6), name="x"), gt.placeholder((8,), "int64"), []
+    x, y = gt.placeholder((8, 6), name="x"), gt.placeholder((8,), "int64")
     with gt.device("cpu:0"):
         w, b = gt.variable(drawn(6, 16) / 4), gt.variable(drawn(16))
         halves = [gt.relu(x[i:i + 2] @ w + b) for i in range(0, 8, 2)]

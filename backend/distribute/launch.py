@@ -66,6 +66,7 @@ def launch(script: list[str], workers: int, restarts: int = 0) -> int:
         If there is no ``mpiexec``.
     """
     command = [mpiexec(), "-n", str(workers), sys.executable, *script]
+    code = 0
     for again in range(restarts + 1):
         if again:
             print(f"gradatim: the processes ended with exit code {code}; "

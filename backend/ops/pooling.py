@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ..errors import ParameterError, ShapeError
-from ..op import normal, op
+from ..op import op
 from ..spec import Spec, floating, integer
 from .emission import channels_first, channels_last
 from .sliding import Sliding, blocks, cropped, padded, per_axis, sliding, window_elements
