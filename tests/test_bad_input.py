@@ -63,7 +63,7 @@ BAD_SAMPLES = {
     "None": (None, "array|None"), "text alone": ("abc", "array|scalar"),
     "dict": ({"a": 1}, "array|float|dict|scalar"),
     "ragged": ([[1.0, 2.0], [3.0, [4.0]]], "inhomogen|sequence|numbers|rows"),
-    "five axes": (np.zeros((20, 2, 2, 2, 2)), "dim 5|<= 2|reshape|Found array|time, features|2-D array"),
+    "five axes": (np.zeros((20, 2, 2, 2, 2)), "dim 5|<= 2|reshape|Found array|2-D array|time, fea"),
     "names mixed": (pd.DataFrame(X, columns=["a", "b", 3, 4]), "string|str"),
 }
 
