@@ -219,6 +219,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             member.trainer.row_numbers = numbers
         before = self.history_ if again else []
         tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
+        self._calibrate(None)                # callbacks may predict before the net is calibrated
         with fitted.training(rate):
             run = fitted.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
                              sample_weight_val=weights_val, callbacks=[*callbacks, *tasks],
@@ -231,7 +232,8 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
-        self._calibrate(held if calibrates else None)
+        if calibrates:
+            self._calibrate(held)
         if self.verbose and run.history and run.rank == 0:
             self._tell(self.history_[self.best_epoch_], *judged)
         for task in tasks:

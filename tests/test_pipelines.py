@@ -280,6 +280,16 @@ def test_scores_of_every_epoch():
 
 
 @needs_callbacks
+@pytest.mark.parametrize("calibration", [None, "temperature"])
+def test_a_classifier_is_scored_after_every_epoch(calibration):
+    monitor = ScoringMonitor(scoring="neg_log_loss")
+    net = classifier(epochs=3, calibration=calibration).set_callbacks(monitor).fit(X, LABELS)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(rows) == 3 and all(row["neg_log_loss"] < 0 for row in rows)
+    assert (net.temperature_ == 1.0) == (calibration is None)
+
+
+@needs_callbacks
 def test_callbacks_through_pipelines_and_searches(capsys):
     pytest.importorskip("rich")
     model = make_pipeline(StandardScaler(), classifier(epochs=2))
