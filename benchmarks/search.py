@@ -13,7 +13,7 @@ import sys
 from time import perf_counter
 
 from .rounds import printed, say
-from .table import OURS, keep, summary, text
+from .table import OURS, keep, machine, summary, text
 
 TARGET = 5.0                    # times as fast as skorch
 ROWS, EPOCHS, BATCH, RATE = 1000, 10, 32, 1e-3
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> dict:
     print(text({"grid search": found}))
     for name, accuracy in accuracies.items():
         print(f"{name}: best accuracy {accuracy:.3f}")
-    found["accuracies"] = accuracies
+    found = {"machine": machine(), **found, "accuracies": accuracies}
     keep(found, options.json)
     return found
 
