@@ -28,7 +28,7 @@ class Parameters:
     ----------
     epochs : int or "auto"
         Passes over the samples; auto: enough for about 3,000 steps, at least 10; where every
-        step sees all rows 400 (recurrent nets 120, linear ones 3,000).
+        step sees all rows 400 (recurrent nets 100, linear ones 3,000).
     batch_size : int or "auto"
         Samples per step of the mini-batch solver.
     learning_rate : float or "auto"

@@ -81,7 +81,7 @@ class SequenceSamples:
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
     _auto_full_batch_rate = 3e-2
-    _auto_full_batch_steps = 120
+    _auto_full_batch_steps = 100
 
     def _network(self, spec: Spec, n_outputs: int):
         if callable(self.architecture):

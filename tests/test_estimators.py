@@ -112,7 +112,7 @@ def test_automatic_epochs(rows, batch, epochs):
 
 
 @pytest.mark.parametrize("net, epochs", [
-    (gt.DNNRegressor(), 400), (gt.RNNClassifier(), 120), (gt.LinearClassifier(), 3000),
+    (gt.DNNRegressor(), 400), (gt.RNNClassifier(), 100), (gt.LinearClassifier(), 3000),
     (gt.DNNClassifier(solver="lbfgs"), 500), (gt.DNNClassifier(epochs=7), 7)], ids=str)
 def test_automatic_epochs_of_full_batches(net, epochs):
     assert net._epochs(1, full=True) == epochs
