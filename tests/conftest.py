@@ -90,6 +90,7 @@ def install(monkeypatch, fake_library, tmp_path):
             fake.cudnn = libraries.open_library("cuDNN")
             fake.executions = fake.hooked("cudnn", fake.cudnn.fake_cudnn_hook,
                                           fake.cudnn.fake_cudnn_run)
+            fake.layers = fake.hooked("rnn", fake.cudnn.fake_rnn_hook, fake.run_layer)
         return fake
     yield put
     libraries.open_library.cache_clear()

@@ -1,4 +1,4 @@
-"""A script: plans of the real cuDNN for a GPU that is not there; prints how many, call by call.
+"""A script: plans of the real cuDNN for a GPU that is not there; prints how many for each call.
 
 One of cuDNN's libraries is linked to the driver. Where there is none, a library with the same name
 and functions that fail is loaded first: planning calls none of them.
@@ -12,7 +12,9 @@ from pathlib import Path
 
 from gradatim.backend.cuda.cudnn import Cudnn
 from gradatim.backend.cuda.cudnn_convolution import OPERATIONS, operations
+from gradatim.backend.cuda.cudnn_rnn import ALGORITHMS, CELLS, Layer
 from gradatim.backend.cuda.libraries import open_library
+from gradatim.backend.errors import BackendError
 from gradatim.backend.ops.sliding import sliding
 
 DRIVER = ("cuGetErrorString", "cuModuleGetFunction", "cuModuleLoadData", "cuModuleUnload",
@@ -68,7 +70,18 @@ def main() -> None:
                 graph = operations(cudnn, call, axes=axes, shape=(32, channels, filters, groups),
                                    dtype=dtype, **more)
                 found[f"{call}, {case}, {precision}"] = len(cudnn.plans(graph, tensor_cores))
+    for cell in CELLS:                         # as far as it goes without a handle
+        found[cell] = sum(describes(cudnn, number, cell) for number in ALGORITHMS.values())
     print(json.dumps(found))
+
+
+def describes(cudnn: Cudnn, algorithm: int, cell: str) -> bool:
+    """Whether the library takes the description of a layer."""
+    try:
+        return bool(Layer(cudnn, algorithm, cell=cell, batch=4, steps=7, features=16, units=128,
+                          dtype="float32", training=True, tf32=True))
+    except BackendError:
+        return False
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// The functions of cuDNN 9's graph API that the CUDA backend calls, with their C signatures; convolutions by loops.
+// The functions of cuDNN 9 that the CUDA backend calls, with their C signatures; convolutions by loops.
 //
 // Descriptors are checked as the library checks them: attributes, types and counts of elements, sizes that fit.
 // `hook` stands for a stream: it is told the number of each execution, and says whether to compute it.
@@ -219,5 +219,117 @@ int cudnnBackendExecute(void* handle, Object* plan, Object* pack) {
   int last = int(executions.size()) - 1;
   if (!hook || hook(last)) fake_cudnn_run(last);
   return OK;
+}
+}
+
+// ---- recurrent layers: checked here, computed by who is asked -----------------------------------
+
+// What a call was given, in the order of its arguments; addresses that the library reads or writes.
+struct Layer { int algorithm, cell, type, math, features, units; bool dropout; };
+struct Sequences { int type, steps, batch, width; };
+struct State { int type, count, sizes[3]; };
+struct Dropout { bool set = false; };
+struct RnnCall { int settings[10]; void* at[14]; };
+static std::vector<RnnCall> rnn_calls;
+static int (*rnn_hook)(int) = nullptr;
+
+static size_t matrices(const Layer* r, int count) {                // elements of the first so many
+  int gates = r->cell == 2 ? 4 : r->cell == 3 ? 3 : 1;
+  return size_t(r->units) * (count < gates ? count * r->features : gates * r->features + (count - gates) * r->units);
+}
+static int gates_of(const Layer* r) { return r->cell == 2 ? 4 : r->cell == 3 ? 3 : 1; }
+static size_t element(const Layer* r) { return r->type == 1 ? 8 : 4; }
+static size_t weight_bytes(const Layer* r) { return element(r) * (matrices(r, 2 * gates_of(r)) + 2 * gates_of(r) * r->units); }
+static size_t reserve_bytes(const Layer* r, const Sequences* x) { return element(r) * x->batch * x->steps * (gates_of(r) + 1) * r->units; }
+
+static int check_layer(void* handle, const Layer* r, const int32_t* lengths, const Sequences* x, const Sequences* y,
+                       const State* h, const State* c, size_t weights, size_t workspace, void* work, size_t reserve, bool training) {
+  if (handle != handle_given || lengths || h != c || !work) return no("handle, lengths or states");
+  if (x->type != r->type || y->type != r->type || h->type != r->type) return no("types differ");
+  if (x->width != r->features || y->width != r->units || x->batch != y->batch || x->steps != y->steps) return no("sequences do not fit");
+  if (h->count != 3 || h->sizes[0] != 1 || h->sizes[1] != x->batch || h->sizes[2] != r->units) return no("states do not fit");
+  if (weights != weight_bytes(r) || workspace != 128 || reserve != (training ? reserve_bytes(r, x) : 0)) return no("sizes of spaces");
+  return OK;
+}
+static int record(const Layer* r, const Sequences* x, int kind, int training, std::vector<const void*> at) {
+  RnnCall call{{r->algorithm, r->cell, r->type, r->math, x->batch, x->steps, r->features, r->units, kind, training}, {}};
+  for (size_t i = 0; i < at.size(); ++i) call.at[i] = (void*)at[i];
+  rnn_calls.push_back(call);
+  return rnn_hook ? rnn_hook(int(rnn_calls.size()) - 1) : OK;
+}
+
+extern "C" {
+void fake_rnn_hook(int (*to)(int)) { rnn_hook = to; }
+const RnnCall* fake_rnn_call(int number) { return &rnn_calls[number]; }
+
+int cudnnCreateRNNDescriptor(Layer** p) { *p = new Layer{}; ++alive; return OK; }
+int cudnnDestroyRNNDescriptor(Layer* p) { delete p; --alive; return OK; }
+int cudnnCreateRNNDataDescriptor(Sequences** p) { *p = new Sequences{}; ++alive; return OK; }
+int cudnnDestroyRNNDataDescriptor(Sequences* p) { delete p; --alive; return OK; }
+int cudnnCreateTensorDescriptor(State** p) { *p = new State{}; ++alive; return OK; }
+int cudnnDestroyTensorDescriptor(State* p) { delete p; --alive; return OK; }
+int cudnnCreateDropoutDescriptor(Dropout** p) { *p = new Dropout{}; ++alive; return OK; }
+int cudnnDestroyDropoutDescriptor(Dropout* p) { delete p; --alive; return OK; }
+int cudnnSetDropoutDescriptor(Dropout* p, void* handle, float rate, void* states, size_t bytes, unsigned long long) {
+  p->set = true;
+  return handle != handle_given || rate || states || bytes ? no("dropout") : OK;
+}
+int cudnnSetTensorNdDescriptor(State* p, int type, int count, const int* sizes, const int* strides) {
+  if (count != 3 || strides[2] != 1 || strides[1] != sizes[2] || strides[0] != sizes[1] * sizes[2]) return no("strides");
+  *p = State{type, count, {sizes[0], sizes[1], sizes[2]}};
+  return OK;
+}
+int cudnnSetRNNDescriptor_v8(Layer* p, int algorithm, int cell, int bias, int direction, int input, int type, int precision,
+                             int math, int32_t features, int32_t units, int32_t projected, int32_t layers, Dropout* dropout,
+                             uint32_t flags) {
+  if (bias != 2 || direction || input || precision != type || projected != units || layers != 1 || !dropout || flags != 1)
+    return no("settings of a layer");
+  if (algorithm == 1 && type == 1) return no("not in double", NOT_SUPPORTED);
+  *p = Layer{algorithm, cell, type, math, features, units, true};
+  return OK;
+}
+int cudnnSetRNNDataDescriptor(Sequences* p, int type, int layout, int steps, int batch, int width, const int* lengths, void*) {
+  if (layout != 2) return no("layout");
+  for (int i = 0; i < batch; ++i) if (lengths[i] != steps) return no("lengths");
+  *p = Sequences{type, steps, batch, width};
+  return OK;
+}
+int cudnnBuildRNNDynamic(void* handle, Layer* p, int) { return p->algorithm == 2 ? no("no compiler", NOT_SUPPORTED) : no("algorithm"); }
+int cudnnGetRNNTempSpaceSizes(void* handle, Layer* r, int training, Sequences* x, size_t* workspace, size_t* reserve) {
+  *workspace = 128;
+  *reserve = training ? reserve_bytes(r, x) : 0;
+  return handle == handle_given ? OK : no("handle");
+}
+int cudnnGetRNNWeightSpaceSize(void* handle, Layer* r, size_t* bytes) { *bytes = weight_bytes(r); return OK; }
+int cudnnGetRNNWeightParams(void* handle, Layer* r, int32_t layer, size_t bytes, char* base, int32_t linear, State* m, char** matrix,
+                            State* b, char** bias) {
+  if (layer || bytes != weight_bytes(r) || linear >= 2 * gates_of(r) || !m || !b) return no("weights");
+  *matrix = base + element(r) * matrices(r, linear);
+  *bias = base + element(r) * (matrices(r, 2 * gates_of(r)) + linear * r->units);
+  return OK;
+}
+int cudnnRNNForward(void* handle, Layer* r, int training, const int32_t* lengths, Sequences* x_, const void* x, Sequences* y_, void* y,
+                    State* h, const void* hx, void* hy, State* c, const void* cx, void* cy, size_t weight_bytes, const void* weights,
+                    size_t work_bytes, void* work, size_t reserve_bytes, void* reserve) {
+  if (int s = check_layer(handle, r, lengths, x_, y_, h, c, weight_bytes, work_bytes, work, reserve_bytes, training)) return s;
+  return record(r, x_, 0, training, {x, hx, cx, weights, y, hy, cy, reserve, work});
+}
+static void* last_reserve;
+int cudnnRNNBackwardData_v8(void* handle, Layer* r, const int32_t* lengths, Sequences* y_, const void* y, const void* dy,
+                            Sequences* x_, void* dx, State* h, const void* hx, const void* dhy, void* dhx, State* c, const void* cx,
+                            const void* dcy, void* dcx, size_t weight_bytes, const void* weights, size_t work_bytes, void* work,
+                            size_t reserve_bytes, void* reserve) {
+  if (int s = check_layer(handle, r, lengths, x_, y_, h, c, weight_bytes, work_bytes, work, reserve_bytes, true)) return s;
+  last_reserve = reserve;
+  return record(r, x_, 1, 1, {nullptr, hx, cx, weights, y, dy, dhy, dcy, dx, dhx, dcx, nullptr, reserve, work});
+}
+int cudnnRNNBackwardWeights_v8(void* handle, Layer* r, int mode, const int32_t* lengths, Sequences* x_, const void* x, State* h,
+                               const void* hx, Sequences* y_, const void* y, size_t weight_bytes, void* dweights, size_t work_bytes,
+                               void* work, size_t reserve_bytes, void* reserve) {
+  if (int s = check_layer(handle, r, lengths, x_, y_, h, h, weight_bytes, work_bytes, work, reserve_bytes, true)) return s;
+  if (mode || last_reserve != reserve) return no("mode, or the gradient of the data was not asked first");
+  RnnCall& data = rnn_calls.back();
+  return record(r, x_, 2, 1, {x, hx, data.at[2], data.at[3], y, data.at[5], data.at[6], data.at[7], data.at[8], data.at[9], data.at[10],
+                              dweights, reserve, work});
 }
 }

@@ -13,8 +13,14 @@ import numpy as np
 from gradatim.backend.array_module import EXTRAS, SHARED
 from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cpu_device import CpuDevice
+from gradatim.backend.cuda.cpu_rnn import rnn_forward, rnn_gradient
 
 STREAM, AHEAD = 77, 78      # in the order in which a device makes them
+
+
+class RnnCall(ctypes.Structure):
+    """As in fake_cudnn.cpp."""
+    _fields_ = [("settings", ctypes.c_int * 10), ("addresses", ctypes.c_void_p * 14)]
 
 
 class CUDARuntimeError(RuntimeError):
@@ -80,6 +86,25 @@ class Fake:
         """What the other stream is given; it runs late, when somebody waits for it."""
         assert self.forked == self.given, "the other stream does not wait for what came before"
         self.ahead.append(lambda: self.queue(name, run))
+
+    def layer(self, number):
+        """A call of a recurrent layer: which of three, its settings, algorithm and addresses."""
+        call = self.cudnn.fake_rnn_call
+        call.restype = ctypes.POINTER(RnnCall)
+        algorithm, cell, kind, math, batch, steps, features, units, which, training = \
+            call(number).contents.settings
+        settings = dict(cell=("relu", "tanh", "lstm", "gru")[cell], batch=batch, steps=steps,
+                        features=features, units=units, dtype=("float32", "float64")[kind],
+                        training=bool(training), tf32=math != 3)
+        return which, settings, algorithm, [a or 0 for a in call(number).contents.addresses]
+
+    def run_layer(self, number):
+        """A layer's forward call, or both halves of its gradient when the second comes."""
+        which, settings, _, addresses = self.layer(number)
+        if which == 0:
+            rnn_forward(*addresses, **settings)
+        elif which == 2:
+            rnn_gradient(*addresses, **settings)
 
     def inside(self, address, nbytes):
         """Whether an address is the device's."""

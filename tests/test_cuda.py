@@ -29,7 +29,8 @@ def test_op(case):
     testing.check_gradient(case, CUDA)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.id.startswith("convolution")])
+@pytest.mark.parametrize("case", [c for c in CASES if c.id.startswith(
+    ("convolution", "lstm", "gru", "simple_rnn"))])
 def test_op_by_a_library(case):
     testing.check_value(case, LIBRARIES, "float32")
     testing.check_gradient(case, LIBRARIES)

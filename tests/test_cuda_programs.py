@@ -94,7 +94,7 @@ def test_a_training_step_is_that_of_the_reference(name, batch):
     compare(name, batch, CUDA)
 
 
-@pytest.mark.parametrize("name", ["lenet", "grouped"])
+@pytest.mark.parametrize("name", ["lenet", "grouped", "recurrent", "both_ways"])
 def test_a_library_in_the_place_of_kernels(name):
     compare(name, 5, LIBRARIES)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gradatim as gt
-from gradatim.backend.cuda import CudaBackend, cache, cudnn, cudnn_convolution, libraries
+from gradatim.backend.cuda import CudaBackend, cache, cudnn, cudnn_convolution, cudnn_rnn, libraries
 from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.tune import ROUNDS, RUNS, Tuner
 from gradatim.backend.errors import BackendError, MemoryLimitError
@@ -147,8 +147,9 @@ def test_that_the_library_is_missing_is_noted(install):
     f = gt.function([x, kernel], gt.convolution(x, kernel, **settings),
                     backend=CudaBackend(CudaDevice()))
     f(*given)
-    assert f.plan().notes == ("convolutions by kernels of our own: cuDNN, which computes "
-                              "convolutions for a GPU, is not installed",)
+    assert f.plan().notes == (
+        "convolutions and recurrent layers by kernels of our own: cuDNN, which computes "
+        "convolutions and recurrent layers for a GPU, is not installed",)
 
 
 def test_few_channels_and_one_per_group_have_better_kernels(install):
@@ -169,8 +170,9 @@ def test_another_version_is_refused(install, monkeypatch):
     too_old(monkeypatch)
     with pytest.raises(BackendError) as caught:
         cudnn.Cudnn(0)
-    assert str(caught.value) == ("cuDNN, which computes convolutions, must be of a version from "
-                                 "9.10 to 9.99\n  got  91002")
+    assert str(caught.value) == (
+        "cuDNN, which computes convolutions and recurrent layers, must be of a version from 9.10 "
+        "to 9.99\n  got  91002")
 
 
 def test_what_the_library_says_is_told(install):
@@ -305,8 +307,8 @@ needs_cudnn = pytest.mark.skipif(
 
 @needs_cudnn
 def test_numbers_are_those_of_the_header():
-    text = re.sub(r"/\*.*?\*/|CUDNN_DEPRECATED_ENUM", "",
-                  (HEADER.parent / "cudnn_graph.h").read_text(), flags=re.S)
+    text = re.sub(r"/\*.*?\*/|CUDNN_DEPRECATED_ENUM", "", "".join(
+        (HEADER.parent / f"cudnn_{name}.h").read_text() for name in ("graph", "adv")), flags=re.S)
     meant = {name: int(n) for name, n in re.findall(r"CUDNN_(\w+)\s*=\s*(\d+)\b", text)}
     ours = {**{f"BACKEND_{k}_DESCRIPTOR": n for k, n in cudnn.KINDS.items()},
             **{f"TYPE_{k}": n for k, (n, _) in cudnn.ELEMENTS.items()},
@@ -317,6 +319,15 @@ def test_numbers_are_those_of_the_header():
             "POINTWISE_RELU_FWD": cudnn_convolution.RELU, "POINTWISE_ADD": cudnn_convolution.ADD,
             "CROSS_CORRELATION": cudnn_convolution.CROSS_CORRELATION,
             "PROPAGATE_NAN": cudnn_convolution.PROPAGATE_NAN,
+            **{f"RNN_ALGO_{name}": n for name, n in zip(
+                ("STANDARD", "PERSIST_STATIC", "PERSIST_DYNAMIC", "PERSIST_STATIC_SMALL_H"),
+                cudnn_rnn.ALGORITHMS.values())},
+            **{name: cudnn_rnn.CELLS[cell].mode for name, cell in (
+                ("LSTM", "lstm"), ("GRU", "gru"), ("RNN_TANH", "tanh"), ("RNN_RELU", "relu"))},
+            "RNN_DOUBLE_BIAS": cudnn_rnn.DOUBLE_BIAS, "UNIDIRECTIONAL": cudnn_rnn.UNIDIRECTIONAL,
+            "LINEAR_INPUT": cudnn_rnn.LINEAR_INPUT, "WGRAD_MODE_ADD": cudnn_rnn.ADD,
+            "RNN_DATA_LAYOUT_BATCH_MAJOR_UNPACKED": cudnn_rnn.BATCH_MAJOR,
+            "TENSOR_OP_MATH": cudnn_rnn.TENSOR_OPS, "FMA_MATH": cudnn_rnn.FMA,
             "DATA_FLOAT": cudnn.TYPES["float32"], "DATA_BFLOAT16": cudnn.TYPES["bfloat16"],
             "DATA_HALF": cudnn.TYPES["float16"], "DATA_DOUBLE": cudnn.TYPES["float64"]}
     assert ours == {name: meant.get(name) for name in ours}
@@ -328,4 +339,5 @@ def test_the_library_makes_plans_for_an_h200():
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 75 and not [what for what, count in found.items() if not count]
+    assert len(found) == 79 and not [what for what, count in found.items() if not count]
+    assert found["lstm"] == len(cudnn_rnn.ALGORITHMS)

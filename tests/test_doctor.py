@@ -53,8 +53,8 @@ def test_nothing_is_installed(machine):
 
 MPI = {"mpi4py": "4.1.2", "library": "MPICH Version: 5.0.2"}
 RANKS = {"size": 2, "8 B": 3, "4 MB": 700}
-GPUS = {"cupy": "14.0.1", "driver": 13010, "names": ["H100"] * 3, "peers": [[1, 0], [2, 0]],
-        "nccl": 22703}
+GPUS = {"cupy": "14.0.1", "driver": 13010, "cudnn": 92801, "names": ["H100"] * 3,
+        "peers": [[1, 0], [2, 0]], "nccl": 22703}
 
 
 def test_all_is_there(machine):
@@ -67,6 +67,7 @@ def test_all_is_there(machine):
         "ranks         2 processes; all-reduce of 8 B in 3 µs, of 4 MB in 700 µs\n"
         "GPUs          3: H100\n"
         "CuPy          14.0.1, driver for CUDA 13.1\n"
+        "cuDNN         9.28\n"
         "peer access   2 of 3 pairs of GPUs\n"
         "NCCL          2.27; all-reduce of every pair is right", True)
 
@@ -96,8 +97,11 @@ def test_gpus_without_cupy_or_nccl(machine):
     assert doctor()[0].endswith("GPUs          1: A100\nCuPy          not installed\n"
                                 'advice        pip install "gradatim[cuda12]"')
     machine.packages = {"cupy"}
-    machine.answers = {"gpus": GPUS | {"names": ["A100"], "nccl": 0, "why": "libnccl.so.2"}}
+    machine.answers = {"gpus": GPUS | {"names": ["A100"], "nccl": 0, "why": "libnccl.so.2",
+                                       "cudnn": 0}}
     text, healthy = doctor()
+    assert ("\ncuDNN         not here: convolutions and recurrent layers by kernels of our own\n"
+            in text)
     assert "\nNCCL          not here: libnccl.so.2\n" in text and healthy
 
 
@@ -219,10 +223,11 @@ def cupy(monkeypatch):
     return install
 
 
-def test_the_probe_sums_over_every_pair_of_gpus(cupy, capsys):
+def test_the_probe_sums_over_every_pair_of_gpus(cupy, capsys, monkeypatch):
     cupy(fake_cupy())
+    monkeypatch.setattr(probe, "cudnn", lambda: 92801)
     assert probe.gpus() == {"cupy": "14.0.1", "driver": 13010, "peers": [[1, 0]], "nccl": 22703,
-                            "names": ["GPU 0", "GPU 1", "GPU 2"]}
+                            "cudnn": 92801, "names": ["GPU 0", "GPU 1", "GPU 2"]}
     assert capsys.readouterr().out.split("\n") == [
         '{"pair": [1, 0]}', '{"pair": [2, 0]}', '{"pair": [2, 1]}', ""]
 

@@ -19,14 +19,19 @@ import numpy as np
 
 from ..array_module import numpy_module
 from ..errors import BackendError
+from . import cpu_calls, cpu_rnn
 from .cache import KERNELS, cached
-from .cpu_calls import CALLS, NEEDS, view
+from .cpu_calls import view
 from .device import Call, Device, Launch, Needs, Pointer, Source, packed
 
 SHIM = Path(__file__).parent / "shim"
 # Shared memory is static: without unique symbols each library of kernels has its own.
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-fno-math-errno", "-w", f"-I{KERNELS}",
          f"-I{SHIM}")
+
+
+CALLS = {**cpu_calls.CALLS, **cpu_rnn.CALLS}
+NEEDS = {**cpu_calls.NEEDS, **dict.fromkeys(cpu_rnn.CALLS, cpu_rnn.needs)}
 
 
 class Memory:
@@ -94,7 +99,7 @@ class CpuDevice(Device):
         return view(address, shape, dtype, strides)
 
     def needs(self, call: str, settings: dict) -> Needs | None:
-        return NEEDS[call](settings) if self.libraries and call in NEEDS else None
+        return NEEDS[call](settings) if self.libraries else None
 
     def function(self, source: Source, name: str):
         with self._lock:

@@ -16,6 +16,7 @@ from .cpu_calls import matmul
 from .cublaslt import WORKSPACE, CublasLt, NoAlgorithm
 from .cudnn import Cudnn
 from .cudnn_convolution import Convolutions
+from .cudnn_rnn import Recurrences
 from .device import (PIECE_BYTES, Call, Device, Launch, Needs, Pointer, Source, alone,
                      packed)
 from .libraries import INSTALL
@@ -218,13 +219,14 @@ class CudaDevice(Device):
             try:
                 cudnn = Cudnn(self.stream.ptr)
             except BackendError as error:
-                self.notes += (f"convolutions by kernels of our own: {error.what}",)
+                self.notes += ("convolutions and recurrent layers by kernels of our own: "
+                               f"{error.what}",)
                 return {}
             gpu = self._runtime.getDeviceProperties(self._device.id)["name"]
             tuner = Tuner(self, [gpu.decode(), f"driver {self._runtime.driverGetVersion()}",
                                  f"cuDNN {cudnn.version}"])
-            convolutions = Convolutions(cudnn, tuner)
-            return dict.fromkeys(convolutions.calls, convolutions)
+            return {call: by for by in (Convolutions(cudnn, tuner), Recurrences(cudnn, tuner))
+                    for call in by.calls}
 
     def needs(self, call: str, settings: dict) -> Needs | None:
         with self.here():

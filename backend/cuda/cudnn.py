@@ -191,6 +191,10 @@ class Cudnn:
                                why=f"{self.library.cudnnGetErrorString(status).decode()} "
                                    f"{text.value.decode(errors='replace')}".strip())
 
+    def use_stream(self) -> None:
+        """What is called next is queued in the device's stream."""
+        self.call("cudnnSetStream", self.handle, self._stream)
+
     def made(self, kind: str, **attributes) -> Descriptor:
         """A finished descriptor; each attribute is a list of its elements, or the only one."""
         descriptor = Descriptor(self, kind)
@@ -246,7 +250,7 @@ class Cudnn:
                          VARIANT_PACK_WORKSPACE=workspace)
 
         def queue() -> None:
-            self.call("cudnnSetStream", self.handle, self._stream)
+            self.use_stream()
             self.call("cudnnBackendExecute", self.handle, plan.descriptor.pointer, pack.pointer)
 
         return queue

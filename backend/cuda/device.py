@@ -52,8 +52,16 @@ class Call(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a library wants for a call: bytes that it works in."""
+    """What a library wants for a call, in bytes.
+
+    ``workspace`` is what it works in. A recurrent layer keeps a ``reserve`` for its gradient, and
+    has all its ``weights`` in one piece: by gates, the places of the matrix and the bias for the
+    input, then those for the state.
+    """
     workspace: int
+    reserve: int = 0
+    weights: int = 0
+    places: tuple[tuple[int, int], ...] = ()
 
 
 def pointers(step) -> list[Pointer]:

@@ -8,8 +8,8 @@ from ..lowering.view import View, contiguous
 from ..tensor import Node
 from .device import Pointer
 from .emit_moving import MOVING
-from .emit_recurrent import RECURRENT
 from .emit_reduce import REDUCTIONS
+from .emit_rnn import RECURRENT
 from .emit_rows import ROWS
 from .emit_windows import WINDOWS
 from .expression import FLOATS, itemsize

@@ -1,4 +1,4 @@
-"""Recurrent ops: one product over all steps, then a product and a kernel for each step."""
+"""Recurrent ops by kernels: one product over all steps, then a product and a kernel for each."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -292,6 +292,5 @@ def _simple_rnn_gradient(program, node: Node):
     return True
 
 
-RECURRENT = {"lstm": _lstm, "lstm_gradient": _lstm_gradient, "gru": _gru,
-             "gru_gradient": _gru_gradient, "simple_rnn": _simple_rnn,
-             "simple_rnn_gradient": _simple_rnn_gradient}
+OWN = {"lstm": _lstm, "lstm_gradient": _lstm_gradient, "gru": _gru, "gru_gradient": _gru_gradient,
+       "simple_rnn": _simple_rnn, "simple_rnn_gradient": _simple_rnn_gradient}

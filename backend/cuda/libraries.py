@@ -25,8 +25,9 @@ LIBRARIES = {
                      "libnvrtc.so", ("libnvrtc.so.13", "libnvrtc.so.12")),
     "cublasLt": Library("multiplies matrices", ("nvidia-cublas", "nvidia-cublas-cu12"),
                         "libcublasLt.so", ("libcublasLt.so.13", "libcublasLt.so.12")),
-    "cuDNN": Library("computes convolutions", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
-                     "libcudnn.so.9", ("libcudnn.so.9",)),
+    "cuDNN": Library("computes convolutions and recurrent layers",
+                     ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"), "libcudnn.so.9",
+                     ("libcudnn.so.9",)),
 }
 
 

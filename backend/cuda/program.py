@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -75,12 +75,13 @@ class CudaProgram(Program):
         self.complaints: list[Exception] = []                 # by the number that kernels write
         self.status: int | None = None
         self._fall_backs: dict[str, None] = {}
-        self._users: dict[Tensor, list[Node]] = {}
+        self.users: dict[Tensor, list[Node]] = {}
+        self.passed: dict[Tensor, Any] = {}      # from a node's emitter to its gradient's
         for node in graph.steps:
             for t in node.inputs:
-                self._users.setdefault(t, []).append(node)
-        self._kept = {*graph.outputs, *graph.updates.values()}
-        self._halves = halves(graph, self._users, self._kept, multiplies_halves, {
+                self.users.setdefault(t, []).append(node)
+        self.kept = {*graph.outputs, *graph.updates.values()}
+        self._halves = halves(graph, self.users, self.kept, multiplies_halves, {
             shadow: KINDS[node.op.name] for shadow, node in self._shadows.items()},
             self.device.halves)
         self._bind_leaves()
@@ -268,7 +269,7 @@ class CudaProgram(Program):
 
     def is_read(self, t: Tensor) -> bool:
         """Whether anything reads a node's result."""
-        return t in self._users or t in self._kept
+        return t in self.users or t in self.kept
 
     def kernel(self, file: str, name: str, grid, block, arguments, shared: int = 0,
                **macros) -> None:
@@ -299,8 +300,12 @@ class CudaProgram(Program):
         The call's last argument is a workspace of the size that the library wants.
         """
         needs = self.device.needs(name, settings)
-        return needs and (lambda *arguments: self.call(name, (
-            *arguments, Pointer(self.scratch((needs.workspace,), "uint8"), 0, True)), **settings))
+        return needs and (lambda *arguments: self.call(
+            name, (*arguments, self.room(needs.workspace)), **settings))
+
+    def room(self, nbytes: int) -> Pointer:
+        """An argument: memory that a call writes to."""
+        return Pointer(self.scratch((nbytes,), "uint8"), 0, True)
 
     def _size(self, value: int) -> int:
         return int(np.prod(self.values[value].shape, dtype=np.int64))

@@ -93,6 +93,8 @@ def graphics() -> list:
             "advice", "two GPUs that hang: set NCCL_P2P_DISABLE=1, or switch ACS (IOMMU) off in "
                       "the BIOS; else look at the driver with nvidia-smi")]) from failure
     rows.append(("CuPy", f"{found['cupy']}, driver for CUDA {dotted(found['driver'], 1000, 10)}"))
+    rows.append(("cuDNN", dotted(found["cudnn"], 10000, 100) if found["cudnn"] else
+                 "not here: convolutions and recurrent layers by kernels of our own"))
     count, reached = len(found["names"]), len(found["peers"])
     if count > 1:
         rows.append(("peer access", f"{reached} of {count * (count - 1) // 2} pairs of GPUs"))

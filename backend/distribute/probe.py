@@ -39,7 +39,7 @@ def gpus() -> dict:
     import cupy
     from cupy.cuda import runtime
     count = runtime.getDeviceCount()
-    found = {"cupy": cupy.__version__, "driver": runtime.driverGetVersion(), "peers": [],
+    found = {"cupy": cupy.__version__, "driver": runtime.driverGetVersion(), "cudnn": cudnn(),
              "names": [runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]}
     pairs = [(i, j) for i in range(count) for j in range(i)]
     found["peers"] = [[i, j] for i, j in pairs if runtime.deviceCanAccessPeer(i, j)]
@@ -52,6 +52,17 @@ def gpus() -> dict:
         print(json.dumps({"pair": pair}), flush=True)      # what was under way if it hangs
         summed_over(cupy, nccl, pair)
     return found
+
+
+def cudnn() -> int:
+    """The version of cuDNN, or 0 where it does not open."""
+    from ..cuda.libraries import open_library
+    from ..errors import BackendError
+    try:
+        open_library("cublasLt")                   # without it cuDNN ends processes
+        return open_library("cuDNN").cudnnGetVersion()
+    except BackendError:
+        return 0
 
 
 def summed_over(cupy, nccl, devices) -> None:
