@@ -1,4 +1,5 @@
 """cuDNN's recurrent layers through the binding, on a library that is none."""
+import ctypes
 import shutil
 
 import numpy as np
@@ -93,6 +94,28 @@ def test_a_trained_layer_is_part_of_the_graph(install):
         found = f(*arrays)
     assert [n for n in fake.log if n not in ("upload", "download")] == ["graph"]
     same(found, gt.function(given, outputs, backend="reference")(*arrays))
+
+
+def test_an_algorithm_that_fails_when_it_is_tried_is_not_used(install, monkeypatch):
+    fake = install(cudnn=True)
+    monkeypatch.setattr(fake.cudnn, "cudnnRNNForward", lambda *arguments: 2000)
+    ours, meant, f = both(CudaBackend(CudaDevice()), *layer("lstm"))
+    same(ours, meant)
+    assert "rnn_forward" not in [s.name for s in f.program.steps]
+
+
+@pytest.mark.parametrize("ignored", [None, "fake_cudnn_hook", "fake_rnn_hook"])
+def test_a_library_must_train_a_small_net_before_it_is_used(install, ignored):
+    fake = install(cudnn=True, proof=True)
+    hook = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda number: 0)
+    if ignored:                                   # what is called is not computed
+        getattr(fake.cudnn, ignored)(hook)
+    ours, meant, f = both(CudaBackend(CudaDevice()), *layer("lstm"))
+    same(ours, meant)
+    assert ("rnn_forward" in [s.name for s in f.program.steps]) == (ignored is None)
+    assert f.plan().notes == (() if ignored is None else (
+        "convolutions and recurrent layers by kernels of our own: cuDNN trains a small net "
+        "differently from NumPy",))
 
 
 OTHERS = {

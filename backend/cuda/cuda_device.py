@@ -21,6 +21,7 @@ from .device import (PIECE_BYTES, Call, Device, Launch, Needs, Pointer, Source, 
                      packed)
 from .libraries import INSTALL
 from .nvrtc import nvrtc
+from .proof import prove_library
 from .tune import Tuner
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
@@ -212,21 +213,25 @@ class CudaDevice(Device):
 
     @cached_property
     def _by_cudnn(self) -> dict:
-        """Who plans and queues which calls; nobody where cuDNN is missing or does not open."""
+        """Who plans and queues which calls; nobody where cuDNN is missing or computes wrongly."""
+        from . import CudaBackend
         if self._cublaslt is None:                       # cuDNN ends the process without it
             return {}
         with self.here():
             try:
                 cudnn = Cudnn(self.stream.ptr)
+                gpu = self._runtime.getDeviceProperties(self._device.id)["name"]
+                tuner = Tuner(self, [gpu.decode(), f"driver {self._runtime.driverGetVersion()}",
+                                     f"cuDNN {cudnn.version}"])
+                found = {call: by for by in (Convolutions(cudnn, tuner), Recurrences(cudnn, tuner))
+                         for call in by.calls}
+                self.__dict__["_by_cudnn"] = found       # what the proof asks for
+                prove_library(CudaBackend(self))
+                return found
             except BackendError as error:
                 self.notes += ("convolutions and recurrent layers by kernels of our own: "
                                f"{error.what}",)
                 return {}
-            gpu = self._runtime.getDeviceProperties(self._device.id)["name"]
-            tuner = Tuner(self, [gpu.decode(), f"driver {self._runtime.driverGetVersion()}",
-                                 f"cuDNN {cudnn.version}"])
-            return {call: by for by in (Convolutions(cudnn, tuner), Recurrences(cudnn, tuner))
-                    for call in by.calls}
 
     def needs(self, call: str, settings: dict) -> Needs | None:
         with self.here():

@@ -65,7 +65,7 @@ class CudaProgram(Program):
     def __init__(self, backend, graph: Graph, communicator=None):
         self.variables = graph.variables                      # in the order of the state
         self.device = backend.device
-        self.notes = (*self.device.notes, *notes(graph, self.device.halves, "this GPU"))
+        told = notes(graph, self.device.halves, "this GPU")
         graph, self._shadows = with_shadows(open_batch_norm(graph))
         self.backend, self.graph, self.communicator = backend, graph, communicator
         self.values: list[Value] = []
@@ -89,6 +89,7 @@ class CudaProgram(Program):
         self.cursor = Cursor(self)
         self._place()
         self.fall_backs = tuple(self._fall_backs)
+        self.notes = (*self.device.notes, *told)              # some are found while compiling
         self._leases: deque[Lease] = deque()                  # those that are not in use
         self.device.holders.add(self)
 
