@@ -75,6 +75,7 @@ def test_a_search_in_two_processes_on_two_devices(monkeypatch):
     same = GridSearchCV(model.set_params(backend="reference"), grid, cv=2).fit(X, Y)
     np.testing.assert_allclose(search.cv_results_["mean_test_score"],
                                same.cv_results_["mean_test_score"])
+    np.testing.assert_allclose(search.predict_proba(X), same.predict_proba(X), atol=1e-4)
     names = Parallel(n_jobs=2)(delayed(name_of_gpu)(i) for i in range(8))
     get_reusable_executor().shutdown(wait=True)
     assert {*names} == {"cuda:0", "cuda:1"}

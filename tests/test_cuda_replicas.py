@@ -1,4 +1,4 @@
-"""The CUDA backend's stand-in with strategies: replicas, virtual shards, ranks, copies, forks."""
+"""The CUDA backend's stand-in with strategies: replicas, virtual shards, ranks, pickles, forks."""
 import os
 import pickle
 import runpy
@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV
 
 import gradatim as gt
 from gradatim import layers
@@ -135,18 +134,6 @@ def test_what_nccl_takes_stops_no_program():
 # ---- copies ------------------------------------------------------------------------------------
 
 X = np.random.default_rng(0).standard_normal((24, 4)).astype("f")
-Y = (X[:, 0] > 0).astype(int)
-
-
-def test_a_search_in_two_processes(monkeypatch):
-    monkeypatch.setenv("GRADATIM_CUDA", "stand-in")
-    model = gt.DNNClassifier(hidden_layer_sizes=(4,), epochs=2, random_state=0, backend="cuda")
-    grid = {"learning_rate": [0.1, 0.01]}
-    search = GridSearchCV(model, grid, cv=2, n_jobs=2).fit(X, Y)
-    same = GridSearchCV(model.set_params(backend="reference"), grid, cv=2).fit(X, Y)
-    np.testing.assert_allclose(search.cv_results_["mean_test_score"],
-                               same.cv_results_["mean_test_score"])
-    np.testing.assert_allclose(search.predict_proba(X), same.predict_proba(X), atol=1e-4)
 
 
 def test_a_pickle_holds_no_device():
