@@ -103,7 +103,7 @@ def complaint(fault: str, done: subprocess.CompletedProcess, seconds: float) -> 
         return f"it said {done.stderr!r}"
     if done.returncode == 0 or case.code not in (None, done.returncode):
         return f"it ended with {done.returncode}"
-    if "through" in done.stdout.replace("rank 0 is through", ""):
+    if "rank 1 is through" in done.stdout or "through" in done.stdout and fault != "swallow":
         return f"it went on: {done.stdout!r}"
     return f"it took {seconds:.1f} s" if seconds > TIMEOUT + GRACE else ""
 
