@@ -102,6 +102,7 @@ def main(words) -> None:
     for name in programs.NETS:
         if not words or f"net:{name}" in words:
             programs.compare(name, 5, backend)
+            programs.trainer(name, backend, 5, precision="float16")
     print("nothing was found")
 
 
