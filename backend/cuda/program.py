@@ -111,8 +111,7 @@ class CudaProgram(Program):
         order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS, apart=True)
         if any(map(self._is_aside, graph.steps)):
             order = collectives_early(order)
-        self._in_place = {} if getattr(self.communicator, "shares_memory", False) else in_place(
-            graph, order, lambda t: t.node.op.name in VIEWS)
+        self._in_place = in_place(graph, order, lambda t: t.node.op.name in VIEWS)
         for cluster in order:
             if cluster.kind == "chain":
                 emit_chain(self, cluster)
