@@ -222,14 +222,18 @@ class Trainer:
             raise ParameterError("L-BFGS takes all samples in every step",
                                  got=f"batch_size={batch_size}", fix="pass batch_size=None")
         self.prepare(X)
-        source = self._batches(X, y, sample_weight, batch_size, shuffle, balanced)
-        validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val,
-                                                               self.strategy)
         run = Run(self, int(epochs))
         run.check_finite = bool(check_finite)
         if max_time is not None:
             run.deadline = perf_counter() + seconds("max_time", max_time)
         self.history = run.history
+        try:
+            source = self._batches(X, y, sample_weight, batch_size, shuffle, balanced)
+        except KeyboardInterrupt:                   # while the step is compiled
+            run.interrupted = True
+            return run
+        validation = None if X_val is None else self._in_order(X_val, y_val, sample_weight_val,
+                                                               self.strategy)
         fit_loop(run, source, validation, callbacks, verbose, first_epoch)
         return run
 
