@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,10 @@ def say(*words) -> None:
 
 
 class Library:
-    """A library in a process of its own."""
+    """A library in a process of its own, which is stopped while others are asked.
+
+    Threads of some libraries go on spinning when their work is done, and would take processors.
+    """
 
     def __init__(self, name: str, python: str, threads: int, isa: str | None = None):
         self.name, self.variants, self.missing = name, [], None
@@ -49,15 +53,19 @@ class Library:
         self.missing = hello.get("missing") or hello.get("error")
         self.variants, self.version = hello.get("variants", []), hello.get("version", "")
         self.after_import = hello.get("most", 0)
+        self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, **request) -> dict:
         """One request, one answer; a dead process answers with an error."""
+        self.process.send_signal(signal.SIGCONT)
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass                        # it has ended; reading finds that out and says why
-        return self._answer()
+        answer = self._answer()
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -77,6 +85,7 @@ class Library:
 
     def close(self) -> None:
         """End the process."""
+        self.process.send_signal(signal.SIGCONT)
         try:
             self.process.stdin.close()
         except BrokenPipeError:
