@@ -104,10 +104,11 @@ def digits():
 
 
 def vowels():
-    """RNNClassifier, defaults, on lists of unequal length: test accuracy."""
+    """RNNClassifier, defaults, on lists of unequal length: mean test accuracy of 11 seeds."""
     data = datasets.load_japanese_vowels()
-    model = gt.RNNClassifier(random_state=0, verbose=VERBOSE).fit(data.X_train, data.y_train)
-    return model.score(data.X_test, data.y_test), None
+    models = (gt.RNNClassifier(random_state=seed, verbose=VERBOSE) for seed in range(11))
+    scores = [m.fit(data.X_train, data.y_train).score(data.X_test, data.y_test) for m in models]
+    return float(np.mean(scores)), None
 
 
 def shakespeare():
