@@ -40,28 +40,30 @@ template <class V, class T, int M, int N> INLINE void block(const Operands<T>& o
     for (int i = 0; i < M; i++)
       for (int j = 0; j < N; j++) sum[i][j] += row[i][at] * b[j];
   }
+  const bool full = o.width == N * LANES, relu = o.relu, added = o.add;
+  T room[M][N * LANES];           // for rows of a panel that is not full
+  T* out[M];
+  const T* add[M];
   for (int i = 0; i < M; i++) {
-    T* out = o.out[from + i] + o.first;
-    const T* a = o.add ? o.add[from + i] + o.first : nullptr;
-    if (o.width == N * LANES) {
-      for (int j = 0; j < N; j++) {
-        V v = sum[i][j], w;
-        if (a) {
-          std::memcpy(&w, a + j * LANES, sizeof(V));
-          v = w + v;
-        }
-        if (o.relu) v = v < V{} ? V{} : v;
-        std::memcpy(out + j * LANES, &v, sizeof(V));
-      }
-    } else {
-      T v[N * LANES];
-      std::memcpy(v, sum[i], sizeof(v));
-      for (int64_t j = 0; j < o.width; j++) {
-        T total = a ? a[j] + v[j] : v[j];
-        out[j] = o.relu && total < 0 ? T(0) : total;
-      }
-    }
+    out[i] = full ? o.out[from + i] + o.first : room[i];
+    add[i] = added ? o.add[from + i] + o.first : nullptr;
+    if (added && !full) add[i] = std::copy_n(add[i], o.width, room[i]) - o.width;
   }
+  // Unrolled: sums that are reached by a running index would pass through memory.
+#pragma GCC unroll 8
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < N; j++) {
+      V v = sum[i][j], w;
+      if (added) {
+        std::memcpy(&w, add[i] + j * LANES, sizeof(V));
+        v = w + v;
+      }
+      if (relu) v = v < V{} ? V{} : v;
+      std::memcpy(out[i] + j * LANES, &v, sizeof(V));
+    }
+  if (full) return;
+  for (int i = 0; i < M; i++) std::copy_n(room[i], o.width, o.out[from + i] + o.first);
 }
 
 template <class V, class T, int N, int MOST> INLINE void blocks(int64_t m, const Operands<T>& o) {
