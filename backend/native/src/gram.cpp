@@ -14,7 +14,8 @@ namespace {
 
 #define INLINE inline __attribute__((always_inline))
 
-constexpr int64_t PACKED = 128;   // rows packed at a time: a panel of them fits the first cache
+constexpr int64_t PACKED = 64;    // rows packed at a time: panels of them share the first cache
+constexpr int64_t BURST = 16;     // rows multiplied between requests to memory
 constexpr int64_t STRIP = 2048;   // rows with one sum, at least
 constexpr int PANEL = 3;          // vectors side by side in a tile
 
@@ -30,7 +31,8 @@ INLINE int64_t padded(int64_t columns, int64_t lanes) {
   return (columns + lanes - 1) / lanes * lanes;
 }
 
-// Asks for the rows that are packed next, a few cache lines at each tile.
+// Asks for the rows that are packed next, a few cache lines at a time: more than the processor can
+// wait for at once would hold up the tiles.
 struct Ahead {
   const char *at, *end;
   int64_t step;
@@ -42,22 +44,22 @@ struct Ahead {
 
 template <class T, int WIDTH>
 INLINE void pack(const Parts& a, const T* x, int64_t first, int64_t rows, double* packed) {
-  const int64_t panel = PACKED * WIDTH, whole = a.p / WIDTH, columns = a.columns();
+  const int64_t panel = PACKED * WIDTH, whole = a.p / WIDTH;
   const bool along = a.x.column == 1;
   for (int64_t k = 0; k < rows; k++) {
     const double root = a.root ? a.root[first + k] : 1.0;
     const T* row = x + (first + k) * a.x.row;
+    const double* y = a.y + (first + k) * a.t;
     double* to = packed + k * WIDTH;
-    if (along)
+    const auto place = [&](int64_t c) -> double& { return to[c / WIDTH * panel + c % WIDTH]; };
+    if (along) {
       for (int64_t q = 0; q < whole; q++)
         for (int c = 0; c < WIDTH; c++)
           to[q * panel + c] = (row[q * WIDTH + c] - a.centre[q * WIDTH + c]) * root;
-    for (int64_t c = along ? whole * WIDTH : a.p; c < columns; c++) {
-      double v = 1.0;
-      if (c < a.p) v = row[c] - a.centre[c];
-      else if (c < a.p + a.t) v = a.y[(first + k) * a.t + c - a.p] - a.centre[c];
-      to[c / WIDTH * panel + c % WIDTH] = v * root;
+      for (int64_t c = whole * WIDTH; c < a.p; c++) place(c) = (row[c] - a.centre[c]) * root;
     }
+    for (int64_t c = 0; c < a.t; c++) place(a.p + c) = (y[c] - a.centre[a.p + c]) * root;
+    place(a.p + a.t) = root;
   }
   if (along) return;
   for (int64_t c = 0; c < a.p; c++) {                // columns that lie whole are read whole
@@ -71,16 +73,20 @@ INLINE void pack(const Parts& a, const T* x, int64_t first, int64_t rows, double
 
 // sum += left' right for LANES columns on the left, N vectors of columns on the right.
 template <class V, int N>
-INLINE void tile(int64_t rows, const double* left, const double* right, double* sum, int64_t side) {
+INLINE void tile(int64_t rows, const double* left, const double* right, double* sum, int64_t side,
+                 Ahead& ahead) {
   constexpr int LANES = sizeof(V) / 8, WIDTH = PANEL * LANES;
   V s[LANES][N];
   for (int i = 0; i < LANES; i++)
     for (int j = 0; j < N; j++) s[i][j] = V{};
-  for (int64_t k = 0; k < rows; k++) {
-    V b[N];
-    for (int j = 0; j < N; j++) std::memcpy(&b[j], right + k * WIDTH + j * LANES, sizeof(V));
-    for (int i = 0; i < LANES; i++)
-      for (int j = 0; j < N; j++) s[i][j] += left[k * WIDTH + i] * b[j];
+  for (int64_t k = 0; k < rows;) {
+    ahead.some();
+    for (const int64_t stop = std::min(rows, k + BURST); k < stop; k++) {
+      V b[N];
+      for (int j = 0; j < N; j++) std::memcpy(&b[j], right + k * WIDTH + j * LANES, sizeof(V));
+      for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < N; j++) s[i][j] += left[k * WIDTH + i] * b[j];
+    }
   }
   for (int i = 0; i < LANES; i++)
     for (int j = 0; j < N; j++) {
@@ -102,11 +108,10 @@ INLINE void add_packed(int64_t rows, const double* packed, int64_t blocks, doubl
       const double* a = packed + left / PANEL * PACKED * WIDTH + left % PANEL * LANES;
       const double* b = packed + right / PANEL * PACKED * WIDTH + (from - right) * LANES;
       double* c = sum + left * LANES * side + from * LANES;
-      ahead.some();
       switch (std::min(right + PANEL, blocks) - from) {
-        case 1: tile<V, 1>(rows, a, b, c, side); break;
-        case 2: tile<V, 2>(rows, a, b, c, side); break;
-        case 3: tile<V, 3>(rows, a, b, c, side); break;
+        case 1: tile<V, 1>(rows, a, b, c, side, ahead); break;
+        case 2: tile<V, 2>(rows, a, b, c, side, ahead); break;
+        case 3: tile<V, 3>(rows, a, b, c, side, ahead); break;
       }
     }
 }
@@ -118,7 +123,7 @@ INLINE void strips(const Parts& a, int64_t strip, int64_t begin, int64_t end, do
   const T* x = static_cast<const T*>(a.x.data);
   const int64_t side = padded(a.columns(), LANES), blocks = side / LANES;
   const int64_t panels = (blocks + PANEL - 1) / PANEL, last = std::min(a.n, end * strip);
-  const int64_t tiles = std::max<int64_t>(1, blocks * (panels + 1) / 2);
+  const int64_t requests = std::max<int64_t>(1, blocks * (panels + 1) / 2 * (PACKED / BURST));
   Aligned memory(panels * PACKED * WIDTH * sizeof(double));
   double* packed = reinterpret_cast<double*>(memory.data);
   std::memset(packed, 0, memory.bytes);              // columns that pad stay zero
@@ -133,7 +138,7 @@ INLINE void strips(const Parts& a, int64_t strip, int64_t begin, int64_t end, do
       if (a.x.column == 1 && a.x.row == a.p && next < last) {
         const int64_t more = std::min(PACKED, last - next) * a.p * sizeof(T);
         const char* at = reinterpret_cast<const char*>(x + next * a.p);
-        ahead = {at, at + more, (more / tiles + 64) / 64 * 64};
+        ahead = {at, at + more, (more / requests + 64) / 64 * 64};
       }
       add_packed<V>(rows, packed, blocks, sum, ahead);
     }
