@@ -16,7 +16,7 @@ TRAINED = [name for name, work in WORKLOADS.items() if work.kind == "train"]
 
 def breakdown(workload: str, runs: int = 20, quick: bool = False) -> list[dict]:
     """Name, milliseconds, GFLOP/s and share of the sum of every primitive, the longest first."""
-    from gradatim.training.loop import feeds_of
+    from gradatim.training.stepping import feeds_of
 
     from .gradatim_engine import training_parts
     work = WORKLOADS[workload].small() if quick else WORKLOADS[workload]

@@ -10,7 +10,7 @@ import numpy as np
 import gradatim as gt
 from gradatim import layers
 from gradatim.training import Adam
-from gradatim.training.loop import added, feeds_of
+from gradatim.training.stepping import added, feeds_of
 from gradatim.training.sources import Batch
 
 from benchmarks.workloads import LENET, least_squares_data, lenet_weights, training_data

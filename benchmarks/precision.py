@@ -20,7 +20,7 @@ PRECISIONS = ("float32", "bfloat16")
 def step_times(workload: str, rounds: int, quick: bool = False) -> dict[str, np.ndarray]:
     """Seconds of compiled training steps, one of each precision after the other."""
     import gradatim as gt
-    from gradatim.training.loop import feeds_of
+    from gradatim.training.stepping import feeds_of
 
     from .gradatim_engine import batch_of, trainer_for
     from .workloads import training_data

@@ -7,7 +7,6 @@ no process and no shared memory. The test suite runs it on two ranks.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys

@@ -5,7 +5,7 @@ import numpy as np
 
 import gradatim as gt
 from gradatim import layers
-from gradatim.backend.distribute import ShardedRows, launched, local_communicators, world
+from gradatim.backend.distribute import ShardedRows, local_communicators, world
 from gradatim.backend.errors import DistributedError
 from gradatim.datasets.batching import epoch_order
 from gradatim.training import sources

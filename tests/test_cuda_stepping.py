@@ -10,7 +10,7 @@ from gradatim import layers
 from gradatim.backend.cuda import CudaBackend
 from gradatim.backend.errors import DTypeError, MemoryLimitError
 from gradatim.backend.tables import Tables
-from gradatim.training import loop
+from gradatim.training import stepping as training_stepping
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -34,7 +34,7 @@ class Counting(CpuDevice):
 
 def trained(device, monkeypatch, seconds=60.0):
     """Bits of all variables and history of a net with dropout after three epochs."""
-    monkeypatch.setattr(loop, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(training_stepping, "CALL_SECONDS", seconds)
     trainer = gt.Trainer(gt.Sequential([layers.Dense(9, "relu"), layers.Dropout(0.3),
                                         layers.Dense(3)]),
                          layers.SparseCategoricalCrossentropy(from_logits=True),

@@ -168,7 +168,7 @@ def test_uneven_batches_are_no_mean_of_means():
 
 def test_counts_beyond_float32():
     """Batches are added in float64: 2**24 + 1 does not get lost."""
-    from gradatim.training.loop import added
+    from gradatim.training.stepping import added
     totals = added([], [np.float32(2 ** 24)])
     assert float(added(totals, [np.float32(1)])[0]) == 2 ** 24 + 1
 

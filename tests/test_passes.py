@@ -11,7 +11,6 @@ from gradatim.backend.errors import UnknownNameError
 from gradatim.backend.op import ufunc
 from gradatim.backend.passes import DEFAULT, PASSES, optimize
 from gradatim.backend.passes.memory import peak_bytes
-from gradatim.backend.tensor import LEAVES
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -377,31 +376,3 @@ def test_views_of_what_could_be_written_in_place(view):
         for node in graph.steps:
             if node.inputs and node.op.name in ("add", "multiply") and seen in node.inputs:
                 assert graph.buffers[node.outputs[0]] != graph.buffers.get(h)
-
-
-# ---- plan --------------------------------------------------------------------------------------
-
-def test_plan_of_a_case_computed_by_hand():
-    x, w = gt.placeholder((8, 4), name="x"), gt.variable((4, 16), name="w")
-    h = x @ w                       # 2 * 8 * 4 * 16 = 1024 FLOPs, 512 bytes
-    r = gt.exp(h)                   # 128 FLOPs, 512 bytes: both alive, 1024
-    s = r.sum(axis=1)               # 128 FLOPs, 32 bytes beside r: 544
-    report = gt.graph(s).plan()
-    assert (report.steps, report.flops, report.peak_bytes) == (3, 1280, 1024)
-    assert (report.variable_bytes, report.input_bytes) == (256, 128)
-    assert report.ops == {"matmul": 1024, "exp": 128, "sum": 128} and report.fall_backs == ()
-    assert str(report) == ("steps                          3\n"
-                           "FLOPs                      1,280\n"
-                           "peak bytes                 1,024\n"
-                           "variable bytes               256\n"
-                           "input bytes                  128\n"
-                           "  matmul                   80.0%\n"
-                           "  exp                      10.0%\n"
-                           "  sum                      10.0%")
-    assert gt.function([x], s).plan().flops == 1280
-
-
-def test_leaves_are_no_steps():
-    graph = Graph([gt.constant(1.0), gt.variable((2,)), X])
-    assert graph.steps == () and graph.plan().peak_bytes == 0
-    assert all(n.op in LEAVES for n in graph.nodes)

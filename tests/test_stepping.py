@@ -10,8 +10,8 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import BackendError, DTypeError, ShapeError
-from gradatim.training import loop
 from gradatim.backend.function import Function
+from gradatim.training import stepping
 from gradatim.training.callbacks import FunctionCallback
 from gradatim.training.sources import Source
 
@@ -53,10 +53,10 @@ def test_steps_in_one_call_change_no_bit(backend, shuffle, monkeypatch):
         return whole(self, tables, rows)
 
     monkeypatch.setattr(Function, "steps", steps)
-    monkeypatch.setattr(loop, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(stepping, "CALL_SECONDS", 0.0)
     single = fitted(backend=backend, shuffle=shuffle)
     assert set(calls) == {1}
-    monkeypatch.setattr(loop, "CALL_SECONDS", 60.0)
+    monkeypatch.setattr(stepping, "CALL_SECONDS", 60.0)
     several = fitted(backend=backend, shuffle=shuffle)
     assert max(calls) == 203 // 8
     monkeypatch.setattr(Source, "tables", None)       # batch by batch
@@ -71,7 +71,7 @@ def test_rows_are_converted_as_arrays_are(dtype, monkeypatch):
     converted = bits(fitted(x.astype("f")))
     assert bits(fitted(x)) == converted
     assert bits(fitted(np.asfortranarray(x))) == converted
-    monkeypatch.setattr(loop, "CALL_SECONDS", 60.0)
+    monkeypatch.setattr(stepping, "CALL_SECONDS", 60.0)
     assert bits(fitted(x)) == converted
 
 
@@ -115,22 +115,21 @@ def test_error_texts(table, rows, error, text):
 
 
 def test_ctrl_c_is_answered_within_a_second():
-    sent = []
+    """By the clock of this process alone: others on the machine do not count."""
+    sent, ended = [], []
 
     def interrupt():
-        time.sleep(0.3)
-        sent.append(time.perf_counter())
+        sent.append(time.process_time())
         os.kill(os.getpid(), signal.SIGINT)
 
-    ended = []
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    later = threading.Timer(0.3, interrupt)              # from the first steps on
+    told = FunctionCallback(on_batch_end=lambda run: later.ident or later.start(),
+                            on_fit_end=lambda run: ended.append(time.process_time()))
     model = gt.Sequential([layers.Dense(3)])
     trainer = gt.Trainer(model, loss=layers.SparseCategoricalCrossentropy(from_logits=True))
     x = np.tile(X, (3000, 1))
-    run = trainer.fit(x, np.tile(Y, 3000), epochs=10 ** 6, batch_size=2, callbacks=FunctionCallback(
-        on_fit_end=lambda run: ended.append(time.perf_counter())))
-    thread.join()
+    run = trainer.fit(x, np.tile(Y, 3000), epochs=10 ** 6, batch_size=2, callbacks=told)
+    later.join()
     assert run.interrupted and ended[0] - sent[0] < 1.0
     assert trainer.keys.step.numpy() > 0 and np.isfinite(trainer.predict(X)).all()
 
@@ -159,7 +158,7 @@ def test_runs_at_the_same_time_have_memory_of_their_own():
 
 
 def test_the_pace_follows_the_time_a_step_takes():
-    pace = loop.Pace()
+    pace = stepping.Pace()
     for steps, seconds, size, expected in ((1, 1e-4, 8, 500), (500, 0.1, 8, 250), (250, 10, 8, 1),
                                            (2, 1e-4, 2 ** 22, 8), (1, 1e-4, 2 ** 30, 1)):
         pace.measured(steps, seconds, size)
@@ -172,6 +171,6 @@ def test_sums_are_added_in_the_order_of_steps():
     parts = np.float32([1e8, 1, -1e8, 3e-3, 7])
     one_by_one: list = []
     for part in parts:
-        one_by_one = loop.added(one_by_one, [part])
-    grouped = loop.added_up(loop.added_up([], [parts[:2]]), [parts[2:]])
+        one_by_one = stepping.added(one_by_one, [part])
+    grouped = stepping.added_up(stepping.added_up([], [parts[:2]]), [parts[2:]])
     assert one_by_one[0].tobytes() == grouped[0].tobytes()

@@ -269,7 +269,7 @@ class FunctionCallback(Callback):
 
     Parameters
     ----------
-    on_epoch_end, on_fit_begin, on_fit_end : callable ``(run)``, optional
+    on_epoch_end, on_fit_begin, on_fit_end, on_batch_end : callable ``(run)``, optional
         What to call.
 
     Examples
@@ -279,9 +279,9 @@ class FunctionCallback(Callback):
     """
 
     def __init__(self, on_epoch_end: Callable | None = None, on_fit_begin: Callable | None = None,
-                 on_fit_end: Callable | None = None):
+                 on_fit_end: Callable | None = None, on_batch_end: Callable | None = None):
         for name, function in [("on_epoch_end", on_epoch_end), ("on_fit_begin", on_fit_begin),
-                               ("on_fit_end", on_fit_end)]:
+                               ("on_fit_end", on_fit_end), ("on_batch_end", on_batch_end)]:
             if function is not None and not callable(function):
                 raise ParameterError(f"{name} must be callable, not {function!r}")
             setattr(self, name, function or _nothing)

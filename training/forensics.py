@@ -7,7 +7,7 @@ from ..backend import Graph, get_backend
 from ..backend.errors import NonFiniteError
 from ..backend.spec import converted
 from ..backend.tensor import constant_op
-from .loop import feeds_of
+from .stepping import feeds_of
 from .steps import shapes_of, training_step
 
 SHOWN = 8      # sample numbers that an error lists

@@ -8,7 +8,7 @@ from ..backend.context import surroundings
 from ..backend.function import Function
 from ..layers.flow import Flow
 from .callbacks import Callback
-from .loop import feeds_of
+from .stepping import feeds_of
 from .programs import kept
 from .steps import inputs_for, losses_and_metrics, shapes_of
 

@@ -1,9 +1,9 @@
-"""What a Trainer is told, checked: each setting alone, and those that do not go together."""
+"""What a Trainer and its fit are told, checked: each setting alone, and what goes together."""
 from __future__ import annotations
 
 import numpy as np
 
-from ..backend.errors import ParameterError
+from ..backend.errors import DataError, ParameterError
 from ..layers.base import Layer
 from .metric import Metric, metric
 
@@ -41,6 +41,26 @@ def check_settings(trainer) -> None:
     if trainer.optimizer.whole_batches and (parts > 1 or averages):
         raise ParameterError("L-BFGS makes no steps that accumulate=, ema= or swa= could change",
                              fix="leave them out, or use another optimizer")
+
+
+def check_fit(trainer, epochs, batch_size, X_val, y_val) -> None:
+    """Refuse a fit that the trainer cannot make.
+
+    Raises
+    ------
+    DataError, ParameterError
+        That say what of the fit it is.
+    """
+    if not isinstance(epochs, (int, np.integer)) or epochs < 0:
+        raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
+    if trainer.strategy.starts:
+        raise ParameterError("only estimators start workers of their own",
+                             fix='pass strategy="auto", and start the script with mpiexec')
+    if X_val is not None and y_val is None:
+        raise DataError("X_val needs y_val beside it")
+    if trainer.optimizer.whole_batches and batch_size is not None:
+        raise ParameterError("L-BFGS takes all samples in every step",
+                             got=f"batch_size={batch_size}", fix="pass batch_size=None")
 
 
 def metrics_of(metrics) -> list[Metric]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Tensor, get_backend, placeholder
 from ..backend.distribute import ShardedRows, strategy as find_strategy
-from ..backend.errors import DataError, ParameterError
+from ..backend.errors import DataError
 from ..backend.memory import check_memory
 from ..backend.plan import PlanReport
 from ..layers.arguments import fraction, number, one_of
@@ -18,18 +18,19 @@ from ..layers.flow import Flow
 from .averaging import ema_slots, swa_slots
 from .callbacks import callbacks_of
 from .checkpoint import seconds
-from .loop import Pace, Run, added_up, fit_loop, stepped
+from .loop import Run, fit_loop
 from .loss_scale import LossScale, Unscaled
 from .optimizers import optimizer as find_optimizer
 from .predicting import predicted
 from .programs import evaluation_program, training_program
 from .rounds import evaluation_source, planned, training_source
 from .schedules import schedule as find_schedule
-from .settings import check_settings
+from .settings import check_fit, check_settings
 from .several import Ends
 from .sharded_source import ShardedSource
 from .sources import Batch, Source, as_samples
 from .split import split
+from .stepping import Pace, added_up, stepped
 from .steps import Keys
 from .targets import targets_for
 
@@ -202,11 +203,7 @@ class Trainer:
         NonFiniteError
             With ``check_finite``, if training diverged.
         """
-        if not isinstance(epochs, (int, np.integer)) or epochs < 0:
-            raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
-        if self.strategy.starts:
-            raise ParameterError("only estimators start workers of their own",
-                                 fix='pass strategy="auto", and start the script with mpiexec')
+        check_fit(self, epochs, batch_size, X_val, y_val)
         callbacks = callbacks_of(callbacks)
         join = self.strategy.joined
         X, y, sample_weight = join(self._samples(X), self.ends.targets(y, self.dtype),
@@ -214,13 +211,8 @@ class Trainer:
         if X_val is None and validation_fraction:
             (X, y, sample_weight), (X_val, y_val, sample_weight_val) = split(
                 X, y, sample_weight, validation_fraction, self.seed, y if stratify else None)
-        if X_val is not None and y_val is None:
-            raise DataError("X_val needs y_val beside it")
         if X_val is not None:
             X_val, y_val, sample_weight_val = join(self._samples(X_val), y_val, sample_weight_val)
-        if self.optimizer.whole_batches and batch_size is not None:
-            raise ParameterError("L-BFGS takes all samples in every step",
-                                 got=f"batch_size={batch_size}", fix="pass batch_size=None")
         self.prepare(X)
         run = Run(self, int(epochs))
         run.check_finite = bool(check_finite)
