@@ -147,10 +147,11 @@ def test_function_callback():
     seen = []
     callback = FunctionCallback(on_fit_begin=lambda run: seen.append("begin"),
                                 on_epoch_end=lambda run: seen.append(run.epoch),
-                                on_fit_end=lambda run: seen.append("end"))
-    trainer().fit(X, Y, epochs=2, callbacks=callback)
-    assert seen == ["begin", 0, 1, "end"]
-    assert set(callback.config()) == {"on_fit_begin", "on_epoch_end", "on_fit_end"}
+                                on_fit_end=lambda run: seen.append("end"),
+                                on_batch_end=lambda run: seen.append("steps"))
+    trainer().fit(X, Y, epochs=2, batch_size=None, callbacks=callback)
+    assert seen == ["begin", "steps", 0, "steps", 1, "end"]
+    assert set(callback.config()) == {"on_fit_begin", "on_epoch_end", "on_fit_end", "on_batch_end"}
     assert FunctionCallback().config() == {}
     with pytest.raises(ParameterError, match="on_fit_end must be callable, not 3"):
         FunctionCallback(on_fit_end=3)

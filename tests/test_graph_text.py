@@ -36,8 +36,9 @@ def fed_variable():
 
 def placed():
     with gt.device("cpu:1"):
-        return gt.graph(gt.clip(gt.placeholder((2,), name="x"), low=None, high=2.0) + gt.constant(np.arange(20)).sum()
-                        .astype("float32") * gt.variable((2,), name="w"))
+        clipped = gt.clip(gt.placeholder((2,), name="x"), low=None, high=2.0)
+        return gt.graph(clipped + gt.constant(np.arange(20)).sum().astype("float32")
+                        * gt.variable((2,), name="w"))
 
 
 def constants():
