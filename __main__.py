@@ -7,12 +7,13 @@ import sys
 from . import __version__
 
 
-def natural(text: str) -> int:
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be from 1 on, not {number}")
-    return number
+def whole_from(least: int):
+    """What reads a whole number from ``least`` on."""
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, not {text}")
+        return int(text)
+    return read
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,13 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("info", help="version, backends and why one is missing, devices, threads")
     verbs.add_parser("doctor", help="whether GPUs and processes here can train together")
     start = verbs.add_parser("launch", help="run a script on several processes of this machine")
-    start.add_argument("-n", type=natural, required=True, dest="workers", metavar="N",
+    start.add_argument("-n", type=whole_from(1), required=True, dest="workers", metavar="N",
                        help="how many processes")
-    start.add_argument("--restarts", type=int, default=0, metavar="N",
+    start.add_argument("--restarts", type=whole_from(0), default=0, metavar="N",
                        help="start again so often if they fail; a fit goes on from its checkpoint")
     start.add_argument("script", help="a Python script")
     start.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")        # "R²" must not end it where text is ASCII
+    from .backend.errors import Error
     try:
         if options.verb == "info":
             from .info import info
@@ -48,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             from .quickstart import quickstart
             quickstart(verbose=not options.quiet)
+    except Error as error:
+        print(f"gradatim: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

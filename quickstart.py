@@ -9,7 +9,6 @@ import numpy as np
 
 from .datasets import load_diabetes, load_digits, load_python_docs_text
 from .estimators import CNNClassifier, LinearRegressor, TextGenerator, load
-from .training import FunctionCallback
 
 
 def quickstart(verbose: bool = True) -> dict[str, float]:
@@ -43,8 +42,8 @@ def digits(verbose: bool) -> float:
     print("\n2. Convolutional net: 1,797 handwritten digits of 8 by 8 pixels")
     data = load_digits()
     train, test = slice(0, 1347), slice(1347, None)
-    model = CNNClassifier(epochs=10, random_state=0, verbose=int(verbose), callbacks=stop_all)
-    model.fit(data.images[train], data.target[train])
+    model = CNNClassifier(epochs=10, random_state=0, verbose=int(verbose))
+    whole(model.fit(data.images[train], data.target[train]))
     score = model.score(data.images[test], data.target[test])
     most = np.bincount(data.target[train]).argmax()
     report("test accuracy", score, "always guessing the most frequent digit",
@@ -65,9 +64,8 @@ def text(verbose: bool) -> float:
     source = load_python_docs_text()[:200_000]
     cut = int(0.9 * len(source))
     print(f"\n3. Character model: {cut:,} characters of Python's own documentation")
-    model = TextGenerator(units=96, epochs=3, random_state=0, verbose=int(verbose),
-                          callbacks=stop_all)
-    model.fit(source[:cut])
+    model = TextGenerator(units=96, epochs=3, random_state=0, verbose=int(verbose))
+    whole(model.fit(source[:cut]))
     score = -model.score(source[cut:])
     counts = np.array([source[:cut].count(c) + 1 for c in model.vocabulary_[1:]], float)
     frequency = dict(zip(model.vocabulary_[1:], np.log(counts / counts.sum())))
@@ -79,13 +77,10 @@ def text(verbose: bool) -> float:
     return score
 
 
-def _stop(run) -> None:
-    """Ctrl-C ends the whole tour; a fit alone would end early and keep what it has learned."""
-    if run.interrupted:
+def whole(model) -> None:
+    """Ctrl-C ends the whole tour; a fit alone ends early and keeps what it has learned."""
+    if len(model.history_) < model.epochs:
         raise KeyboardInterrupt
-
-
-stop_all = FunctionCallback(on_fit_end=_stop)
 
 
 def report(what: str, score: float, baseline: str, naive: float) -> None:

@@ -18,6 +18,7 @@ _CURES = {
     errno.ENOENT: "make the folder first, or save elsewhere",
     errno.ENOTDIR: "a part of the path is a file; save to a folder",
     errno.EISDIR: "give the name of a file; this is a folder",
+    errno.EEXIST: "choose a name that is not taken",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -64,17 +65,25 @@ def atomic_write(path, writer, verify=None) -> None:
     except FileAccessError:
         raise
     except OSError as cause:
-        name, why = os.path.basename(path), cause.strerror or cause
-        error = FileAccessError(f'cannot write "{name}": {why}', at=path,
-                                fix=_CURES.get(cause.errno))
-        error.errno = cause.errno
-        raise error from cause
+        raise refusal(path, cause) from cause
+
+
+def refusal(path, cause: OSError) -> FileAccessError:
+    """What to tell a user whom the operating system does not let write a file."""
+    path = os.fsdecode(path)
+    error = FileAccessError(f'cannot write "{os.path.basename(path)}": {cause.strerror or cause}',
+                            at=path, fix=_CURES.get(cause.errno))
+    error.errno = cause.errno
+    return error
 
 
 def _replace(path: str, writer, verify) -> None:
     """Write beside `path`, check, rename."""
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if os.path.exists(path) and not os.path.isfile(path):
+        # Renaming would put a file where a device such as /dev/null was.
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe")
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(8)}.tmp")
     # os.open applies the umask itself; reading the umask to chmod later would have to set it,

@@ -66,19 +66,20 @@ class PlanReport(NamedTuple):
     precision: str = ""
 
     def __str__(self) -> str:
-        lines = [f"steps           {self.steps:>16,}", f"FLOPs           {self.flops:>16,}",
-                 f"peak bytes      {self.peak_bytes:>16,}",
-                 f"variable bytes  {self.variable_bytes:>16,}",
-                 f"input bytes     {self.input_bytes:>16,}"]
-        lines += [f"  {name:<22}{flops:>8.1%}" for name, flops in
-                  [(n, f / max(self.flops, 1)) for n, f in self.ops.items()][:8]]
+        rows = {"steps": self.steps, "FLOPs": self.flops, "peak bytes": self.peak_bytes,
+                "variable bytes": self.variable_bytes, "input bytes": self.input_bytes}
+        rows |= {f"  {name}": f"{flops / max(self.flops, 1):.1%}"
+                 for name, flops in list(self.ops.items())[:8]}
         if len(self.devices) > 1:
-            lines += [f"FLOPs on {name:<7}{flops:>16,}" for name, flops in self.devices.items()]
-            lines.append(f"moved bytes     {self.moved_bytes:>16,}")
+            rows |= {f"FLOPs on {name}": flops for name, flops in self.devices.items()}
+            rows["moved bytes"] = self.moved_bytes
         if self.precision:
-            lines.append(f"precision       {self.precision:>16}")
+            rows["precision"] = self.precision
         if self.device_bytes:
-            lines.append(f"device bytes    {self.device_bytes:>16,}")
+            rows["device bytes"] = self.device_bytes
+        texts = {label: v if isinstance(v, str) else f"{v:,}" for label, v in rows.items()}
+        width = max(32, *(len(label) + 2 + len(text) for label, text in texts.items()))
+        lines = [f"{label}{text:>{width - len(label)}}" for label, text in texts.items()]
         if self.fall_backs:
             lines.append("left to the reference: " + ", ".join(self.fall_backs))
         return "\n".join([*lines, *self.notes])

@@ -338,9 +338,11 @@ def test_a_disk_that_returns_other_bytes_is_noticed(saved, monkeypatch):
 
 @pytest.mark.parametrize("place, text", [
     ("model.h5/sub.h5", "Not a directory"), ("none/sub.h5", "No such file or directory"),
-    ("folder", "Is a directory"), ("x" * 300, "File name too long")])
+    ("folder", "Is a directory"), ("x" * 300, "File name too long"),
+    ("pipe", "it is a device or a pipe")])
 def test_places_that_cannot_be_written(saved, place, text):
     (saved.parent / "folder").mkdir()
+    os.mkfifo(saved.parent / "pipe")
     with pytest.raises(FileAccessError, match=text) as error:
         write_model(saved.parent / place, {}, {})
     assert error.value.facts["fix"] and isinstance(error.value, OSError)

@@ -95,7 +95,7 @@ def test_checksums_and_numbers_are_the_formats():
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileAccessError, match=r"the log .*file.* cannot be written"):
+    with pytest.raises(FileAccessError, match='cannot write "file": Not a directory'):
         trainer().fit(X, Y, epochs=1, callbacks=TensorBoard(tmp_path / "file"))
 
 

@@ -8,7 +8,8 @@ from typing import Callable
 
 import numpy as np
 
-from ..backend.errors import FileAccessError, NonFiniteError, ParameterError
+from ..backend.atomic import refusal
+from ..backend.errors import NonFiniteError, ParameterError
 from ..layers.arguments import number, one_of
 from ..layers.value import Value
 from .ranks import once
@@ -218,7 +219,7 @@ class CSVLogger(Callback):
 
     Parameters
     ----------
-    path : str
+    path : str or path-like
         The file; it is replaced unless ``append``.
     append : bool
         Whether to go on after what is there.
@@ -227,6 +228,8 @@ class CSVLogger(Callback):
     ------
     FileAccessError
         During training, if the file cannot be written.
+    ParameterError
+        If ``path`` is no path.
 
     Examples
     --------
@@ -236,7 +239,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path, append: bool = False):
-        self.path, self.append = path, append
+        self.path, self.append = a_path(path), append
 
     def on_fit_begin(self, run):
         memory = run.memory(self)
@@ -258,9 +261,7 @@ class CSVLogger(Callback):
                 file.flush()
                 memory.size = os.path.getsize(self.path)
         except OSError as error:
-            raise FileAccessError(f'the log "{self.path}" cannot be written',
-                                  got=error.strerror, fix="pass a path in a folder that exists"
-                                  ) from error
+            raise refusal(self.path, error) from error
         memory.first = False
 
 
@@ -305,6 +306,13 @@ def callbacks_of(callbacks) -> list[Callback]:
             raise ParameterError(f"{c!r} is not a callback",
                                  fix="pass instances of gradatim.training.Callback")
     return sorted(found, key=lambda c: getattr(c, "last", False))
+
+
+def a_path(value):
+    """Text or a path: a number would be taken for a file that is open."""
+    if isinstance(value, (str, os.PathLike)):
+        return value
+    raise ParameterError(f"a path is text, not {value!r}", fix='pass "log.csv" or "run.h5", say')
 
 
 def _whole(name: str, value) -> int:

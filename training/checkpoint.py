@@ -14,7 +14,7 @@ from .. import __version__
 from ..backend.errors import CorruptFileError, ParameterError
 from ..backend.model_file import read_model, write_model
 from ..layers.arguments import number
-from .callbacks import Callback
+from .callbacks import Callback, a_path
 from .packing import pack, unpack
 from .ranks import once
 
@@ -89,10 +89,7 @@ class Checkpoint(Callback):
         if every_epochs is every_steps is every_seconds is None:
             raise ParameterError("a checkpoint that is never written is of no use",
                                  fix="pass every_epochs, every_steps or every_seconds")
-        if not isinstance(path, (str, os.PathLike)):
-            raise ParameterError(f"the path of a checkpoint is text, not {path!r}",
-                                 fix='pass checkpoint="run.h5", say')
-        self.path, self.every_epochs, self.every_steps = path, every_epochs, every_steps
+        self.path, self.every_epochs, self.every_steps = a_path(path), every_epochs, every_steps
         self.every_seconds, self.keep = every_seconds, bool(keep)
 
     def seed(self, other: int) -> int:

@@ -6,8 +6,8 @@ import socket
 import struct
 from time import time
 
-from ..backend.errors import FileAccessError
-from .callbacks import Callback
+from ..backend.atomic import refusal
+from .callbacks import Callback, a_path
 from .ranks import once
 
 CASTAGNOLI = 0x82F63B78        # CRC-32C's polynomial, bits reversed
@@ -18,7 +18,7 @@ class TensorBoard(Callback):
 
     Parameters
     ----------
-    log_dir : str
+    log_dir : str or path-like
         The folder, made if it is not there. As with Keras, numbers of training stand in
         ``train`` below it and those of validation data in ``validation``, both as ``epoch_loss``,
         ``epoch_accuracy`` and so on, so that each pair shares a chart.
@@ -41,7 +41,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, log_dir="logs"):
-        self.log_dir = log_dir
+        self.log_dir = a_path(log_dir)
 
     def on_fit_begin(self, run):
         run.memory(self).files = {}
@@ -69,9 +69,7 @@ class TensorBoard(Callback):
                 with open(files[kind], "ab") as file:
                     file.write(b"".join(map(framed, records)))
             except OSError as error:
-                raise FileAccessError(f'the log "{self.log_dir}" cannot be written',
-                                      got=error.strerror, fix="pass a folder that can be made"
-                                      ) from error
+                raise refusal(self.log_dir, error) from error
 
 
 # ---- the format: protocol buffers in framed records ---------------------------------------------
