@@ -131,6 +131,9 @@ class Sequential(Network):
 
     def __init__(self, layers: Sequence = (), name: str | None = None):
         super().__init__(name)
+        if isinstance(layers, Layer):
+            raise ParameterError(f"a Sequential takes a list, not {type(layers).__name__}",
+                                 fix="put brackets around the layers")
         layers = list(layers)
         start = layers.pop(0) if layers and isinstance(layers[0], Tensor) else None
         wrong = [layer for layer in layers if not isinstance(layer, Layer)]

@@ -5,6 +5,7 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import DataError, ParameterError, ShapeError
+from gradatim.training import EarlyStopping
 
 RNG = np.random.default_rng(7)
 X = RNG.standard_normal((70, 5))
@@ -56,6 +57,21 @@ ERRORS = [
     (lambda: gt.Trainer(net()).fit(X, Y, batch_size=0), ParameterError,
      "batch_size must be a whole number from 1 on, not 0\n"
      "  fix  pass None for all samples in every step"),
+    (lambda: gt.Trainer(net()).fit(X, Y, batch_size="8"), ParameterError,
+     "batch_size must be a whole number from 1 on, not '8'\n"
+     "  fix  pass None for all samples in every step"),
+    (lambda: gt.Trainer(net()).fit(X, None), DataError,
+     "y must hold numbers\n  got  dtype object\n"
+     "  fix  number the labels: np.unique(y, return_inverse=True)"),
+    (lambda: gt.Trainer(net()).fit(3, 3), ShapeError,
+     "X must hold samples\n  got  one number\n  fix  pass an array with a row for each sample"),
+    (lambda: gt.Trainer(net()).fit(X, Y, "balanced"), DataError,
+     "sample_weight must hold numbers\n  got  dtype <U8\n  fix  pass a 1-d array as long as X"),
+    (lambda: gt.Trainer(net()).fit(X, Y, callbacks=EarlyStopping), ParameterError,
+     "<class 'gradatim.training.callbacks.EarlyStopping'> is not a callback\n"
+     "  fix  pass instances of gradatim.training.Callback"),
+    (lambda: gt.Sequential(layers.Dense(3)), ParameterError,
+     "a Sequential takes a list, not Dense\n  fix  put brackets around the layers"),
     (lambda: gt.Trainer(net()).fit(X, Y, epochs=-1), ParameterError,
      "epochs must be a whole number from 0 on, not -1"),
     (lambda: gt.Trainer(print), ParameterError,

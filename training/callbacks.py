@@ -301,7 +301,7 @@ def callbacks_of(callbacks) -> list[Callback]:
     found = [] if callbacks is None else list(callbacks) if isinstance(
         callbacks, (list, tuple)) else [callbacks]
     for c in found:
-        if not all(callable(getattr(c, hook, None)) for hook in
+        if isinstance(c, type) or not all(callable(getattr(c, hook, None)) for hook in
                    ("on_fit_begin", "on_epoch_end", "on_fit_end")):
             raise ParameterError(f"{c!r} is not a callback",
                                  fix="pass instances of gradatim.training.Callback")

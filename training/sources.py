@@ -87,7 +87,8 @@ class Source:
             raise ShapeError("X and y differ in their number of samples",
                              got=f"{self.n} and {len(y) if np.ndim(y) else 'one number'}",
                              fix="pass one row of y per sample")
-        if batch_size is not None and batch_size < 1:
+        if batch_size is not None and not (
+                isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
             raise ParameterError(f"batch_size must be a whole number from 1 on, not {batch_size!r}",
                                  fix="pass None for all samples in every step")
         # Targets per step of sequences that happen to be of one length are an array, as X is.
@@ -280,7 +281,11 @@ def checked_weights(weights, n: int, dtype: str) -> np.ndarray:
     """One weight from 0 on per sample, 1 by default."""
     if weights is None:
         return np.ones(n, dtype)
-    weights = np.asarray(weights, dtype)
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "biuf":
+        raise DataError("sample_weight must hold numbers", got=f"dtype {weights.dtype}",
+                        fix="pass a 1-d array as long as X")
+    weights = weights.astype(dtype, copy=False)
     if weights.shape != (n,):
         raise ShapeError("sample_weight must hold one number per sample",
                          got=f"shape {list(weights.shape)} for {n} samples",
@@ -381,4 +386,7 @@ def as_samples(X, dtype: str, rank: int | None = None) -> np.ndarray | list:
     if array.dtype.kind not in "biuf":
         raise DataError("X must hold numbers", got=f"dtype {array.dtype}",
                         fix="encode texts and categories first")
+    if not array.ndim:
+        raise ShapeError("X must hold samples", got="one number",
+                         fix="pass an array with a row for each sample")
     return array[..., None] if listed and array.ndim == 2 == rank else array

@@ -15,7 +15,7 @@ def targets_for(loss, y, dtype: str, outputs: int) -> np.ndarray:
         If y holds no numbers, or class numbers that the net has no output for.
     """
     y = np.asarray(y)
-    if y.dtype == object and all(isinstance(part, np.ndarray) for part in y):
+    if y.dtype == object and y.ndim and all(isinstance(part, np.ndarray) for part in y):
         found = np.empty(len(y), object)                           # a target per step
         found[:] = [targets_for(loss, part, dtype, outputs) for part in y]
         return found
