@@ -80,6 +80,11 @@ class Op:
     kernels: dict[str, str] = field(default_factory=dict)
     samples: Callable | None = None
 
+    def __post_init__(self):
+        # How it is called, for completion and pages: data, then settings, without ``xp``.
+        _, *parameters = inspect.signature(self.forward).parameters.values()
+        object.__setattr__(self, "__signature__", inspect.Signature(parameters))
+
     def __call__(self, *inputs, **settings):
         return self.apply(self, *inputs, **settings)
 
@@ -93,7 +98,7 @@ class Op:
     def signature(self) -> tuple[int, int | None, dict[str, Any]]:
         """Fewest inputs, most inputs (None: any number), and the settings with their defaults."""
         least, most, defaults = 0, 0, {}
-        for p in list(inspect.signature(self.forward).parameters.values())[1:]:
+        for p in self.__signature__.parameters.values():
             if p.kind is p.VAR_POSITIONAL:
                 most = None
             elif p.kind is p.KEYWORD_ONLY:

@@ -89,10 +89,10 @@ def make_shapes(n_samples: int = 400, *, size: int = 16, noise: float = 0.1,
     """Grey images of a disc, a square, a triangle or a cross of random place, size and grey.
 
     With (u, v) a pixel's offset from the centre over the radius, v pointing down, the shapes are
-    u^2 + v^2 <= 1; max(|u|, |v|) <= 1; |u| <= (1 + v) / 2 and v <= 1; max(|u|, |v|) <= 1 and
-    min(|u|, |v|) <= 1/3. The radius is uniform in [0.2, 0.35] of the size, the centre such that
-    the shape is inside, the grey uniform in [0.5, 1]; normal noise is added, then all is cut to
-    [0, 1].
+    ``u^2 + v^2 <= 1``; ``max(|u|, |v|) <= 1``; ``|u| <= (1 + v) / 2 and v <= 1``; and
+    ``max(|u|, |v|) <= 1 and min(|u|, |v|) <= 1/3``. The radius is uniform in [0.2, 0.35] of the
+    size, the centre such that the shape is inside, the grey uniform in [0.5, 1]; normal noise is
+    added, then all is cut to [0, 1].
 
     Parameters
     ----------

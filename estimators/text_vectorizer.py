@@ -133,7 +133,7 @@ class TextVectorizer(TransformerMixin, Saveable, BaseEstimator):
 
         Returns
         -------
-        array (n, sequence_length_) of int64, or sparse array (n, n_tokens) of float64
+        array (n, steps) of int64, or sparse array (n, n_tokens) of float64
 
         Raises
         ------

@@ -4,6 +4,7 @@ import inspect
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from importlib import import_module
@@ -16,7 +17,6 @@ from gradatim.backend import available, registry
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {"tests", "tutorials", "benchmarks", "docs", "setup", "build", "dist", "__main__"}
-ROOMS = ("backend", "layers", "training", "estimators", "datasets", "testing")
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 FOUND = pkgutil.walk_packages(gradatim.__path__, "gradatim.", onerror=lambda name: None)
@@ -52,17 +52,9 @@ def test_examples_run(name, tmp_path, monkeypatch):
 
 # ---- public names are documented ---------------------------------------------------------------
 
-def public():
-    """Every public class and function of the rooms, by room and name."""
-    for room in ROOMS:
-        module = import_module(f"gradatim.{room}")
-        for name in getattr(module, "__all__", [n for n in vars(module) if n[0] != "_"]):
-            thing = getattr(module, name)
-            if callable(thing) and getattr(thing, "__module__", "").startswith("gradatim"):
-                yield f"{room}.{name}", thing
-
-
-PUBLIC = dict(public())
+SITE = runpy.run_path(str(ROOT / "docs" / "build.py"))
+PUBLIC = {f"{room}.{name}": thing for room in SITE["ROOMS"]
+          for name, thing in SITE["public"](room).items()}
 
 # What needs no example of its own, and why.
 OF_RECORDS = "what op records are made of: every file of backend/ops is an example"
@@ -115,6 +107,15 @@ def test_public_names_are_documented(name):
 
 def test_tables_of_exceptions_name_what_there_is():
     assert set(WITHOUT_EXAMPLE) | set(WITHOUT_ROW) <= set(PUBLIC)
+
+
+def test_every_public_name_and_op_has_a_place_on_the_site():
+    pages = SITE["pages"]()
+    for name, thing in PUBLIC.items():
+        assert f"gradatim.{name}" in pages[f"{name.replace('.', '/')}.rst"]
+    assert " fit, " in pages["estimators/CNNClassifier.rst"], "methods of base classes, too"
+    for name in gradatim.backend.OPS:
+        assert f"``{name}(" in pages["ops.rst"]
 
 
 # ---- README, CONTRIBUTING, docs ----------------------------------------------------------------

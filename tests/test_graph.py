@@ -277,6 +277,11 @@ def test_ops_may_be_defined_again_by_the_same_file_only():
     del OPS["test_again"]
 
 
+def test_an_op_shows_how_it_is_called():
+    assert str(inspect.signature(gt.sum)) == "(x, *, axis=None, keepdims=False)"
+    assert str(inspect.signature(gt.tanh)) == "(x, /)"
+
+
 def test_apply_leaves_trailing_none_out():
     x = f32(2, 3)
     assert len(apply(OPS["batch_sum"], x, None).node.inputs) == 1
