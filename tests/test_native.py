@@ -254,6 +254,20 @@ def test_a_row_does_not_depend_on_its_neighbours():
         np.testing.assert_allclose(model.predict(X[:n]), whole[:n], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape, kernel", [
+    ((40, 30), (30, 16)), ((3, 9, 9, 2), (3, 3, 2, 8)), ((3, 9, 9, 16), (3, 3, 16, 16)),
+    ((3, 9, 9, 6), (5, 5, 6, 8)), ((3, 9, 9, 16), (1, 1, 16, 16))])
+def test_relu_of_products_keeps_nan(shape, kernel):
+    data = np.random.default_rng(0).standard_normal(shape).astype("f")
+    data[1] = np.nan
+    x, w = gt.placeholder(shape), gt.variable(np.full(kernel, 0.1, "f"))
+    product = x @ w if len(shape) == 2 else gt.convolution(x, w)
+    found, expected = (gt.function([x], gt.relu(product + gt.variable(kernel[-1:])), backend=name)(data)
+                       for name in ("native", "reference"))
+    assert np.isnan(found[1]).all() and not np.signbit(found[0]).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_inputs_that_lie_oddly():
     x = gt.placeholder((5, 6))
     f = gt.function([x], gt.relu(x @ gt.constant(np.eye(6, dtype="f"))) + 1.0, backend="native")

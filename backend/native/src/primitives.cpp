@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "threads.hpp"
@@ -28,6 +29,8 @@ dnnl::stream& stream() {   // each thread that runs programs has its own
   return one;
 }
 
+constexpr int SLOPE = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS;
+
 // A primitive with its scratch memory in the arena. Memory objects are costly to make, so each run
 // takes a set that no other thread is using and points it at the call's memory.
 class Call {
@@ -37,6 +40,7 @@ class Call {
   std::vector<std::pair<int, memory::desc>> values;   // value number and layout
   std::vector<int> roles;
   std::vector<int64_t> offsets;
+  std::optional<memory> slope;                        // of the ReLU that is taken, too
 
   // `moved`: bytes by which each memory lies further on in this run.
   void run(char* const* at, const int64_t* moved = nullptr) {
@@ -73,6 +77,7 @@ class Call {
       set->memories.emplace_back(values[i].second, engine(), static_cast<void*>(nullptr));
       set->arguments.push_back({roles[i], set->memories.back().get()});
     }
+    if (slope) set->arguments.push_back({SLOPE, slope->get()});
     return set;
   }
 
@@ -85,7 +90,7 @@ dnnl::primitive_attr attributes(const std::string& activation) {
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (activation == "relu") {
     dnnl::post_ops post;
-    post.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+    post.append_prelu(0);      // not eltwise_relu, which makes 0 of NaN; see Builder::rectify
     attr.set_post_ops(post);
   } else if (!activation.empty()) {
     throw std::invalid_argument("no fused activation " + activation);
@@ -105,6 +110,13 @@ struct Builder {
     call->values.emplace_back(value, desc);
     call->offsets.push_back(offset * static_cast<int64_t>(size_of(program.at(value).dtype)));
     uses.push_back(value);
+  }
+
+  // ReLU as the slope -0 below zero: what is negative becomes 0, and NaN stays NaN.
+  void rectify(const std::string& activation, const memory::desc& out) {
+    static float slope = -0.0f;
+    memory::dims one(out.get_ndims(), 1);
+    if (activation == "relu") call->slope = memory({one, F32, one}, engine(), &slope);
   }
 
   void take(const dnnl::primitive& primitive, const memory::desc& scratch) {
@@ -186,6 +198,7 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   builder.bind(DNNL_ARG_SRC, x.value, xd, x.offset);
   builder.bind(DNNL_ARG_WEIGHTS, y.value, yd, y.offset);
   builder.bind(DNNL_ARG_DST, out.value, od, out.offset);
+  builder.rectify(activation, od);
   builder.call->alone = alone;
   builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
 }
@@ -291,6 +304,7 @@ int add_convolution(Program& program, Array x, Array kernel, Array out, int bias
   builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
   if (bias >= 0) builder.bind(DNNL_ARG_BIAS, bias, l.bias);
   builder.bind(DNNL_ARG_DST, out.value, l.out);
+  builder.rectify(activation, l.out);
   builder.finish("convolution", dnnl::convolution_forward(pd), pd.scratchpad_desc(), l.flops);
   return -1;
 }
