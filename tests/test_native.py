@@ -262,8 +262,8 @@ def test_relu_of_products_keeps_nan(shape, kernel):
     data[1] = np.nan
     x, w = gt.placeholder(shape), gt.variable(np.full(kernel, 0.1, "f"))
     product = x @ w if len(shape) == 2 else gt.convolution(x, w)
-    found, expected = (gt.function([x], gt.relu(product + gt.variable(kernel[-1:])), backend=name)(data)
-                       for name in ("native", "reference"))
+    y = gt.relu(product + gt.variable(kernel[-1:]))
+    found, expected = (gt.function([x], y, backend=name)(data) for name in ("native", "reference"))
     assert np.isnan(found[1]).all() and not np.signbit(found[0]).any()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
