@@ -20,9 +20,9 @@ def ema_slots(parameters: dict) -> dict:
 
 def swa_slots(model) -> dict:
     """Variables for the averages over epochs, by path, and for the number of epochs."""
-    kept = {*model.trainable_variables().values(), *statistics_of(model)}
+    moving = {*model.trainable_variables().values(), *statistics_of(model)}
     slots = {path: variable(v.shape, v.dtype, f"swa/{path}", trainable=False)
-             for path, v in model.variables().items() if v in kept}
+             for path, v in model.variables().items() if v in moving}
     return slots | {"": variable((), "int64", "swa/epochs", trainable=False)}
 
 

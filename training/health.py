@@ -8,8 +8,8 @@ from ..backend.context import surroundings
 from ..backend.function import Function
 from ..layers.flow import Flow
 from .callbacks import Callback
-from .stepping import feeds_of
 from .programs import kept
+from .stepping import feeds_of
 from .steps import inputs_for, losses_and_metrics, shapes_of
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-
 # A bar of fixed width: the line does not jump while the numbers beside it change.
 LINE = "   {desc} {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 
