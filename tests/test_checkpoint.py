@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 import gradatim as gt
 from gradatim import layers
-from gradatim.backend.errors import CorruptFileError, ParameterError
+from gradatim.backend.errors import CorruptFileError, FileAccessError, ParameterError
 from gradatim.backend.model_file import read_model, write_model
 from gradatim.training import Callback, Checkpoint, CSVLogger, EarlyStopping, FunctionCallback
 from gradatim.training.checkpoint import seconds
@@ -166,6 +166,16 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     left.write_bytes(b"half")
     fit(tmp_path / "run.h5")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_first_step(tmp_path):
+    steps = []
+    watch = FunctionCallback(on_batch_end=lambda run: steps.append(run.batch))
+    with pytest.raises(FileAccessError) as caught:
+        fit(tmp_path / "no" / "run.h5", callbacks=[watch], checkpoint={"every_seconds": 3600.0})
+    assert not steps and str(caught.value) == (
+        f'cannot write "run.h5": No such file or directory\n  at   {tmp_path}/no/run.h5\n'
+        "  fix  make the folder first, or save elsewhere")
 
 
 def test_a_callback_must_remember_what_a_file_can_hold(tmp_path):

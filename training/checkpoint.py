@@ -6,11 +6,13 @@ import math
 import os
 import re
 from glob import escape, glob
+from tempfile import TemporaryFile
 from time import monotonic
 
 import numpy as np
 
 from .. import __version__
+from ..backend.atomic import refusal
 from ..backend.errors import CorruptFileError, ParameterError
 from ..backend.model_file import read_model, write_model
 from ..layers.arguments import number
@@ -111,6 +113,10 @@ class Checkpoint(Callback):
         left = f".{escape(name[:40])}.{'[0-9a-f]' * 16}.tmp"
         for part in glob(os.path.join(escape(folder), left)):
             os.unlink(part)                    # what a process left that was killed while writing
+        try:
+            TemporaryFile(dir=folder).close()  # told now, not after an epoch of hours
+        except OSError as error:
+            raise refusal(self.path, error) from error
         return read_checkpoint(self.path) if os.path.lexists(self.path) else None
 
     def on_batch_end(self, run):
