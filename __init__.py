@@ -1,4 +1,20 @@
-"""gradatim: Keras-style estimators for scikit-learn pipelines, on layers, on one graph."""
+"""gradatim: Keras-style estimators for scikit-learn pipelines, on layers, on one graph.
+
+* estimators, with `fit`, `predict` and `score`: ``help(gradatim.estimators)``
+* layers, losses and initializers for nets of your own: ``help(gradatim.layers)``
+* `Trainer`, which fits them, optimizers, metrics and callbacks: ``help(gradatim.training)``
+* `placeholder`, `variable`, `gradients`, `function` and the ops: ``help(gradatim.backend)``
+* data sets to try all that on: ``help(gradatim.datasets)``
+
+Examples
+--------
+>>> from gradatim import LinearClassifier
+>>> from gradatim.datasets import load_iris
+>>> iris = load_iris()
+>>> model = LinearClassifier(random_state=0).fit(iris.data, iris.target)
+>>> bool(model.score(iris.data, iris.target) > 0.95)
+True
+"""
 __version__ = "0.1.0"
 
 # Where each public name lives. Nothing is imported before it is asked for: `import gradatim`

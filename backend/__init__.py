@@ -11,3 +11,7 @@ from .registry import available, get_backend, register_backend
 from .spec import Spec, same, same_float, truth
 from .tensor import Tensor, Variable, apply, constant
 from . import ops
+
+# What `help` lists and `import *` takes: what is defined here, not the files it is defined in.
+__all__ = [name for name, thing in vars().items()
+           if getattr(thing, "__module__", "").startswith(f"{__name__}.")]

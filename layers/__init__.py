@@ -48,3 +48,7 @@ from .shaping import (
     UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D)
 from .time_distributed import TimeDistributed
 from .transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+
+# What `help` lists and `import *` takes: what is defined here, not the files it is defined in.
+__all__ = [name for name, thing in vars().items()
+           if getattr(thing, "__module__", "").startswith(f"{__name__}.")]

@@ -3,6 +3,7 @@ import doctest
 import inspect
 import os
 import pkgutil
+import pydoc
 import re
 import runpy
 import subprocess
@@ -103,6 +104,13 @@ def test_public_names_are_documented(name):
     assert ">>>" in text or name in WITHOUT_EXAMPLE, "no example"
     silent = parameters(thing) - rows(text) - WITHOUT_ROW.get(name, set())
     assert not silent, f"no row for {sorted(silent)}"
+
+
+@pytest.mark.parametrize("room", SITE["ROOMS"])
+def test_help_of_a_room_lists_its_public_names(room):
+    text = pydoc.plain(pydoc.render_doc(import_module(f"gradatim.{room}")))
+    for name in SITE["public"](room):
+        assert re.search(rf"^    (class )?{name}[(\n ]", text, re.MULTILINE), name
 
 
 def test_tables_of_exceptions_name_what_there_is():

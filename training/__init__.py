@@ -20,3 +20,7 @@ from .schedules import (Constant, Cosine, CosineRestarts, Cyclic, Exponential, I
                         OneCycle, PiecewiseConstant, Polynomial, Schedule)
 from .tensorboard import TensorBoard
 from .trainer import Trainer
+
+# What `help` lists and `import *` takes: what is defined here, not the files it is defined in.
+__all__ = [name for name, thing in vars().items()
+           if getattr(thing, "__module__", "").startswith(f"{__name__}.")]
