@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from . import __version__
@@ -14,6 +15,13 @@ def whole_from(least: int):
             raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, not {text}")
         return int(text)
     return read
+
+
+def file(path: str) -> str:
+    """The path of a file that is there."""
+    if not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"there is no file {path}")
+    return path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
                        help="how many processes")
     start.add_argument("--restarts", type=whole_from(0), default=0, metavar="N",
                        help="start again so often if they fail; a fit goes on from its checkpoint")
-    start.add_argument("script", help="a Python script")
+    start.add_argument("script", type=file, help="a Python script")
     start.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -139,7 +139,8 @@ def test_info_says_that_no_folder_of_data_is_named():
     (["launch", "-n", "0", "x.py"], "argument -n: must be a whole number from 1 on, not 0"),
     (["launch", "-n", "two", "x.py"], "argument -n: must be a whole number from 1 on, not two"),
     (["launch", "-n", "2", "--restarts", "-1", "x.py"], "must be a whole number from 0 on, not -1"),
-    (["launch", "x.py"], "the following arguments are required: -n"),
+    (["launch", "-n", "2", "x.py"], "argument script: there is no file x.py"),
+    (["launch", __file__], "the following arguments are required: -n"),
 ])
 def test_wrong_arguments(arguments, complaint):
     done = command(*arguments)
@@ -150,7 +151,7 @@ def test_wrong_arguments(arguments, complaint):
 def test_an_error_is_told_without_its_traceback(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", "")
-    assert main(["launch", "-n", "2", "x.py"]) == 1
+    assert main(["launch", "-n", "2", __file__]) == 1
     assert capsys.readouterr().err == (
         "gradatim: there is no mpiexec to start processes with\n"
         '  fix  pip install "gradatim[mpi]"\n')
