@@ -8,11 +8,17 @@ import numpy as np
 from ..backend.errors import ParameterError
 
 
+def whole(name: str, value, at_least: int = 0, fix: str | None = None) -> int:
+    """A whole number, not below a least one."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= at_least:
+        return int(value)
+    raise ParameterError(f"{name} must be a whole number from {at_least} on, not {value!r}",
+                         fix=fix)
+
+
 def positive_int(name: str, value) -> int:
     """A whole number from 1 on."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1:
-        return int(value)
-    raise ParameterError(f"{name} must be a whole number from 1 on, not {value!r}")
+    return whole(name, value, 1)
 
 
 def sizes(name: str, value, rank: int) -> tuple[int, ...]:

@@ -6,11 +6,9 @@ import math
 import os
 from typing import Callable
 
-import numpy as np
-
 from ..backend.atomic import refusal
 from ..backend.errors import NonFiniteError, ParameterError
-from ..layers.arguments import number, one_of
+from ..layers.arguments import number, one_of, whole
 from ..layers.value import Value
 from .ranks import once
 
@@ -77,7 +75,7 @@ class EarlyStopping(Callback):
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0,
                  mode: str = "auto"):
-        self.monitor, self.patience = monitor, _whole("patience", patience)
+        self.monitor, self.patience = monitor, whole("patience", patience)
         self.min_delta = number("min_delta", min_delta, at_least=0.0)
         self.mode = one_of("mode", mode, MODES)
 
@@ -133,7 +131,7 @@ class ReduceLROnPlateau(Callback):
         if not 0 < number("factor", factor) < 1:
             raise ParameterError(f"factor must be in (0, 1), not {factor!r}")
         self.monitor, self.factor = monitor, float(factor)
-        self.patience = _whole("patience", patience)
+        self.patience = whole("patience", patience)
         self.min_delta = number("min_delta", min_delta, at_least=0.0)
         self.min_lr = number("min_lr", min_lr, at_least=0.0)
         self.mode = one_of("mode", mode, MODES)
@@ -313,13 +311,6 @@ def a_path(value):
     if isinstance(value, (str, os.PathLike)):
         return value
     raise ParameterError(f"a path is text, not {value!r}", fix='pass "log.csv" or "run.h5", say')
-
-
-def _whole(name: str, value) -> int:
-    """A whole number from 0 on."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0:
-        return int(value)
-    raise ParameterError(f"{name} must be a whole number from 0 on, not {value!r}")
 
 
 def _signed(run, monitor: str, mode: str) -> float:

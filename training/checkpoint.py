@@ -15,7 +15,7 @@ from .. import __version__
 from ..backend.atomic import refusal
 from ..backend.errors import CorruptFileError, ParameterError
 from ..backend.model_file import read_model, write_model
-from ..layers.arguments import number
+from ..layers.arguments import number, whole
 from .callbacks import Callback, a_path
 from .packing import pack, unpack
 from .ranks import once
@@ -82,10 +82,8 @@ class Checkpoint(Callback):
     def __init__(self, path, every_epochs: int | None = 1, every_steps: int | None = None,
                  every_seconds: float | None = None, keep: bool = False):
         for name, value in (("every_epochs", every_epochs), ("every_steps", every_steps)):
-            if value is not None and (isinstance(value, bool) or
-                                      not isinstance(value, (int, np.integer)) or value < 1):
-                raise ParameterError(f"{name} must be a whole number from 1 on, not {value!r}",
-                                     fix="pass None for never")
+            if value is not None:
+                whole(name, value, 1, fix="pass None for never")
         if every_seconds is not None:
             every_seconds = number("every_seconds", every_seconds, at_least=0.0)
         if every_epochs is every_steps is every_seconds is None:

@@ -1,10 +1,9 @@
 """Metrics of classes, sample by sample: accuracies and the log loss."""
 from __future__ import annotations
 
-import numpy as np
-
 from ..backend import OPS
-from ..backend.errors import ParameterError, ShapeError
+from ..backend.errors import ShapeError
+from ..layers.arguments import positive_int
 from .metric import METRICS, Mean, aligned, guessed_labels, true_labels
 
 cast, expand_dims = OPS["cast"], OPS["expand_dims"]
@@ -68,9 +67,7 @@ class TopKAccuracy(Mean):
     greater_is_better = takes_logits = True
 
     def __init__(self, k: int = 5):
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise ParameterError(f"k must be a whole number from 1 on, not {k!r}")
-        self.k = int(k)
+        self.k = positive_int("k", k)
 
     @property
     def name(self):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..backend import OPS
 from ..backend.errors import ParameterError, ShapeError
-from ..layers.arguments import number, one_of
+from ..layers.arguments import number, one_of, whole
 from .metric import METRICS, Metric, quotient, summed, true_labels
 
 cast, expand_dims = OPS["cast"], OPS["expand_dims"]
@@ -23,11 +23,7 @@ class Ranking(Metric):
 
     def set_thresholds(self, num_thresholds) -> None:
         """Check and keep at how many probabilities is counted."""
-        if not isinstance(num_thresholds, (int, np.integer)) or isinstance(num_thresholds, bool) \
-                or num_thresholds < 3:
-            raise ParameterError(f"num_thresholds must be a whole number from 3 on, not "
-                                 f"{num_thresholds!r}")
-        self.num_thresholds = int(num_thresholds)
+        self.num_thresholds = whole("num_thresholds", num_thresholds, 3)
 
     def sums(self, y_true, y_pred, weights, lengths=None):
         if y_pred.shape[-1] > 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend.errors import DataError, ParameterError
+from ..layers.arguments import whole
 from ..layers.base import Layer
 from .metric import Metric, metric
 
@@ -25,8 +26,7 @@ def check_settings(trainer) -> None:
                              fix="pass a Sequential or a Model")
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 63:
         raise ParameterError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
-    if not isinstance(parts, (int, np.integer)) or parts < 1:
-        raise ParameterError(f"accumulate must be a whole number from 1 on, not {parts!r}")
+    whole("accumulate", parts, 1)
     if trainer.precision not in PRECISIONS[trainer.dtype]:
         raise ParameterError(
             f'precision="{trainer.precision}" does not fit dtype="{trainer.dtype}"',
@@ -51,8 +51,7 @@ def check_fit(trainer, epochs, batch_size, X_val, y_val) -> None:
     DataError, ParameterError
         That say what of the fit it is.
     """
-    if not isinstance(epochs, (int, np.integer)) or epochs < 0:
-        raise ParameterError(f"epochs must be a whole number from 0 on, not {epochs!r}")
+    whole("epochs", epochs)
     if trainer.strategy.starts:
         raise ParameterError("only estimators start workers of their own",
                              fix='pass strategy="auto", and start the script with mpiexec')

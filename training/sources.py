@@ -16,6 +16,7 @@ from ..datasets.buckets import length_buckets
 from ..datasets.on_disk import OnDisk, in_memory, is_on_disk
 from ..datasets.prefetch import prefetched
 from ..datasets.sparse_rows import SparseRows
+from ..layers.arguments import whole
 
 LARGE_BATCH = 2 ** 20     # bytes from which gathering a batch is worth a thread
 WINDOW_BYTES = 2 ** 22    # of rows read from a file for several batches at once
@@ -87,10 +88,8 @@ class Source:
             raise ShapeError("X and y differ in their number of samples",
                              got=f"{self.n} and {len(y) if np.ndim(y) else 'one number'}",
                              fix="pass one row of y per sample")
-        if batch_size is not None and not (
-                isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-            raise ParameterError(f"batch_size must be a whole number from 1 on, not {batch_size!r}",
-                                 fix="pass None for all samples in every step")
+        if batch_size is not None:
+            whole("batch_size", batch_size, 1, fix="pass None for all samples in every step")
         # Targets per step of sequences that happen to be of one length are an array, as X is.
         steps = getattr(y, "dtype", None) == object and not isinstance(X, list)
         self.X, self.y = X, np.stack(y) if steps else y
