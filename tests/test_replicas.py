@@ -8,7 +8,7 @@ import pytest
 import gradatim as gt
 from gradatim.backend import OPS, Graph, get_backend
 from gradatim.backend.distribute import (Communicator, DataParallel, ShardedRows, SingleDevice,
-                                         local_communicators, replicate, strategy)
+                                         Strategy, local_communicators, replicate, strategy)
 from gradatim.backend.distribute.sharded_rows import joined
 from gradatim.backend.distribute.shards import Tree, dealt
 from gradatim.backend.errors import (DataError, DistributedError, GraphError, ParameterError,
@@ -171,6 +171,8 @@ def test_strategies_are_parameters():
         strategy("doubel")
     with pytest.raises(ParameterError):
         strategy(3)
+    with pytest.raises(TypeError, match="abstract"):
+        Strategy()                                 # it does not say how a step is compiled
 
 
 # ---- communicators -----------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from time import monotonic, sleep
 import numpy as np
 
 from ..errors import DistributedError
+from .launched import LOCAL_SIZES, processors, told
 
 TIMEOUT = 60.0      # seconds that a rank waits for the others
-LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")     # ranks on this machine
 LOOKS = 2000        # at a request before the processor is left to others; few if ranks share it
 AWAKE = 0.01        # seconds after which a rank sleeps between looks: to wake up takes long
 NAP = 50e-6         # seconds of sleep
@@ -32,9 +32,8 @@ class Deadline:
         self._waits = 0                            # equal on all ranks that do the same
         self._seen = [0] * communicator.size       # how many waits each rank has told of
         self._sent: list = []
-        here = next((int(os.environ[n]) for n in LOCAL_SIZES if n in os.environ),
-                    communicator.size)
-        self._looks = LOOKS if here <= len(os.sched_getaffinity(0)) else LOOKS // 100
+        here = told(LOCAL_SIZES, communicator.size)
+        self._looks = LOOKS if here <= processors() else LOOKS // 100
 
     def wait(self, request, timeout: float | None) -> None:
         """Until a request is complete; for ever if there is no timeout.

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from ..errors import DistributedError
 from .gpus import visible_gpus
 from .launch import alone, environment, mpiexec
-from .mpi import launched
+from .launched import launched
 
 SECONDS = 6.0        # that one probe may take
 MODULE = "gradatim.backend.distribute.probe"

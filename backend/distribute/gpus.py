@@ -8,11 +8,9 @@ import subprocess
 from multiprocessing import current_process
 
 from ..errors import DistributedError
-from .mpi import launched
+from .launched import LOCAL_RANKS, LOCAL_SIZES, launched, told
 
 SECONDS = 6.0        # that the driver may take to answer
-LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
-LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
 
 
 def visible_gpus() -> list[str]:
@@ -41,10 +39,8 @@ def own_gpu(count: int | None = None) -> int:
     DistributedError
         If there are more ranks than GPUs: two ranks on one would wait for each other for ever.
     """
-    rank, size = (next((int(os.environ[name]) for name in names
-                        if os.environ.get(name, "").isdigit()), other)
-                  for names, other in ((LOCAL_RANKS, 0), (LOCAL_SIZES, 1)))
-    size = max(size, rank + 1)
+    rank = told(LOCAL_RANKS, 0)
+    size = max(told(LOCAL_SIZES, 1), rank + 1)
     ranks, worker = launched() > 1 and size > 1, re.search(r"-(\d+)$", current_process().name)
     if not ranks and worker is None:
         return 0

@@ -1,11 +1,10 @@
 """Mirrored: the strategy that starts workers of its own for every fit, on this machine."""
 from __future__ import annotations
 
-import os
-
 from ..errors import ParameterError
-from .mpi import launched
-from .strategy import DataParallel, SingleDevice
+from .data_parallel import DataParallel
+from .launched import launched, processors
+from .strategy import SingleDevice
 
 MOST = 8          # workers on processors if nobody says how many
 
@@ -52,10 +51,3 @@ class Mirrored(DataParallel):
     def function(self, inputs, outputs, updates, backend, precision=None):
         here = super() if launched() > 1 else SingleDevice()
         return here.function(inputs, outputs, updates, backend, precision)
-
-
-def processors() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

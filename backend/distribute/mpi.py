@@ -1,11 +1,9 @@
 """MPI communicator: N processes that a launcher such as ``mpiexec`` started, through mpi4py."""
 from __future__ import annotations
 
-import os
 import pickle
 from contextlib import nullcontext
 from functools import cache
-from multiprocessing import current_process
 from zlib import crc32
 
 import numpy as np
@@ -13,28 +11,10 @@ import numpy as np
 from ..errors import DistributedError
 from .communicator import Communicator
 from .deadline import TIMEOUT, Deadline
+from .launched import launched
 from .starting import start_within
 
-# What launchers tell a process: how many there are. MPICH and Slurm's PMI, Open MPI, Slurm.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
 START = 60.0        # seconds that a rank waits for the others to start
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
-
-
-def launched() -> int:
-    """How many processes a launcher started; 0 in a process that no launcher started.
-
-    Examples
-    --------
-    >>> from gradatim.backend.distribute import launched
-    >>> launched()
-    0
-    """
-    # Workers that joblib or multiprocessing start inherit the variables, but are no ranks.
-    if current_process().name != "MainProcess" or not any(name in os.environ for name in RANKS):
-        return 0
-    found = next((os.environ[name] for name in SIZES if name in os.environ), "0")
-    return int(found) if found.isdigit() else 0
 
 
 @cache

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from .launched import RANKS, told
+
 _CLOCK = """
 import os, select, signal, sys
 process, rank, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
@@ -28,9 +30,9 @@ os.kill(process, signal.SIGKILL)
 @contextmanager
 def start_within(seconds: float):
     """End this process with a message if what is inside takes longer."""
-    rank = os.environ.get("PMI_RANK") or os.environ.get("OMPI_COMM_WORLD_RANK", "")
-    clock = subprocess.Popen([sys.executable, "-S", "-E", "-c", _CLOCK, str(os.getpid()), rank,
-                              str(seconds)], stdin=subprocess.PIPE)
+    numbers = map(str, (os.getpid(), told(RANKS, 0), seconds))
+    clock = subprocess.Popen([sys.executable, "-S", "-E", "-c", _CLOCK, *numbers],
+                             stdin=subprocess.PIPE)
     try:
         yield
     finally:
