@@ -38,7 +38,7 @@ def test_what_depends_on_the_weights_alone_is_computed_once():
     compute, _, *_, data = convolution_of_scaled_kernel()
     core = compute.program.core
     assert {"multiply", "reorder"} <= set(core.once_steps)
-    assert [name for name, *_ in core.steps] == ["convolution", "copy"]
+    assert [name for name, *_ in core.steps] == ["convolution"]
     made, prepare = [], compute.program._prepared.store
     compute.program._prepared.store = lambda *a: (made.append(a), prepare(*a))
     compute.program._prepared._entries = ()
@@ -187,7 +187,7 @@ def test_pooling_without_indices_is_that_with_them(size, strides, channels, padd
     both = gt.function([x], [pooled, indices], backend="native")
     expected = gt.function([x], pooled, backend="reference")(data)
     activated = gt.function([x], gt.relu(pooled), backend="native", passes=())
-    assert [name for name, *_ in activated.program.core.steps] == ["max_pool", "copy"]
+    assert [name for name, *_ in activated.program.core.steps] == ["max_pool"]
     np.testing.assert_array_equal(activated(data), np.maximum(expected, 0))
     for found in (alone(data), both(data)[0]):
         np.testing.assert_array_equal(found, expected)

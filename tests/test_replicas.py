@@ -10,7 +10,7 @@ from gradatim.backend import OPS, Graph, get_backend
 from gradatim.backend.distribute import (Communicator, DataParallel, ShardedRows, SingleDevice,
                                          Strategy, local_communicators, replicate, strategy)
 from gradatim.backend.distribute.sharded_rows import joined
-from gradatim.backend.distribute.shards import Tree, dealt
+from gradatim.backend.distribute.tree import Tree, dealt
 from gradatim.backend.errors import (DataError, DistributedError, GraphError, ParameterError,
                                      ShapeError, UnknownNameError)
 from gradatim.training.sharded_source import ShardedSource

@@ -14,8 +14,9 @@ from .launched import launched
 from .mpi import world
 from .replicate import replicate
 from .sharded_rows import ShardedRows, joined
-from .shards import ShardedFunction, dealt
+from .shards import ShardedFunction
 from .strategy import SingleDevice, Strategy
+from .tree import dealt
 
 
 class DataParallel(Strategy):

@@ -98,6 +98,9 @@ class NativeProgram(Program):
         found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
         self._in_place = in_place(self.graph, order, self._is_view)
+        # Outputs are written where the caller has them; what else is one thing is copied there.
+        self._straight = {t: self.new(t.spec, "bound") for t in self.graph.outputs
+                          if self.stored(t) == t.dtype.name and t.node not in fixed}
         for cluster in order:
             if cluster.small_update:
                 continue
@@ -115,7 +118,8 @@ class NativeProgram(Program):
             self.core.elementwise([chain(self, cluster) for cluster in group])
         self._results = []
         for t in self.graph.outputs:
-            self._results.append((self._copied(t), t.spec))
+            view = self._straight.pop(t, None)
+            self._results.append((view.value if view is self.views[t] else self._copied(t), t.spec))
         where = {v: i for i, v in enumerate(self.variables)}
         self._updates, self._written = [], []
         for v, t in self.graph.updates.items():
@@ -161,8 +165,9 @@ class NativeProgram(Program):
         """Where a node's result goes."""
         if t not in self.views:
             variable = self._in_place.get(t)
-            self.views[t] = self.new(t.spec, dtype=self.stored(t)) if variable is None else \
-                self.views[variable]
+            self.views[t] = self._straight.get(t) or (
+                self.new(t.spec, dtype=self.stored(t)) if variable is None else
+                self.views[variable])
         return self.views[t]
 
     def whole(self, t: Tensor) -> int:
