@@ -1,6 +1,7 @@
 """What each rank runs for the tests of the MPI communicator; prints one line if all is well."""
 import pickle
 import sys
+from functools import reduce
 
 import numpy as np
 
@@ -24,6 +25,19 @@ mine, out = parts[rank].copy(), np.empty((3, 2))
 assert me.all_reduce(mine, out=out) is out and me.all_reduce(mine, out=mine) is mine
 assert np.array_equal(mine, out) and np.array_equal(out, me.all_reduce(parts[rank]))
 assert np.array_equal(me.all_reduce(parts[rank].T), me.all_reduce(parts[rank]).T)
+for dtype in ("float32", "float64"):                   # in several pieces, by way of shared memory
+    large = np.random.default_rng(rank).standard_normal((1100, 1001)).astype(dtype)
+    every = [np.random.default_rng(r).standard_normal(large.shape).astype(dtype)
+             for r in range(size)]
+    for name, combine in [("sum", np.add), ("max", np.maximum)]:
+        found, place = me.all_reduce(large, name), large.copy()
+        assert me.all_reduce(place, name, out=place) is place and np.array_equal(found, place)
+        assert np.allclose(found, reduce(combine, every), rtol=1e-5, atol=1e-6)
+        assert len({f.tobytes() for f in me.gather(found)}) == 1
+    assert np.array_equal(me.all_reduce(large.T), me.all_reduce(large).T)
+    if size % 2 == 0:
+        assert np.array_equal(me.swap(large, rank ^ 1), every[rank ^ 1])
+    assert np.array_equal(large, every[rank])
 row = np.full((1, 2), rank)
 assert me.all_gather(row).tolist() == [[r, r] for r in range(size)]
 assert me.all_gather(row, axis=1).tolist() == [[r for r in range(size) for _ in range(2)]]

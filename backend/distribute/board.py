@@ -7,10 +7,10 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from struct import Struct
 
 from . import watch
+from .nameless import nameless
 from .watch import LEFT, RECORD, SAID
 
 STATE, PLACE = Struct("<q"), Struct("<q48s")        # parts of a RECORD, and where they begin
@@ -19,9 +19,6 @@ STATE_AT, PLACE_AT = 16, 24
 
 class Board:
     """Shared memory with one record per rank of this machine, and the process that watches it.
-
-    The memory has a name only until all ranks have opened it, so that nothing is left of it
-    however they end.
 
     Parameters
     ----------
@@ -39,19 +36,12 @@ class Board:
         from mpi4py import MPI
         node = handle.Split_type(MPI.COMM_TYPE_SHARED)
         first, self.ranks = node.Get_rank() == 0, node.allgather(handle.Get_rank())
-        descriptor, path = -1, ""
-        if first:
-            descriptor, path = tempfile.mkstemp(prefix="gradatim-board-")
-            os.truncate(descriptor, RECORD.size * len(self.ranks))
-        path = node.bcast(path)
-        if not first:
-            descriptor = os.open(path, os.O_RDWR)
+        descriptor = nameless(RECORD.size * len(self.ranks), first, node.bcast, node.Barrier)
         self._memory = mmap.mmap(descriptor, 0)
         self._offset = RECORD.size * node.Get_rank()
         RECORD.pack_into(self._memory, self._offset, os.getpid(), handle.Get_rank(), 0, 0, b"none")
         node.Barrier()
         if first:
-            os.unlink(path)
             unlink_shared_memory()
         if hasattr(os, "pidfd_open"):
             self._line = self._watched(node, descriptor, handle.Get_size())

@@ -3,6 +3,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
+COMBINE = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+
 
 class Communicator(ABC):
     """One replica's end of the exchange. Every rank calls the same methods in the same order.

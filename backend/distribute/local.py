@@ -5,9 +5,7 @@ from threading import Barrier
 
 import numpy as np
 
-from .communicator import Communicator
-
-REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+from .communicator import COMBINE, Communicator
 
 
 class LocalCommunicator(Communicator):
@@ -34,7 +32,7 @@ class LocalCommunicator(Communicator):
             total = np.array(slots[0])
             with np.errstate(all="ignore"):           # infinities and NaN are values
                 for other in slots[1:]:
-                    REDUCTIONS[operation](total, other, out=total)
+                    COMBINE[operation](total, other, out=total)
             return total
         return self._exchange(x, combine, out)
 

@@ -16,6 +16,7 @@
 #include "moving.hpp"
 #include "normalization.hpp"
 #include "onednn.hpp"
+#include "past_caches.hpp"
 #include "primitives.hpp"
 #include "program.hpp"
 #include "random.hpp"
@@ -124,6 +125,12 @@ Table table_of(const py::array& x) {
   return {x.data(), single, x.strides(0) / x.itemsize(), x.strides(1) / x.itemsize()};
 }
 
+// Both lie whole and have as many bytes; `to` is aligned.
+void put(const py::array& from, py::array to) {
+  copy_past_caches(static_cast<const char*>(from.data()), static_cast<char*>(to.mutable_data()),
+                   static_cast<size_t>(from.nbytes()));
+}
+
 void require(bool fits) {
   if (!fits) throw std::invalid_argument("the parts of the table do not fit together");
 }
@@ -163,6 +170,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("loops", &elementwise_loops);
   m.def("gram", &gram_of);
   m.def("affine", &affine_of);
+  m.def("put", &put);
   m.attr("GRAM_COLUMNS") = GRAM_COLUMNS;
   m.attr("AFFINE_FUNCTIONS") = AFFINE_FUNCTIONS;
   m.def("converts", &converts);
