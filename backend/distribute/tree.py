@@ -1,4 +1,4 @@
-"""Tree: the fixed order in which the sums of virtual shards are added, on one process or several."""
+"""Tree: the fixed order in which sums of virtual shards are added, on one process or several."""
 from __future__ import annotations
 
 from typing import Iterable, Iterator, Sequence
