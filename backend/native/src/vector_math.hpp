@@ -4,6 +4,7 @@
 // those of tanh and sigmoid, and all in double, below 3.
 // Polynomials: Moshier, Cephes Mathematical Library (expf, logf, tanhf, sinf); own reductions.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -95,16 +96,20 @@ inline float log1p(float x) {
   return x == -1.0f ? -std::numeric_limits<float>::infinity() : y;
 }
 
+// The size of x, or `most` where that is less. Read as whole numbers, sizes have the same order, and
+// processors compare whole numbers with fewer steps; NaN is larger than all.
+inline float size_within(float x, float most) {
+  return bits_to_float(std::min(float_to_bits(x) & 0x7fffffff, float_to_bits(most)));
+}
+
 inline float tanh(float x) {
-  float a = x < 0.0f ? -x : x;
-  float t = expm1_within(a > 22.0f ? 44.0f : 2.0f * a);
-  float y = t / (t + 2.0f);
-  y = x < 0.0f ? -y : y;
-  return x == 0.0f || x != x ? x : y;
+  float t = expm1_within(2.0f * size_within(x, 22.0f));
+  return x != x ? x : std::copysign(t / (t + 2.0f), x);
 }
 
 inline float sigmoid(float x) {
-  return 1.0f / (1.0f + exp_within(x > 88.0f ? -88.0f : x < -88.0f ? 88.0f : -x));
+  float y = 1.0f / (1.0f + exp_within(std::copysign(size_within(x, 88.0f), -x)));
+  return x != x ? x : y;
 }
 
 // Sine and cosine of an angle up to some thousands: the quarter turn, then polynomials on +-pi/4.
