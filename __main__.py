@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument("script", type=file, help="a Python script")
     start.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is given")
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):        # None where it is closed
         stream.reconfigure(errors="replace")        # "R²" must not end it where text is ASCII
     from .backend.errors import Error
     try:

@@ -188,6 +188,11 @@ def test_ctrl_c_ends_the_quickstart_in_the_middle_of_a_fit(delay):
     assert "3. " not in rest and "accuracy" not in rest
 
 
+def test_a_closed_output_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["info"]) == 0
+
+
 def test_a_reader_that_goes_away_is_no_error():
     with subprocess.Popen([*PROGRAM, "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env=ENVIRONMENT) as process:
