@@ -169,11 +169,11 @@ def test_convolution(x, kernel, settings):
 
 @pytest.mark.parametrize("shape", [(2, 30, 30, 20), (3, 50, 7)])
 @pytest.mark.parametrize("settings", [{"pool_size": 3, "strides": 2, "padding": "same"},
-                                      {"pool_size": 2}])
+                                      {"pool_size": 2, "relu": True}])
 def test_pooling(shape, settings):
     def build(x):
         y, indices = gt.max_pool(x, **settings)
-        z = gt.average_pool(x, **settings)
+        z = gt.average_pool(x, **{k: v for k, v in settings.items() if k != "relu"})
         return [y, indices, z, *gt.gradients((y * y).sum() + (z * z * z).sum(), [x])]
     compare(build, normal(*shape))
 

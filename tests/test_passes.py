@@ -137,7 +137,7 @@ def small(name):
         return [gt.transpose(gt.transpose(-(-x) * 1.0))]
     if name == "fuse":
         return [-(x * gt.log(gt.softmax(x))).sum(axis=-1)]
-    if name == "relu_after_pool":
+    if name == "relu_in_pool":
         h = gt.relu(x.reshape(1, 4, 3, 1))
         y, _ = gt.max_pool(h, pool_size=2)
         return [y, *gt.gradients(y.sum(), [x])]
@@ -192,9 +192,12 @@ REPORTS = {
             "  softmax_cross_entropy  0 -> 1\n"
             "  sum                    1 -> 0\n"
             "  bytes                  176 -> 16",
-    "relu_after_pool": "relu_after_pool: 13 nodes -> 12\n"
-                       "  constant  3 -> 2\n"
-                       "  bytes     274 -> 184",
+    "relu_in_pool": "relu_in_pool: 13 nodes -> 8\n"
+                    "  constant  3 -> 1\n"
+                    "  greater   1 -> 0\n"
+                    "  relu      1 -> 0\n"
+                    "  where     1 -> 0\n"
+                    "  bytes     274 -> 166",
     "fold_batch_norm": "fold_batch_norm: 8 nodes -> 15\n"
                        "  add         0 -> 2\n"
                        "  batch_norm  1 -> 0\n"

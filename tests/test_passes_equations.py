@@ -167,7 +167,7 @@ def test_class_numbers_picked_by_hand_are_left():
     assert "softmax_cross_entropy" not in names([loss], gt.backend.passes.DEFAULT)
 
 
-# ---- ReLU after pooling ------------------------------------------------------------------------
+# ---- ReLU in pooling ---------------------------------------------------------------------------
 
 IMAGE = gt.placeholder((2, 5, 6, 3), name="image")
 
@@ -188,18 +188,27 @@ def odd_image():
 @pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize("settings", [{}, {"pool_size": 3, "strides": 1, "padding": "same"},
                                       {"pool_size": (3, 2), "strides": 2, "padding": "same"}])
-def test_relu_waits_for_the_pool_and_its_gradient_keeps_every_bit(settings, backend):
+def test_a_pool_takes_relu_and_the_mask_and_its_gradient_keeps_every_bit(settings, backend):
     y = pooled(gt.relu(IMAGE), **settings)
     loss = (y * 0.5).sum()
     outputs = [y, *gt.gradients(loss, [IMAGE])]
-    on = ["common", "relu_after_pool"]
+    on = ["common", "relu_in_pool"]
     graph, _ = optimize(Graph(outputs), on)
-    order = [n.op.name for n in graph.steps]
-    assert order.index("max_pool") < order.index("relu") and order.count("relu") == 1
-    assert all(n.specs[0].size <= y.size for n in graph.steps if n.op.name in ("relu", "greater"))
+    assert {"max_pool", "max_pool_gradient"} <= {n.op.name for n in graph.steps}
+    assert not {"relu", "greater", "where"} & {n.op.name for n in graph.steps}
     feeds = {IMAGE: odd_image()}
     for got, want in zip(values(outputs, on, backend, feeds), values(outputs, (), backend, feeds)):
         np.testing.assert_array_equal(got, want)
+
+
+def test_a_pool_takes_the_relu_behind_it_only_where_its_indices_are_not_read():
+    y, indices = gt.max_pool(IMAGE, pool_size=2)
+    assert "relu" not in names([gt.relu(y)], ["relu_in_pool"])
+    for outputs in ([gt.relu(y), y], [gt.relu(y), indices]):
+        assert "relu" in names(outputs, ["relu_in_pool"])
+    feeds = {IMAGE: odd_image()}
+    (got,), (want,) = (values([gt.relu(y)], on, feeds=feeds) for on in (["relu_in_pool"], ()))
+    np.testing.assert_array_equal(got, want)
 
 
 def kept(h, y):
@@ -214,7 +223,7 @@ def kept(h, y):
 def test_relu_stays_where_its_result(case):
     h = gt.relu(IMAGE)
     outputs = kept(h, pooled(h))[case]
-    assert names(outputs, ["common", "relu_after_pool"]) == names(outputs, ["common"])
+    assert names(outputs, ["common", "relu_in_pool"]) == names(outputs, ["common"])
 
 
 # ---- batch normalisation at inference ----------------------------------------------------------

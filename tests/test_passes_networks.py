@@ -38,15 +38,15 @@ def recurrent(spec, n_outputs):
 # Its architecture, a sample's shape, and the passes that must make its training and its
 # prediction another graph.
 NETS = {"dense": (dense, (5,), "batch_statistics", "fold_batch_norm"),
-        "stem": (stem, (11, 11, 4), "batch_statistics relu_after_pool",
-                 "relu_after_pool fold_batch_norm"),
-        "lenet": (lenet, (12, 12, 1), "relu_after_pool", "relu_after_pool"),
-        "tiny": (tiny, (8, 8, 1), "batch_statistics relu_after_pool",
-                 "relu_after_pool fold_batch_norm"),
-        "signal": (signal, (9, 2), "relu_after_pool", "relu_after_pool"),
+        "stem": (stem, (11, 11, 4), "batch_statistics relu_in_pool",
+                 "relu_in_pool fold_batch_norm"),
+        "lenet": (lenet, (12, 12, 1), "relu_in_pool", "relu_in_pool"),
+        "tiny": (tiny, (8, 8, 1), "batch_statistics relu_in_pool",
+                 "relu_in_pool fold_batch_norm"),
+        "signal": (signal, (9, 2), "relu_in_pool", "relu_in_pool"),
         "resnet20": (resnet20, (8, 8, 3), "batch_statistics", "fold_batch_norm"),
         "recurrent": (recurrent, (4, 3), "", "")}
-NEW = ("algebra", "fuse", "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale")
+NEW = ("algebra", "fuse", "batch_statistics", "relu_in_pool", "fold_batch_norm", "fold_scale")
 
 
 def weights(model):

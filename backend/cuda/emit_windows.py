@@ -56,9 +56,11 @@ def _pool(name: str, spread: bool = False):
         if len(node.outputs) > 1:
             used = program.is_read(node.outputs[1])
             written.append(program.write(node.outputs[1]) if used else NONE)
+        after = [np.int32(node.settings["relu"])] if "relu" in node.settings else []
         program.kernel("pool.cu", name, *flat(out.spec.size),
                        [_windows(_pool_axes(size, node)), *given, *written,
-                        *sizes(x.shape[0], x.shape[-1])], T=TYPES[x.dtype.name], N=TYPES[numbers])
+                        *sizes(x.shape[0], x.shape[-1]), *after],
+                       T=TYPES[x.dtype.name], N=TYPES[numbers])
         return True
     return emit
 

@@ -97,7 +97,7 @@ def _convolution(program, node: Node, *fused: Node):
     window = _window(program, x.shape[1:-1], kernel.shape[:-2], node.settings)
     bias = program.whole(fused[0].inputs[1]) if fused else -1
     if len(fused) > 1 and fused[1].op.name == "max_pool":
-        return _convolution_pool(program, node, bias, window, *fused[1:])
+        return _convolution_pool(program, node, bias, window, fused[1])
     operands = (program.array(x), program.array(kernel), program.result(target), bias, window,
                 node.settings["groups"], fused[-1].op.name if len(fused) > 1 else "")
     if _wide(target):
@@ -111,7 +111,7 @@ def _convolution(program, node: Node, *fused: Node):
     return True
 
 
-def _convolution_pool(program, node: Node, bias: int, window, pool: Node, *relu: Node):
+def _convolution_pool(program, node: Node, bias: int, window, pool: Node):
     """A convolution of few channels and the pooling of it, in one step where the core can."""
     x, kernel = map(program.array, node.inputs)
     if not _whole_pairs(pool.inputs[0].shape, pool.outputs[0].shape) or \
@@ -120,11 +120,12 @@ def _convolution_pool(program, node: Node, bias: int, window, pool: Node, *relu:
         between = program.result(pool.inputs[0])
         program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "",
                                  False, -1)
-        return _max_pool(program, pool, *relu)
-    indices = pool.outputs[1]
+        return _max_pool(program, pool)
+    out, indices = pool.outputs
     program.core.few_channels(
-        x, kernel, program.result((relu or (pool,))[-1].outputs[0]),
-        program.out(indices).value if program.is_read(indices) else -1, bias, window, 2, bool(relu))
+        x, kernel, program.result(out),
+        program.out(indices).value if program.is_read(indices) else -1, bias, window, 2,
+        pool.settings["relu"])
     return True
 
 
@@ -159,16 +160,16 @@ def _convolution_kernel_gradient(program, node: Node, *fused: Node):
     return True
 
 
-def _max_pool(program, node: Node, *fused: Node):
+def _max_pool(program, node: Node):
     x, read = node.inputs[0], program.is_read(node.outputs[1])
     if x.dtype.name not in FLOATS or read and node.specs[1].dtype != "uint8":
         return None
     size = _sizes(node.settings["pool_size"], x.ndim - 2)
     window = _window(program, x.shape[1:-1], size, node.settings, dilated=False)
-    out, indices = (fused or (node,))[-1].outputs[0], node.outputs[1]
+    out, indices = node.outputs
     program.core.max_pool(program.array(x), program.result(out),
                           program.out(indices).value if read else -1, window, list(size),
-                          bool(fused))
+                          node.settings["relu"])
     return True
 
 

@@ -7,7 +7,7 @@ from ..tensor import Node, Tensor
 
 
 def _with_pool(node: Node, users, kept) -> list[Node] | None:
-    """A convolution of few channels, its bias, the max-pooling of that, and ReLU if alone."""
+    """A convolution of few channels, its bias, and the max-pooling of that."""
     if node.op.name != "convolution" or not _few_channels(node.inputs[0], node.inputs[1].shape):
         return None
     nodes = _with_bias(node, users, kept)
@@ -16,7 +16,7 @@ def _with_pool(node: Node, users, kept) -> list[Node] | None:
     after = users.get(nodes[-1].outputs[0], ())
     if len(after) != 1 or after[0].op.name != "max_pool" or not _pools_pairs(after[0].settings):
         return None
-    return [*nodes, *(_with_relu(after[0], users, kept) or [after[0]])]
+    return [*nodes, after[0]]
 
 
 def _with_pool_gradient(node: Node, users, kept) -> list[Node] | None:
@@ -75,18 +75,9 @@ def _with_bias_gradient(node: Node, users, kept) -> list[Node] | None:
     return None
 
 
-def _with_relu(node: Node, users, kept) -> list[Node] | None:
-    """Max-pooling whose indices nobody reads, and the ReLU that alone reads its result."""
-    if node.op.name != "max_pool" or any(t in kept for t in node.outputs) or \
-            node.outputs[1] in users or node.specs[0].dtype.name not in FLOATS:
-        return None
-    after = users.get(node.outputs[0], ())
-    return [node, after[0]] if len(after) == 1 and after[0].op.name == "relu" else None
-
-
 # Which nodes make one step, and whether it stands where the first of them does or the last.
 PATTERNS = ((_with_pool, max), (_with_pool_gradient, max), (_with_bias, max),
-            (_with_bias_gradient, min), (_with_relu, min))
+            (_with_bias_gradient, min))
 
 
 def multiplies_bfloat16(node: Node) -> bool:

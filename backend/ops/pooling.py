@@ -24,9 +24,9 @@ def _axes(size, pool_size, strides, padding) -> tuple[Sliding, ...]:
     return sliding(size, window, strides=window if strides is None else strides, padding=padding)
 
 
-def _index_dtype(axes) -> str:
-    """The smallest integers that count a window's elements."""
-    return "uint8" if math.prod(a.window for a in axes) <= 256 else "int32"
+def _index_dtype(axes, relu: bool = False) -> str:
+    """The smallest integers that number a window's elements, and with ReLU none of them."""
+    return "uint8" if math.prod(a.window for a in axes) + relu <= 256 else "int32"
 
 
 def _padded_zeros(xp, like, axes):
@@ -56,9 +56,9 @@ def _pool_spec(x, *, pool_size, strides, padding):
     return _pooled(x, pool_size, strides, padding)[0]
 
 
-def _max_pool_spec(x, *, pool_size, strides, padding):
+def _max_pool_spec(x, *, pool_size, strides, padding, relu):
     out, axes = _pooled(x, pool_size, strides, padding)
-    return out, Spec(out.shape, np.dtype(_index_dtype(axes)))
+    return out, Spec(out.shape, np.dtype(_index_dtype(axes, relu)))
 
 
 def _spread_spec(g, *, size, pool_size, strides, padding):
@@ -92,10 +92,10 @@ def _check_indices(indices: Spec, shape) -> None:
 
 # ---- maximum -----------------------------------------------------------------------------------
 
-def _max_pool(xp, x, *, pool_size, strides=None, padding="valid"):
+def _max_pool(xp, x, *, pool_size, strides=None, padding="valid", relu=False):
     axes = _axes(x.shape[1:-1], pool_size, strides, padding)
     shape = (x.shape[0], *(a.out for a in axes), x.shape[-1])
-    y, indices = xp.zeros(shape, x.dtype), xp.zeros(shape, _index_dtype(axes))
+    y, indices = xp.zeros(shape, x.dtype), xp.zeros(shape, _index_dtype(axes, relu))
     if not y.size:
         return y, indices
     has_padding = any(a.low or a.high for a in axes)
@@ -113,6 +113,9 @@ def _max_pool(xp, x, *, pool_size, strides=None, padding="valid"):
                 miss |= ~_inside(xp, axes, offset)
             missing &= miss
             indices[block] += missing
+        if relu:
+            indices[block][~(largest > 0)] = math.prod(a.window for a in axes)
+            largest[largest < 0] = 0
     return y, indices
 
 
@@ -224,6 +227,9 @@ def _samples(make):
     return sampler
 
 
+_images = _samples(lambda rng, shape, out, axes, settings: ([rng.standard_normal(shape)], settings))
+
+
 def _random_indices(rng, out: Spec, axes):
     """A position on the input for every window."""
     inside = np.stack([_inside(np, axes, offset)[..., 0] for offset, _ in window_elements(axes)],
@@ -233,16 +239,20 @@ def _random_indices(rng, out: Spec, axes):
 
 
 # The largest number of each window, and where in the window it first stands, counted row by row.
-# A NaN is larger than every number. Padding, "valid" or "same", never wins.
+# A NaN is larger than every number. Padding, "valid" or "same", never wins. With ``relu`` what is
+# below zero becomes zero, and a window whose largest is not above zero has the index behind its
+# last element: the gradient is masked, too.
 max_pool = op(
     "max_pool", forward=_max_pool, spec=_max_pool_spec,
-    onnx=lambda emit, x, **settings: (_emit_pool("MaxPool")(emit, x, **settings), None),
-    grad=lambda g, out, x, **settings: (
+    onnx=lambda emit, x, *, relu, **settings: (
+        (lambda y: emit("Relu", y) if relu else y)(_emit_pool("MaxPool")(emit, x, **settings)),
+        None),
+    grad=lambda g, out, x, *, relu, **settings: (
         max_pool_gradient(g[0], out[1], size=x.shape[1:-1], **settings),),
     flops=lambda x, **settings: _max_pool_spec(x, **settings)[0].size * math.prod(
         per_axis("pool_size", settings["pool_size"], len(x.shape) - 2)),
-    samples=_samples(lambda rng, shape, out, axes, settings: (
-        [rng.standard_normal(shape)], settings)))
+    samples=lambda rng: [(arrays, {**settings, "relu": relu}) for relu in (False, True)
+                         for arrays, settings in _images(rng)])
 
 # Every g goes to where its window's maximum stood; what falls on one place adds up.
 max_pool_gradient = op(
@@ -269,8 +279,7 @@ average_pool = op(
         average_pool_gradient(g, size=x.shape[1:-1], **settings),),
     flops=lambda x, **settings: _pool_spec(x, **settings).size * math.prod(
         per_axis("pool_size", settings["pool_size"], len(x.shape) - 2)),
-    samples=_samples(lambda rng, shape, out, axes, settings: (
-        [rng.standard_normal(shape)], settings)))
+    samples=_images)
 
 # Every g in equal shares to its window's elements.
 average_pool_gradient = op(

@@ -18,20 +18,20 @@ from .halves import HALVES
 from .memory import memory
 from .open_batch_norm import open_batch_norm
 from .placement import placement
-from .relu_after_pool import relu_after_pool
+from .relu_in_pool import relu_in_pool
 from .report import Report
 from .shapes import shapes
 from .single_device import single_device
 
 PASSES = {"single_device": single_device, "shapes": shapes, "dead": dead, "common": common,
           "algebra": algebra, "fuse": fuse, "batch_statistics": batch_statistics,
-          "relu_after_pool": relu_after_pool, "fold_batch_norm": fold_batch_norm,
+          "relu_in_pool": relu_in_pool, "fold_batch_norm": fold_batch_norm,
           "fold_scale": fold_scale, "fold": fold, "placement": placement, "memory": memory,
           "open_batch_norm": open_batch_norm, "buckets": buckets, **HALVES}
 # For every backend; those that fuse elementwise chains apply `open_batch_norm` while compiling.
 # Equations are found where equal nodes are one node; what they and folding make may be equal anew.
 DEFAULT = ("single_device", "shapes", "dead", "common", "algebra", "fuse", "algebra",
-           "batch_statistics", "relu_after_pool", "fold_batch_norm", "fold_scale", "fold",
+           "batch_statistics", "relu_in_pool", "fold_batch_norm", "fold_scale", "fold",
            "common", "placement", "memory")
 # For a graph that is replicated: its collectives stay, few and large.
 REPLICATED = (*DEFAULT[1:DEFAULT.index("placement")], "buckets", "placement", "memory")

@@ -1,8 +1,10 @@
 // Pooling and its gradients, channels last; N are the numbers of a window's elements, one byte each.
 #include "windows.cuh"
 
-// The largest of each window and, unless `indices` is missing, the number of the first of them.
-extern "C" __global__ void max_pool(Windows w, const T* x, T* out, N* indices, int64 batch, int64 channels) {
+// The largest of each window and, unless `indices` is missing, the number of the first of them. With
+// `relu` at least zero, and a window with nothing above zero has the number behind its last one.
+extern "C" __global__ void max_pool(Windows w, const T* x, T* out, N* indices, int64 batch, int64 channels,
+                                    int relu) {
   EACH(batch * w.spots() * channels) {
     int64 c = i % channels, row = i / channels;
     Position spot(row % w.spots(), w.out);
@@ -18,8 +20,8 @@ extern "C" __global__ void max_pool(Windows w, const T* x, T* out, N* indices, i
         where = tap;
       }
     }
-    out[i] = best;
-    if (indices) indices[i] = N(where);
+    out[i] = relu && best < T(0) ? T(0) : best;
+    if (indices) indices[i] = N(relu && !(best > T(0)) ? w.taps() : where);
   }
 }
 EXPORT_FLAT(max_pool)
@@ -42,12 +44,13 @@ extern "C" __global__ void max_pool_gradient(Windows w, const T* g, const N* ind
 }
 EXPORT_FLAT(max_pool_gradient)
 
-// What the windows hold at the given numbers; zero on padding.
+// What the windows hold at the given numbers; zero on padding, and where there is no such number.
 extern "C" __global__ void max_pool_select(Windows w, const T* x, const N* indices, T* out, int64 batch,
                                            int64 channels) {
   EACH(batch * w.spots() * channels) {
     int64 c = i % channels, row = i / channels;
-    int64 point = point_of(w, Position(row % w.spots(), w.out), Position(int64(indices[i]), w.window));
+    int64 tap = int64(indices[i]);
+    int64 point = tap < w.taps() ? point_of(w, Position(row % w.spots(), w.out), Position(tap, w.window)) : -1;
     out[i] = point < 0 ? T(0) : x[(row / w.spots() * w.points() + point) * channels + c];
   }
 }

@@ -37,7 +37,11 @@ INLINE void outputs(const Job& job, const float* image, const float* kernel, con
         best = better ? sum[q][v] : best;
         where = better ? Whole{} + q : where;
       }
-      at(out + v * W) = relu ? (best < 0.0f ? Vec{} : best) : best;
+      if (relu) {
+        where = best > 0.0f ? where : Whole{} + 4;           // no gradient goes anywhere
+        best = best < 0.0f ? Vec{} : best;
+      }
+      at(out + v * W) = best;
       if (index) at(index + v * W) = __builtin_convertvector(where, Bytes);
     } else {
       for (int q = 0; q < SPOTS; q++)
@@ -102,8 +106,11 @@ INLINE void gradient(const Job& job, const float* image, const int64_t* tap, con
       Whole where[F];
       for (int v = 0; v < F; v++) {
         slope[v] = at(g + pixel + v * W);
+        if (index) {
+          where[v] = __builtin_convertvector(at(index + pixel + v * W), Whole);
+          slope[v] = where[v] < 4 ? slope[v] : Vec{};
+        }
         total[v] += slope[v];
-        if (index) where[v] = __builtin_convertvector(at(index + pixel + v * W), Whole);
       }
       for (int q = 0; q < (index ? 4 : 1); q++) {
         Vec part[F];

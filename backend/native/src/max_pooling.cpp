@@ -40,6 +40,13 @@ struct Pool {
       index[c] = better ? position : index[c];                                               \
     }                                                                                        \
   }                                                                                          \
+  VECTORISED void take_above(T* __restrict best, uint8_t* __restrict index, uint8_t none,    \
+                             int64_t n) {                                                    \
+    IVDEP for (int64_t c = 0; c < n; c++) {                                                  \
+      index[c] = best[c] > T(0) ? index[c] : none;                                           \
+      best[c] = best[c] < T(0) ? T(0) : best[c];                                             \
+    }                                                                                        \
+  }                                                                                          \
   VECTORISED void put_where(T* __restrict d, const T* g, const uint8_t* index,               \
                             uint8_t position, bool add, int64_t n) {                         \
     if (add) {                                                                               \
@@ -87,7 +94,7 @@ LOOPS(float)
 LOOPS(double)
 
 template <class T>
-void max_pool(const Pool& p, const T* x, T* out, uint8_t* indices) {
+void max_pool(const Pool& p, const T* x, T* out, uint8_t* indices, bool relu) {
   parallel(p.batch * p.out_height, std::max<int64_t>(1, 8192 / (p.out_width * p.channels + 1)),
            [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; line++) {
@@ -113,6 +120,7 @@ void max_pool(const Pool& p, const T* x, T* out, uint8_t* indices) {
             }
           }
         }
+        if (relu) take_above(best, index, static_cast<uint8_t>(p.rows * p.columns), p.channels);
       }
     }
   });
@@ -176,8 +184,8 @@ void add_max_pool(Program& program, Array x_, Array out_, int indices, Window wi
   }
   program.step("max_pool", {x, out, indices}, [=](char* const* at) {
     uint8_t* index = POINTER(uint8_t, indices);
-    if (wide) max_pool(pool, POINTER(double, x), POINTER(double, out), index);
-    else max_pool(pool, POINTER(float, x), POINTER(float, out), index);
+    if (wide) max_pool(pool, POINTER(double, x), POINTER(double, out), index, relu);
+    else max_pool(pool, POINTER(float, x), POINTER(float, out), index, relu);
   }, flops);
 }
 
