@@ -94,11 +94,6 @@ template <class T> void copy(T* to, const T* from, int64_t n) {
   else std::memset(to, 0, n * sizeof(T));
 }
 
-// Asks for a row ahead of its use: rows of one step lie pages apart, which no processor foresees.
-template <class T> void fetch(const T* from, int64_t n) {
-  for (int64_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
-}
-
 // Copies rows to memory that is not read again soon: past the caches when there is more of it than
 // they hold, so that they keep what is.
 template <class T> class Store {

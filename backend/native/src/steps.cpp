@@ -5,25 +5,35 @@
 #include <cstring>
 #include <type_traits>
 
+#include "vectorised.hpp"
+
 namespace gradatim {
 namespace {
+
+constexpr int64_t AHEAD = 2;     // rows
 
 using Rows = void (*)(const Samples& samples, const int64_t* rows, int64_t batch, int64_t width,
                       char* out);
 
-// About 16 KB go to a thread at a time.
-template <class Body> void for_rows(int64_t batch, int64_t bytes, const Body& body) {
-  parallel(batch, std::max<int64_t>(1, 16384 / std::max<int64_t>(bytes, 1)), body);
+// body(i, row i of the batch) where it lies; about 16 KB go to a thread at a time.
+template <class T, class Body>
+void each_row(const Samples& samples, const int64_t* rows, int64_t batch, int64_t width,
+              const Body& body) {
+  const T* first = reinterpret_cast<const T*>(samples.data);
+  parallel(batch, std::max<int64_t>(1, 16384 / std::max<int64_t>(width * sizeof(T), 1)),
+           [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      if (i + AHEAD < end) fetch(first + rows[i + AHEAD] * width, width);
+      body(i, first + rows[i] * width);
+    }
+  });
 }
 
 template <class From, class To>
 void take(const Samples& samples, const int64_t* rows, int64_t batch, int64_t width, char* out) {
-  for_rows(batch, width * sizeof(To), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) {
-      const From* from = reinterpret_cast<const From*>(samples.data) + rows[i] * width;
-      To* to = reinterpret_cast<To*>(out) + i * width;
-      for (int64_t j = 0; j < width; j++) to[j] = static_cast<To>(from[j]);
-    }
+  each_row<From>(samples, rows, batch, width, [&](int64_t i, const From* from) {
+    To* to = reinterpret_cast<To*>(out) + i * width;
+    for (int64_t j = 0; j < width; j++) to[j] = static_cast<To>(from[j]);
   });
 }
 
@@ -86,9 +96,8 @@ void run_steps(const Program& program, std::vector<char*>& at, const int64_t* ro
       if (!memory[i]) memory[i] = std::make_unique<Aligned>(v.bytes);
       char* out = at[samples.value] = memory[i]->data;
       if (samples.dtype == v.dtype)
-        for_rows(batch, bytes, [&](int64_t begin, int64_t end) {
-          for (int64_t r = begin; r < end; r++)
-            std::memcpy(out + r * bytes, samples.data + rows[r] * bytes, bytes);
+        each_row<char>(samples, rows, batch, bytes, [&](int64_t i, const char* from) {
+          std::memcpy(out + i * bytes, from, bytes);
         });
       else
         conversion(samples.dtype, v.dtype)(samples, rows, batch, width, out);

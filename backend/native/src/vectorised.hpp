@@ -1,5 +1,6 @@
 // How hot loops are compiled: for the newest instructions, picked when the library is loaded.
 #pragma once
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -16,6 +17,11 @@ namespace gradatim {
 inline bool wide_registers() {
   const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
   return __builtin_cpu_supports("x86-64-v4") && !(most && std::strncmp(most, "AVX512", 6));
+}
+
+// Asks for a row ahead of its use: rows may lie pages apart, which no processor foresees.
+template <class T> void fetch(const T* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(from + i, 0, 2);
 }
 
 }  // namespace gradatim
