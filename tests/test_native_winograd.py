@@ -49,6 +49,26 @@ def test_outputs_and_gradients_are_those_of_the_reference(shape, filters, paddin
     assert not ours.program.fall_backs
 
 
+@pytest.mark.parametrize("shape, filters, padding", [
+    ((2, 14, 14, 32), 64, "same"), ((1, 13, 7, 16), 48, "same"), ((5, 9, 11, 16), 32, "valid")])
+@pytest.mark.parametrize("relu", [True, False])
+def test_pooled_outputs_are_those_that_are_pooled_apart(shape, filters, padding, relu):
+    rng = np.random.default_rng(0)
+    x, bias = gt.placeholder(shape), gt.variable(rng.normal(size=filters).astype("float32"))
+    kernel = gt.variable(rng.integers(-2, 3, (3, 3, shape[-1], filters)).astype("float32"))
+    y = gt.convolution(x, kernel, padding=padding) + bias
+    pooled = gt.max_pool(y, pool_size=2, relu=relu)
+    data = rng.integers(-1, 2, shape).astype("float32")
+    data[0, 3, 3] = np.nan
+    ours = gt.function([x], [*pooled], backend="native")
+    assert "convolution,max_pool" in [name for name, *_ in ours.program.core.steps]
+    apart = gt.function([x], [y, *pooled], backend="native")          # y is wanted, too
+    for got, wanted in zip(ours(data), apart(data)[1:], strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    alone = gt.function([x], pooled[0], backend="native")
+    np.testing.assert_array_equal(alone(data), ours(data)[0])
+
+
 def test_an_image_does_not_depend_on_its_neighbours():
     shape = (23, 11, 9, 16)
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
@@ -77,6 +97,8 @@ def test_the_narrower_instructions_give_the_same_answers():
             f"tests = runpy.run_path({__file__!r})\n"
             "for shape, filters in (((2, 14, 14, 32), 64), ((3, 7, 6, 16), 48)):\n"
             "    tests['test_outputs_and_gradients_are_those_of_the_reference']"
+            "(shape, filters, 'same', True)\n"
+            "    tests['test_pooled_outputs_are_those_that_are_pooled_apart']"
             "(shape, filters, 'same', True)\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"})

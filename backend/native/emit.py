@@ -112,21 +112,18 @@ def _convolution(program, node: Node, *fused: Node):
 
 
 def _convolution_pool(program, node: Node, bias: int, window, pool: Node):
-    """A convolution of few channels and the pooling of it, in one step where the core can."""
+    """A convolution and the pooling of it, in one step where the core can."""
     x, kernel = map(program.array, node.inputs)
-    if not _whole_pairs(pool.inputs[0].shape, pool.outputs[0].shape) or \
-            program.stored(node.inputs[0]) != "float32" or \
-            not program.backend.core.few_channels_fit(kernel, window, node.settings["groups"], 2):
-        between = program.result(pool.inputs[0])
-        program.core.convolution(x, kernel, between, bias, window, node.settings["groups"], "",
-                                 False, -1)
-        return _max_pool(program, pool)
-    out, indices = pool.outputs
-    program.core.few_channels(
-        x, kernel, program.result(out),
-        program.out(indices).value if program.is_read(indices) else -1, bias, window, 2,
-        pool.settings["relu"])
-    return True
+    (between,), (out, indices) = pool.inputs, pool.outputs
+    groups = node.settings["groups"]
+    if _whole_pairs(between.shape, out.shape) and program.core.convolution_pool(
+            x, kernel, program.backend.core.Array(-1, list(between.shape)), program.result(out),
+            program.out(indices).value if program.is_read(indices) else -1, bias, window, groups,
+            pool.settings["relu"]):
+        return True
+    program.core.convolution(x, kernel, program.result(between), bias, window, groups, "", False,
+                             -1)
+    return _max_pool(program, pool)
 
 
 def _convolution_data_gradient(program, node: Node):

@@ -7,8 +7,9 @@ from ..tensor import Node, Tensor
 
 
 def _with_pool(node: Node, users, kept) -> list[Node] | None:
-    """A convolution of few channels, its bias, and the max-pooling of that."""
-    if node.op.name != "convolution" or not _few_channels(node.inputs[0], node.inputs[1].shape):
+    """A convolution of images, its bias, and the max-pooling of that."""
+    if node.op.name != "convolution" or node.specs[0].dtype != "float32" or \
+            len(node.specs[0].shape) != 4:
         return None
     nodes = _with_bias(node, users, kept)
     if nodes is None or nodes[-1].op.name != "add" or nodes[-1].outputs[0] in kept:

@@ -12,7 +12,7 @@ namespace gradatim {
 namespace {
 
 constexpr int BLOCK = 512;   // elements per register: 16 registers of float stay in 32 KB
-constexpr int64_t FAR = 1 << 18;     // elements from which on memory is asked for ahead
+constexpr int64_t FAR = 1 << 15;     // elements from which on memory is asked for ahead
 
 void fill(void* d, DType dtype, double number, int n) {
   switch (dtype) {

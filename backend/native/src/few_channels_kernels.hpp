@@ -2,13 +2,11 @@
 // The includer sets the vector length W and the target, and opens a namespace.
 
 typedef float Vec __attribute__((vector_size(W * 4), aligned(4), may_alias));
-typedef int32_t Whole __attribute__((vector_size(W * 4), may_alias));
-typedef uint8_t Bytes __attribute__((vector_size(W), aligned(1), may_alias));
 
 INLINE Vec& at(float* p) { return *reinterpret_cast<Vec*>(p); }
 INLINE const Vec& at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-INLINE Bytes& at(uint8_t* p) { return *reinterpret_cast<Bytes*>(p); }
-INLINE const Bytes& at(const uint8_t* p) { return *reinterpret_cast<const Bytes*>(p); }
+
+#include "pooled_kernels.hpp"
 
 // An image of few channels for F vectors of filters; SPOTS pixels are summed at once: those of a
 // pooling window, or neighbours in a line.
@@ -30,19 +28,8 @@ INLINE void outputs(const Job& job, const float* image, const float* kernel, con
   }
   for (int v = 0; v < F; v++) {
     if (POOLED && job.pool == 2) {
-      Vec best = sum[0][v];
-      Whole where{};
-      for (int q = 1; q < SPOTS; q++) {
-        Whole better = (sum[q][v] > best) | ((sum[q][v] != sum[q][v]) & (best == best));
-        best = better ? sum[q][v] : best;
-        where = better ? Whole{} + q : where;
-      }
-      if (relu) {
-        where = best > 0.0f ? where : Whole{} + 4;           // no gradient goes anywhere
-        best = best < 0.0f ? Vec{} : best;
-      }
-      at(out + v * W) = best;
-      if (index) at(index + v * W) = __builtin_convertvector(where, Bytes);
+      put_largest([&](int q) { return sum[q % SPOTS][v]; }, relu, out + v * W,
+                  index ? index + v * W : nullptr);
     } else {
       for (int q = 0; q < SPOTS; q++)
         at(out + q * job.filters + v * W) =

@@ -237,7 +237,7 @@ PYBIND11_MODULE(_core, m) {
       .def("gram", &add_gram)
       .def("affine", &add_affine)
       .def("convolution", &add_convolution)
-      .def("few_channels", &add_few_channels)
+      .def("convolution_pool", &add_convolution_pool)
       .def("few_channels_kernel_gradient", &add_few_channels_kernel_gradient)
       .def("convolution_data_gradient", &add_convolution_data_gradient)
       .def("convolution_kernel_gradient", &add_convolution_kernel_gradient)

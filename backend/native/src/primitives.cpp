@@ -309,6 +309,18 @@ int add_convolution(Program& program, Array x, Array kernel, Array out, int bias
   return -1;
 }
 
+bool add_convolution_pool(Program& program, Array x, Array kernel, Array between, Array out,
+                          int indices, int bias, Window window, int64_t groups, bool relu) {
+  if (type_of(program, x.value) != F32 || type_of(program, kernel.value) != F32) return false;
+  if (winograd_fits(x, kernel, between, window, groups))
+    add_winograd_pool(program, x, kernel, between, out, indices, bias, window, relu);
+  else if (x.shape.back() <= 4 && few_channels_fit(kernel, window, groups, 2))
+    add_few_channels(program, x, kernel, out, indices, bias, window, 2, relu);
+  else
+    return false;
+  return true;
+}
+
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
                                    Window window, int64_t groups) {
   Layouts l(program, out, kernel, g, window, groups);

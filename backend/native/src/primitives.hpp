@@ -42,6 +42,10 @@ struct Window {   // per spatial axis
 // weight; -1 for ones.
 int add_convolution(Program& program, Array x, Array kernel, Array out, int bias, Window window,
                     int64_t groups, const std::string& activation, bool summed, int weights);
+// The same, and of its outputs, shaped as `between`, the largest of every 2x2 with their indices,
+// as max_pool has them (-1: nobody reads them); false where no kernel does both at once.
+bool add_convolution_pool(Program& program, Array x, Array kernel, Array between, Array out,
+                          int indices, int bias, Window window, int64_t groups, bool relu);
 void add_convolution_data_gradient(Program& program, Array g, Array kernel, Array out,
                                    Window window, int64_t groups);
 // bias_gradient is -1 or a value (filters,): the sum of g over everything but its last axis.

@@ -24,12 +24,13 @@ struct Tiles {
   int64_t count, height, width, channels;          // of the array that is read or written
   int64_t down, across;                            // tiles in an image
   int64_t top, left;                               // its rows and columns before the first tile
+  int64_t size = 4;                                // its pixels along a tile; 2 if it is pooled
   int64_t all() const { return count * down * across; }
 };
 
 struct Job {
   Tiles in, out;                 // channels of both are multiples of 16
-  bool relu = false;
+  bool relu = false, pooled = false;
   int64_t rows() const {         // tiles transformed at a time: what the second-level cache holds
     int64_t fit = 100000 / (POINTS * (in.channels + out.channels)) / 12 * 12;
     return std::clamp<int64_t>(fit, 12, 96);
@@ -107,18 +108,19 @@ int add_transformed(Program& program, const Array& kernel, bool turned) {
 // With `summed` the result is a value: moments of as many tiles as are transformed at a time, so
 // that they are the same for any number of threads.
 int add_forward(Program& program, const std::string& name, const Job& job, int x, int u, int bias,
-                int out, bool summed, int weights, double flops) {
+                int out, int indices, bool summed, int weights, double flops) {
   std::vector<int> uses{x, u, out};
   int64_t all = job.in.all(), rows = job.rows();
   int moments = summed ? program.value({(all + rows - 1) / rows, 4, job.out.channels}, "float32",
                                        Home::Arena) : -1;
-  for (int value : {bias, moments, weights})
+  for (int value : {bias, indices, moments, weights})
     if (value >= 0) uses.push_back(value);
   program.step(name, uses, [=](char* const* at) {
     auto target = [&](int value) { return const_cast<float*>(floats(at, value)); };
     parallel(all, summed ? rows : 12, [&](int64_t begin, int64_t end) {
       run_forward(job, floats(at, x), floats(at, u), floats(at, bias), target(out),
-                  target(moments), floats(at, weights), begin, end);
+                  reinterpret_cast<uint8_t*>(target(indices)), target(moments),
+                  floats(at, weights), begin, end);
     });
   }, flops);
   return moments;
@@ -140,14 +142,24 @@ int add_winograd(Program& program, Array x, Array kernel, Array out, int bias, W
   Job job{tiles_of(x, out, window.low[0], window.low[1]), tiles_of(out, out, 0, 0),
           activation == "relu"};
   return add_forward(program, "convolution", job, x.value, add_transformed(program, kernel, false),
-                     bias, out.value, summed, weights, flops);
+                     bias, out.value, -1, summed, weights, flops);
+}
+
+void add_winograd_pool(Program& program, Array x, Array kernel, Array between, Array out,
+                       int indices, int bias, Window window, bool relu) {
+  Tiles pooled = tiles_of(out, between, 0, 0);
+  pooled.size = 2;
+  Job job{tiles_of(x, between, window.low[0], window.low[1]), pooled, relu, true};
+  add_forward(program, "convolution,max_pool", job, x.value,
+              add_transformed(program, kernel, false), bias, out.value, indices, false, -1,
+              18.0 * between.size() * x.shape.back());
 }
 
 void add_winograd_data_gradient(Program& program, Array g, Array kernel, Array out, Window window,
                                 double flops) {
   Job job{tiles_of(g, out, 2 - window.low[0], 2 - window.low[1]), tiles_of(out, out, 0, 0)};
   add_forward(program, "convolution_data_gradient", job, g.value,
-              add_transformed(program, kernel, true), -1, out.value, false, -1, flops);
+              add_transformed(program, kernel, true), -1, out.value, -1, false, -1, flops);
 }
 
 void add_winograd_kernel_gradient(Program& program, Array x, Array g, Array out, int bias_gradient,

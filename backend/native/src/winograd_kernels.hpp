@@ -6,6 +6,8 @@ typedef float Vec __attribute__((vector_size(W * 4), aligned(4), may_alias));
 INLINE Vec& at(float* p) { return *reinterpret_cast<Vec*>(p); }
 INLINE const Vec& at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 
+#include "pooled_kernels.hpp"
+
 template <int N> struct Line { Vec at[N]; };
 
 // The one-dimensional transforms; `get(i)` gives element i of a line.
@@ -82,7 +84,7 @@ struct Walk {
   }
 
   template <int SIZE, class T> INLINE void pixels(T* x, T* outside, T* (*to)[SIZE]) const {
-    int64_t y0 = row * 4 - tiles.top, x0 = column * 4 - tiles.left;
+    int64_t y0 = row * tiles.size - tiles.top, x0 = column * tiles.size - tiles.left;
     T* line = x + ((image * tiles.height + y0) * tiles.width + x0) * tiles.channels;
     bool there[SIZE];
     _Pragma("GCC unroll 6") for (int b = 0; b < SIZE; b++)
@@ -103,8 +105,8 @@ struct Ahead {
 
   INLINE Ahead(const Tiles& t, const float* x, int64_t first, int64_t end) {
     int64_t a = first / t.across, b = (end - 1) / t.across;             // rows of tiles
-    int64_t low = a / t.down * t.height + std::max<int64_t>(a % t.down * 4 - t.top, 0);
-    int64_t high = b / t.down * t.height + std::min(b % t.down * 4 - t.top + 6, t.height);
+    int64_t low = a / t.down * t.height + std::max<int64_t>(a % t.down * t.size - t.top, 0);
+    int64_t high = b / t.down * t.height + std::min(b % t.down * t.size - t.top + 6, t.height);
     int64_t row = t.width * t.channels * 4;
     from = reinterpret_cast<const char*>(x) + low * row;
     bytes = first < end ? (high - low) * row : 0;
@@ -186,6 +188,28 @@ APART void write_outputs(const Tiles& tiles, const float* from, int64_t plane, i
   }
 }
 
+// The same when only the largest of every 2x2 outputs is written, and its index unless it is missing.
+APART void write_pooled(const Tiles& tiles, const float* from, int64_t plane, int64_t first,
+                        int64_t count, const float* bias, bool relu, float* dump, float* y,
+                        uint8_t* index) {
+  Walk walk(tiles, first);
+  for (int64_t i = 0; i < count; i++, walk.next()) {
+    float* pixel[2][2];
+    walk.pixels<2>(y, dump, pixel);
+    for (int64_t c = 0; c < tiles.channels; c += W) {
+      const float* in = from + i * tiles.channels + c;
+      Vec b = bias ? at(bias + c) : Vec{}, value[4][4];
+      to_output_2d([&](int a, int b) { return at(in + (a * 6 + b) * plane); },
+                   [&](int a, int b_, auto v) { value[a][b_] = v + b; });
+      for (int p = 0; p < 4; p++) {
+        float* to = pixel[p / 2][p % 2];
+        put_largest([&](int q) { return value[p / 2 * 2 + q / 2][p % 2 * 2 + q % 2]; }, relu,
+                    to + c, index && to != dump ? index + (to - y) + c : nullptr);
+      }
+    }
+  }
+}
+
 // c (rows, n) = a (rows, k) @ b (k, n); a block of R rows by N vectors stays in registers.
 // K is k where it is known at compile time (addresses become constants), otherwise 0.
 template <int R, int N, int K>
@@ -240,7 +264,7 @@ APART void outer(const float* a, int64_t m, const float* b, int64_t n, int64_t k
 }
 
 void forward(const Job& job, const float* x, const float* u, const float* bias, float* y,
-             float* moments, const float* weights, int64_t begin, int64_t end) {
+             uint8_t* index, float* moments, const float* weights, int64_t begin, int64_t end) {
   int64_t rows = job.rows(), k = job.in.channels, n = job.out.channels;
   int64_t plane = job.plane(k), result = job.plane(n);
   float* zeros = scratch(POINTS * (plane + result) + k + n);
@@ -262,6 +286,10 @@ void forward(const Job& job, const float* x, const float* u, const float* bias, 
       else if (k == 32) products<32>(a, count, k, b, n, c);
       else if (k == 64) products<64>(a, count, k, b, n, c);
       else products<0>(a, count, k, b, n, c);
+    }
+    if (job.pooled) {
+      write_pooled(job.out, m, result, i, count, bias, job.relu, dump, y, index);
+      continue;
     }
     float* mine = moments ? moments + i / rows * 4 * n : nullptr;
     if (mine) std::memset(mine, 0, 4 * n * 4);
