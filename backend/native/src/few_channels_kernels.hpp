@@ -81,7 +81,6 @@ template <int F, int TAPS>
 INLINE void gradient(const Job& job, const float* image, const int64_t* tap, const float* g,
                      const uint8_t* index, float* sums, float* bias) {
   const int64_t in = job.in, line = job.padded_width() * in;
-  const int64_t window[4] = {0, in, line, line + in};
   Vec sum[TAPS][F], total[F] = {};
   for (int t = 0; t < TAPS; t++)
     for (int v = 0; v < F; v++) sum[t][v] = at(sums + t * job.filters + v * W);
@@ -99,12 +98,13 @@ INLINE void gradient(const Job& job, const float* image, const int64_t* tap, con
         }
         total[v] += slope[v];
       }
-      for (int q = 0; q < (index ? 4 : 1); q++) {
-        Vec part[F];
-        for (int v = 0; v < F; v++) part[v] = index ? (where[v] == q ? slope[v] : Vec{}) : slope[v];
-        for (int t = 0; t < TAPS; t++) {
-          float value = from[tap[t] + window[q]];
-          for (int v = 0; v < F; v++) sum[t][v] += value * part[v];
+      for (int t = 0; t < TAPS; t++) {
+        const float* value = from + tap[t];
+        if (index) {       // what each filter's largest had before it; nothing where it has no index
+          Vec four{value[0], value[in], value[line], value[line + in]};
+          for (int v = 0; v < F; v++) sum[t][v] += __builtin_shuffle(four, where[v]) * slope[v];
+        } else {
+          for (int v = 0; v < F; v++) sum[t][v] += *value * slope[v];
         }
       }
     }
