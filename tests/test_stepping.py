@@ -134,6 +134,21 @@ def test_ctrl_c_is_answered_within_a_second():
     assert trainer.keys.step.numpy() > 0 and np.isfinite(trainer.predict(X)).all()
 
 
+def test_a_batch_is_gathered_apart_only_if_it_is_not_full(monkeypatch):
+    asked, whole = [], Source.epoch
+
+    def epoch(self, number, start=0):
+        asked.append(start)
+        return whole(self, number, start)
+
+    monkeypatch.setattr(Source, "epoch", epoch)
+    for samples, starts in ((200, []), (203, [25])):
+        asked.clear()
+        trainer = gt.Trainer(layers.Dense(3), loss="mse")
+        trainer.fit(X[:samples], np.zeros((samples, 3), "f"), epochs=1, batch_size=8)
+        assert asked == starts
+
+
 def test_runs_at_the_same_time_have_memory_of_their_own():
     """Products from one to many rows, whose arguments are kept from run to run."""
     w = gt.constant(rng.standard_normal((40, 12)).astype("f"))

@@ -45,6 +45,8 @@ def stepped(source, number: int, compiled, pace: Pace, start: int = 0, room=None
                 pace.measured(len(part), perf_counter() - begin, sum(a.nbytes for a in found))
                 done += len(part)
                 yield names, found
+        if done == source.steps_per_epoch:          # no batch is left that is not full
+            return
     for batch in source.epoch(number, done):
         compute, names = compiled(batch)
         yield names, [np.asarray(a)[None] for a in compute(*feeds_of(batch))]
