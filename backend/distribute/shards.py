@@ -81,8 +81,8 @@ class ShardedFunction:
         feeds = [[np.asarray(shard), *(a[i * t.shape[0]:(i + 1) * t.shape[0]] if split else a
                                        for t, a, split in zip(self._inputs, arrays, self._split))]
                  for i, shard in enumerate(self.own)]
-        ahead = self._tree.sums((self._ahead(*given) for given in feeds), self._cut.first) \
-            if self._ahead else []
+        ahead = self._tree.sums((self._ahead.program.run([], given) for given in feeds),
+                                self._cut.first) if self._ahead else []
         state = [v.memory() for v in self._shard.graph.variables]
         runs = [self._shard.program.stretches(list(state), [*given, *ahead]) for given in feeds]
         total = None

@@ -37,14 +37,15 @@ class Tree:
 
     def sum(self, parts: Iterable[np.ndarray], operation: str = "sum") -> np.ndarray:
         """The combination of all shards' arrays, of which ``parts`` are this process's own."""
-        return self.sums(([part] for part in parts), [operation])[0]
+        return self.sums(([np.array(part)] for part in parts), [operation])[0]
 
     @np.errstate(all="ignore")                      # infinities and NaN are values
     def sums(self, parts: Iterable[Sequence[np.ndarray]], operations: Sequence[str]
              ) -> list[np.ndarray]:
         """The same for several arrays of every shard, each with an operation of its own.
 
-        Parts are asked for one by one, and what can be combined is: few of them live at a time.
+        Parts are asked for one by one, and what can be combined is, in the memory of one of them:
+        few live at a time, and none afterwards.
         """
         adds, team = [COMBINE[name] for name in operations], self._team
         rank, parts = 0 if team is None else team.rank, iter(parts)
@@ -107,10 +108,8 @@ def spans(first: int, last: int, own: range) -> list[tuple[int, int]]:
 
 
 def combined(first: int, last: int, ends: set, parts: Iterator, adds: Sequence) -> list[np.ndarray]:
-    """The combination of some leaves; subtrees of ``ends`` are given, in order, and stay."""
+    """The combination of some leaves, written where parts are: those of ``ends``, in order."""
     if (first, last) in ends:
         return [np.asarray(x) for x in next(parts)]
-    left, right = halves(first, last)
-    a, b = (combined(*half, ends, parts, adds) for half in (left, right))
-    return [add(x, y, out=np.empty_like(x) if left in ends else x)
-            for add, x, y in zip(adds, a, b)]
+    a, b = (combined(*half, ends, parts, adds) for half in halves(first, last))
+    return [add(x, y, out=x) for add, x, y in zip(adds, a, b)]
