@@ -88,7 +88,7 @@ class MPICommunicator(Communicator):
         self._deadline = Deadline(self, handle)
         self.timeout, self.last, self.board = TIMEOUT, "none", None
         self.lost = False                      # whether the ranks have lost each other for good
-        self.close, self._window = False, None   # whether all ranks are on this machine, and few
+        self.close, self._window = False, None     # whether all are on this machine, and few
 
     def all_reduce(self, x, operation: str = "sum", out=None):
         name = f"all_reduce {operation}"

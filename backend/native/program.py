@@ -98,7 +98,7 @@ class NativeProgram(Program):
         found = clusters(self.graph, lambda node: fits_chain(self, node), PATTERNS, fixed)
         order = self._small_updates_last(found)
         self._in_place = in_place(self.graph, order, self._is_view)
-        # Outputs are written where the caller has them; what else is one thing is copied there.
+        # Outputs are written where the caller has them, but for views and halves, which are copied.
         self._straight = {t: self.new(t.spec, "bound") for t in self.graph.outputs
                           if self.stored(t) == t.dtype.name and t.node not in fixed}
         for cluster in order:
