@@ -12,7 +12,8 @@ from .launched import LOCAL_SIZES, processors, told
 TIMEOUT = 60.0      # seconds that a rank waits for the others
 LOOKS = 2000        # at a request before the processor is left to others; few if ranks share it
 AWAKE = 0.01        # seconds after which a rank sleeps between looks: to wake up takes long
-NAP = 50e-6         # seconds of sleep
+NAP = 0.005         # how long it sleeps, as a share of what it has waited
+LONGEST = 2e-3      # seconds that it sleeps at most
 TAG = 4711          # of the messages of those who wait
 
 
@@ -50,7 +51,7 @@ class Deadline:
         start, told = monotonic(), timeout is None
         while not request.Test():
             waited = monotonic() - start
-            os.sched_yield() if waited < AWAKE else sleep(NAP)
+            os.sched_yield() if waited < AWAKE else sleep(min(NAP * waited, LONGEST))
             if not told and waited > min(1.0, timeout / 4):
                 told = True
                 self._tell()

@@ -12,6 +12,11 @@ from ..errors import DistributedError
 TURN = 0.1        # seconds that a rank leaves to the one before it, which may say the same
 
 
+def in_turn(rank: int) -> None:
+    """Return when the ranks before this one have said what they have to say."""
+    sleep(TURN * min(rank, 5))
+
+
 def guard(communicator) -> None:
     """End all ranks as soon as this one ends otherwise than together with them.
 
@@ -28,7 +33,7 @@ def guard(communicator) -> None:
 
     def end(code: int, lines) -> None:
         """Print, in this rank's turn, and end the job."""
-        sleep(TURN * min(communicator.rank, 5))
+        in_turn(communicator.rank)
         communicator.board.say()
         mark = f"[rank {communicator.rank}] "
         sys.stderr.write("".join(f"{mark}{line}\n" for line in lines))

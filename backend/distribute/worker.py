@@ -8,9 +8,6 @@ import signal
 import sys
 import traceback
 from threading import Thread
-from time import sleep
-
-TURN = 0.1        # seconds that a worker leaves to the one before it, which may fail the same way
 
 
 def main(folder: str) -> None:
@@ -20,6 +17,7 @@ def main(folder: str) -> None:
         sys.path[:] = pickle.load(file)
     from ..context import surroundings
     from .crew import leave
+    from .guard import in_turn
     from .mpi import world
     from .staging import staged
     team = world()
@@ -38,7 +36,7 @@ def main(folder: str) -> None:
             leave(folder, "result", thing)
     except BaseException as error:
         team.board.say()
-        sleep(TURN * min(team.rank, 5))
+        in_turn(team.rank)
         if not isinstance(error, KeyboardInterrupt):
             text = "".join(traceback.format_exception(error))
             try:
