@@ -14,10 +14,9 @@ from ..training.optimizers import optimizer
 from ..training.ranks import once
 from ..training.schedules import schedule
 
-FULL_BATCH_ROWS = 256      # up to here every step sees all rows, in float64
-AUTO_STEPS = 3000          # epochs="auto" makes about so many steps of mini-batches
-AUTO_EPOCHS = 10           # and at least so many epochs
-LARGEST_RATE = 1e-2        # to which few steps of mini-batches raise the usual rate
+AUTO_EPOCHS = 10           # epochs="auto" makes at least so many
+USUAL_STEPS = 3000         # of mini-batches, for which the usual rate is meant
+LARGEST_RATE = 1e-2        # to which fewer steps raise it
 AUTO_ITERATIONS = 500      # of L-BFGS, which ends by itself when slopes are small
 
 
@@ -33,7 +32,7 @@ class Automatic:
         if full:
             return self._auto_full_batch_rate
         rate = self._auto_learning_rate
-        few = max(AUTO_STEPS / (steps or AUTO_STEPS), 1)
+        few = max(USUAL_STEPS / (steps or USUAL_STEPS), 1)
         return min(rate * few ** 0.5, max(rate, LARGEST_RATE))
 
     def _seed(self, again: bool) -> int:
@@ -46,7 +45,7 @@ class Automatic:
                     checkpoint(self.checkpoint).seed(seed))
 
     def _full_batch(self, n: int) -> bool:
-        small = n <= FULL_BATCH_ROWS or self._optimizer.whole_batches
+        small = n <= self._auto_full_batch_rows or self._optimizer.whole_batches
         return self.solver in ("full_batch", "lbfgs") or self.solver == "auto" and small
 
     @property
@@ -72,7 +71,8 @@ class Automatic:
             return self.epochs
         if self._optimizer.whole_batches:
             return AUTO_ITERATIONS
-        return self._auto_full_batch_steps if full else max(AUTO_EPOCHS, -(-AUTO_STEPS // steps))
+        return self._auto_full_batch_steps if full else max(AUTO_EPOCHS,
+                                                            -(-self._auto_steps // steps))
 
     def _schedule(self, one_pass: bool) -> Schedule:
         if one_pass or self._optimizer.whole_batches:

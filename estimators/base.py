@@ -20,7 +20,7 @@ from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.ranks import require_the_same
-from .automatic import Automatic
+from .automatic import USUAL_STEPS, Automatic
 from .checking import explained, refuse_unusable, require_numbers
 from .elsewhere import fit_elsewhere
 from .fitted import Fitted, average, member_seeds
@@ -47,6 +47,8 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
     # Defaults of "auto", which differ from net to net.
     _auto_batch_size = 128
     _auto_learning_rate = 1e-3
+    _auto_steps = USUAL_STEPS
+    _auto_full_batch_rows = 256          # up to here every step sees all rows, in float64
     _auto_full_batch_rate = 1e-2
     _auto_full_batch_steps = 400
     _auto_schedule = "one_cycle"

@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..backend import Spec
 from ..backend.errors import ParameterError
 from ..layers import (
-    Concatenate, Cropping1D, Dense, Flatten, Input, Layer, Model, Permute, Reshape)
-from .automatic import FULL_BATCH_ROWS
+    Add, Concatenate, Cropping1D, Dense, Flatten, Input, Layer, Model, Permute, Reshape,
+    ZeroPadding1D)
 from .forecasts import Forecasts
 from .parameters import layer_sizes
 from .regressor import Regressor
@@ -26,8 +26,9 @@ class RNNForecaster(Forecasts, Regressor):
     """A recurrent net that forecasts many steps of a time series at once.
 
     The net reads the last ``lookback`` steps and then the steps to come, in which stand what is
-    known of the future and the values of the last known season; one more dense layer gives all
-    steps in one go. Values are read and given from the last one known.
+    known of the future and the values of the last known season, some steps at a time; two dense
+    layers give all steps in one go. A linear layer from the past of each target to its future,
+    the same for all targets, is added. Values are read and given from the last one known.
 
     Rows are moments of time, not samples of their own: shuffling them means something else.
 
@@ -40,6 +41,8 @@ class RNNForecaster(Forecasts, Regressor):
     season : int or None
         Steps after which the series is about the same, such as 24 for hours of days; at most
         ``lookback``. None for none.
+    segment : int
+        How many steps the recurrent layer reads at once; 1 reads them one by one.
     cell : {"lstm", "gru", "rnn"}
         The recurrent layer.
     units : int or tuple of int
@@ -51,6 +54,9 @@ class RNNForecaster(Forecasts, Regressor):
     ----------
     Taieb et al., A review and comparison of strategies for multi-step ahead time series
     forecasting, Expert Systems with Applications 39(8), 2012: the multi-input multi-output one.
+    Lin et al., SegRNN: segment recurrent neural network for long-term time series forecasting,
+    2023: the segments. Zeng et al., Are transformers effective for time series forecasting?,
+    AAAI 2023: the linear layer, "NLinear".
 
     Examples
     --------
@@ -66,6 +72,7 @@ class RNNForecaster(Forecasts, Regressor):
     horizon: int = 24
     lookback: int = 48
     season: Any = None
+    segment: int = 8
     cell: str = "gru"
     units: Any = 32
     dropout: float = 0.0
@@ -75,28 +82,39 @@ class RNNForecaster(Forecasts, Regressor):
         "horizon": [Interval(Integral, 1, None, closed="left")],
         "lookback": [Interval(Integral, 1, None, closed="left")],
         "season": [None, Interval(Integral, 1, None, closed="left")],
+        "segment": [Interval(Integral, 1, None, closed="left")],
         "cell": [StrOptions(set(CELLS))],
         "units": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
     _fit_sets = ("_columns", "_end")
     _rule = "last value"
-    _auto_batch_size = 64
+    _auto_batch_size = 32
     _auto_learning_rate = 5e-3
-    _auto_full_batch_rate = 1e-2
-    _auto_full_batch_steps = 600
+    _auto_steps = 150
+    _auto_full_batch_rows = 0              # windows have no weights that must equal repetitions
+    _auto_full_batch_steps = 100
 
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
-        x = h = Input(spec.shape)
+        parts, columns = self._loss().outputs, spec.shape[1]
+        n_targets = n_outputs // self.horizon // parts
+        before, after = -self.lookback % self.segment, -self.horizon % self.segment
+        x = Input(spec.shape)
+        segments = h = Reshape((-1, self.segment * columns))(ZeroPadding1D((before, after))(x))
         for layer in recurrent_layers(self, both_ways=False):
             h = layer(h)
-        ahead = Cropping1D((self.lookback, 0))(Concatenate()([h, x]))   # (horizon, features)
+        past = (before + self.lookback) // self.segment
+        ahead = Cropping1D((past, 0))(Concatenate()([h, segments]))    # (segments, features)
         ahead = Dense(layer_sizes("units", self.units, least=1)[-1], "relu",
                       kernel_initializer="he_normal")(ahead)
-        out, parts = Dense(n_outputs // self.horizon)(ahead), self._loss().outputs
-        if parts > 1:                        # the first numbers of all steps, then the second
-            out = Permute((2, 1, 3))(Reshape((self.horizon, parts, -1))(out))
-        return Model(x, Flatten()(out))
+        ahead = Reshape((-1, parts * n_targets))(Dense(self.segment * parts * n_targets)(ahead))
+        ahead = Cropping1D((0, after))(ahead)
+        # The first numbers of all steps, then the second.
+        ahead = Permute((2, 1, 3))(Reshape((self.horizon, parts, n_targets))(ahead))
+        targets = Permute((2, 1))(Cropping1D((0, self.horizon))(x))     # (columns, lookback)
+        targets = Cropping1D((0, columns - n_targets))(targets)
+        linear = Dense(parts * self.horizon, kernel_initializer="zeros")(targets)
+        return Model(x, Add()([Flatten()(ahead), Flatten()(Permute((2, 1))(linear))]))
 
     def fit(self, X, y=None, known=None, X_val=None, y_val=None, known_val=None):
         """Fit the net to every stretch of ``lookback + horizon`` steps.
@@ -237,8 +255,7 @@ class RNNForecaster(Forecasts, Regressor):
         parts = [windows(s, self.lookback, self.horizon, self.season)[:2]
                  for s in series if len(s.targets) >= least]
         X, y = (np.concatenate(found) for found in zip(*parts))
-        narrow = len(X) > FULL_BATCH_ROWS and self.precision != "float64"
-        return X.astype(np.float32 if narrow else np.float64, copy=False), y.reshape(len(y), -1)
+        return X.astype(self._dtype(self._full_batch(len(X))), copy=False), y.reshape(len(y), -1)
 
     def _ahead(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
         """Forecasts from every moment, and what came: ``(n, horizon, n_targets)`` each."""

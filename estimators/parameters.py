@@ -27,8 +27,8 @@ class Parameters:
     Parameters
     ----------
     epochs : int or "auto"
-        Passes over the samples; auto: enough for about 3,000 steps, at least 10; where every
-        step sees all rows 400 (recurrent nets 100, linear ones 3,000).
+        Passes over the samples; auto: enough for about 3,000 steps (forecasters 150), at least
+        10; where every step sees all rows 400 (recurrent nets 100, linear ones 3,000).
     batch_size : int or "auto"
         Samples per step of the mini-batch solver.
     learning_rate : float or "auto"
@@ -38,10 +38,10 @@ class Parameters:
     schedule : {"auto", "constant", "exponential", "cosine", "one_cycle"} or Schedule
         How the learning rate changes over the fit.
     solver : {"auto", "full_batch", "mini_batch", "lbfgs"}
-        auto: every step sees all rows, in float64, up to 256 rows; mini-batches above. lbfgs: all
-        rows, by `gradatim.training.LBFGS`, which takes the place of optimizer, learning rate and
-        schedule, makes one iteration an epoch (500 at most by default), and ends when no slope is
-        above 1e-5; not for nets with dropout.
+        auto: every step sees all rows, in float64, up to 256 rows (of forecasters never);
+        mini-batches above. lbfgs: all rows, by `gradatim.training.LBFGS`, which takes the place of
+        optimizer, learning rate and schedule, makes one iteration an epoch (500 at most by
+        default), and ends when no slope is above 1e-5; not for nets with dropout.
     loss : str, Loss or "auto"
         What is made small.
     alpha : float

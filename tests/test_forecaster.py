@@ -66,6 +66,24 @@ def test_it_beats_the_naive_forecasts_on_etth1():
         assert naive.score(oil[11000:14000]) == pytest.approx(report.baselines[name])
 
 
+def test_defaults_find_a_season_that_nobody_names():
+    rng = np.random.default_rng(0)
+    time = np.arange(520.0)
+    series = 0.02 * time + np.sin(time * np.pi / 6) + 0.2 * rng.normal(size=520)
+    report = gt.RNNForecaster(random_state=0).fit(series[:300]).report(series[252:])
+    assert report.score > 0.9 > 0.5 > report.baselines["last value"]
+    told = gt.RNNForecaster(season=12, random_state=0).fit(series[:300]).report(series[252:])
+    assert told.score > max(told.baselines.values()) + 0.05
+
+
+@pytest.mark.parametrize("segment", [1, 5, 100])
+def test_segments_need_not_divide_what_they_cut(segment):
+    series, switch = known_ahead(300)
+    model = gt.RNNForecaster(horizon=3, lookback=4, units=8, segment=segment, epochs=40,
+                             random_state=0).fit(series[:200], known=switch[:200])
+    assert model.score(series[200:], known=switch[200:]) > 0.9
+
+
 def test_what_is_known_of_the_future_is_used():
     series, switch = known_ahead(400)
     settings = {"horizon": 3, "lookback": 4, "units": 8, "epochs": 30, "random_state": 0}
