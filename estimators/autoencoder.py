@@ -20,6 +20,7 @@ from ..training.sources import chunks
 from ..training.rounds import chunk_that_fits
 from .base import Estimator
 from .cnn import ImageSamples
+from .dnn import first_weights
 from .parameters import layer_sizes
 from .report import Report, naive_r2, tell
 from .standardize import scale_of, weighted_statistics
@@ -31,8 +32,8 @@ def dense_parts(estimator, spec: Spec, code: int) -> tuple[Layer, Layer]:
     find_activation(estimator.activation)
 
     def hidden(units):
-        return Dense(units, estimator.activation, kernel_initializer="he_normal"
-                     if estimator.activation == "relu" else "glorot_uniform")
+        return Dense(units, estimator.activation,
+                     kernel_initializer=first_weights(estimator.activation))
 
     encoder = [*([Flatten()] if len(spec.shape) > 1 else []), *map(hidden, sizes), Dense(code)]
     decoder = [*map(hidden, reversed(sizes)), Dense(int(np.prod(spec.shape)))]

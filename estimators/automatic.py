@@ -17,6 +17,7 @@ from ..training.schedules import schedule
 AUTO_EPOCHS = 10           # epochs="auto" makes at least so many
 USUAL_STEPS = 3000         # of mini-batches, for which the usual rate is meant
 LARGEST_RATE = 1e-2        # to which fewer steps raise it
+LARGEST_PENALTY = 0.1      # of alpha="auto", however few samples there are
 AUTO_ITERATIONS = 500      # of L-BFGS, which ends by itself when slopes are small
 
 
@@ -34,6 +35,19 @@ class Automatic:
         rate = self._auto_learning_rate
         few = max(USUAL_STEPS / (steps or USUAL_STEPS), 1)
         return min(rate * few ** 0.5, max(rate, LARGEST_RATE))
+
+    def _penalty(self, total: float | None) -> float:
+        """The L2 penalty of a fit on samples of a total weight; None: of which nobody knows it.
+
+        A normal distribution that weights have before anything is seen is worth as much as so many
+        samples, whatever their number (MacKay 1992, "A practical Bayesian framework for
+        backpropagation networks"). Its width goes by the scale that standardisation gives.
+        """
+        if self.alpha != "auto":
+            return self.alpha
+        if total is None or not self.standardize:
+            return 0.0
+        return min(self._auto_alpha / total, LARGEST_PENALTY)
 
     def _seed(self, again: bool) -> int:
         if again:

@@ -1,6 +1,7 @@
 """Estimator: scikit-learn's contract for every net, kept here and nowhere else."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..backend.distribute import ShardedRows, strategy
 from ..backend.errors import ParameterError, ShapeError
 from ..datasets import in_memory, is_on_disk
 from ..datasets.sparse_rows import SparseRows
-from ..layers import Layer, Sequential
+from ..layers import Layer, Loss, Sequential
 from ..layers.documentation import complete
 from ..training import EarlyStopping, Health, Trainer
 from ..training.callbacks import callbacks_of
@@ -39,7 +40,7 @@ from .weightless import without_weightless
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFinder, Planning,
-                CallbackSupportMixin, BaseEstimator):
+                CallbackSupportMixin, BaseEstimator, ABC):
     """What all nets share."""
 
     _fit_sets = ("history_", "n_epochs_", "best_epoch_", "baseline_")    # what files keep
@@ -47,12 +48,16 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
     # Defaults of "auto", which differ from net to net.
     _auto_batch_size = 128
     _auto_learning_rate = 1e-3
+    _auto_alpha = 1.0                    # over the total weight of the samples
     _auto_steps = USUAL_STEPS
     _auto_full_batch_rows = 256          # up to here every step sees all rows, in float64
     _auto_full_batch_rate = 1e-2
     _auto_full_batch_steps = 400
     _auto_schedule = "one_cycle"
     _takes_sparse = True
+
+    # Parameters of some nets only, and what the others do.
+    n_ensemble, calibration, sampling = 1, None, None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -65,9 +70,9 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
 
     # ---- what a kind of net decides ------------------------------------------------------------
 
+    @abstractmethod
     def _network(self, spec: Spec, n_outputs: int) -> Layer:
         """The net for samples of ``spec`` (without batch axis); returns logits or predictions."""
-        raise NotImplementedError
 
     def _validated(self, X, reset: bool, **with_y):
         """Samples as arrays of numbers, by scikit-learn's own checks; with y if ``y=`` is given."""
@@ -142,17 +147,16 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         return self._guarded(X, y, sample_weight, (None,) * 3, hasattr(self, "_fitted"),
                              one_pass=True, **options)
 
-    def _guarded(self, X, y, sample_weight, validation, again: bool, **options):
+    def _guarded(self, *given, **options):
         """Fit, or leave everything as it was."""
         saved = dict(vars(self))
         try:
             self._validate_params()
             spread = strategy(self.strategy)
             if spread.starts:
-                return fit_elsewhere(self, spread, X, y, sample_weight, validation, again,
-                                     **options)
+                return fit_elsewhere(self, spread, *given, **options)
             with self._threads():
-                return self._fit(X, y, sample_weight, validation, again, **options)
+                return self._fit(*given, **options)
         except BaseException:
             vars(self).clear()
             vars(self).update(saved)
@@ -170,18 +174,18 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             targets = self._encoded(y, again, classes)
             weights = self._weights(sample_weight, X, targets)
             seen = targets, self._weights_of(sample_weight, X)
-        rows = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
-        data = (*without_weightless(X, targets, weights), rows)
+        numbers = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+        data = (*without_weightless(X, targets, weights), numbers)
         if not again:
             self.baseline_ = self._baseline_of(*seen)
         val = held = validation_data(self, *validation)
         seed = self._seed(again)
         if self.checkpoint is not None and not one_pass:
-            if self._n_nets > 1:
+            if self.n_ensemble > 1:
                 raise ParameterError("a checkpoint is of one net, not of an ensemble",
                                      fix="leave out checkpoint= or n_ensemble=")
             callbacks = [*callbacks, checkpoint(self.checkpoint)]
-        calibrates = self._calibrates and not one_pass
+        calibrates = self.calibration is not None and not one_pass
         if calibrates and val is None:
             data, held = hold_out(self, data, seed)
         if self.early_stopping and not one_pass:
@@ -189,27 +193,27 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             if val is None:
                 data, val = hold_out(self, data, seed)
         (X, targets, weights, numbers), (X_val, y_val, weights_val) = data, val or (None,) * 3
-        watcher = Health() if self.health else None
-        callbacks = [*callbacks, watcher] if watcher else callbacks
-        full = self._full_batch(len(X))
+        watchers = [Health()] if self.health else []
+        full, balanced = self._full_batch(len(X)), self.sampling == "balanced"
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
         steps = 1 if full else -(-len(X) // (rows * self.accumulate))
         epochs = 1 if one_pass else self._epochs(steps, full)
         rate = self._rate(full, None if one_pass else epochs * steps)
-        dtype = self._dtype(full)
-        if full and self._balances:
+        penalty = self._penalty(None if one_pass else len(X) if weights is None else weights.sum())
+        if full and balanced:
             weights = self._balanced(targets, weights,
                                      None if seen[1] is None else seen[1][numbers])
         if not again:
             output = self._output_layer(targets, weights)
             self._fitted, *self._fitted.others = [
-                Fitted(self._new_network(X, weights), output, s, rate, dtype)
-                for s in member_seeds(seed, self._n_nets)]
+                Fitted(self._new_network(X, weights), output, s, rate, self._dtype(full))
+                for s in member_seeds(seed, self.n_ensemble)]
         fitted = self._fitted
         for member in fitted.members:
             freeze(member, self.freeze)
             trainer = member.live(self)
-            trainer.schedule = self._schedule(one_pass)
+            trainer.schedule, trainer.alpha = self._schedule(one_pass), penalty
+            trainer.row_numbers = numbers
             trainer.prepare(X)
         if not again:
             for member in fitted.members:
@@ -217,18 +221,16 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             self._check_outputs(fitted.outputs)
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
-        for member in fitted.members:
-            member.trainer.row_numbers = numbers
         before = self.history_ if again else []
         tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
         self._calibrate(None)                # callbacks may predict before the net is calibrated
         with fitted.training(rate):
             run = fitted.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
-                             sample_weight_val=weights_val, callbacks=[*callbacks, *tasks],
-                             batch_size=None if full else rows, verbose=int(self.verbose),
-                             first_epoch=len(before), balanced=self._balances and not full,
+                             sample_weight_val=weights_val, batch_size=None if full else rows,
+                             callbacks=[*callbacks, *watchers, *tasks], verbose=int(self.verbose),
+                             first_epoch=len(before), balanced=balanced and not full,
                              max_time=self.max_time, check_finite=True)
-        if watcher:
+        for watcher in watchers:
             self.health_ = run.memory(watcher).epochs
         self.history_ = [*before, *run.history]
         self.n_epochs_ = len(self.history_)
@@ -312,34 +314,33 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
 
     def _new_trainer(self, network: Layer, seed: int, rate: float, dtype: str) -> Trainer:
         return Trainer(network, self._loss(), self._optimizer, learning_rate=rate,
-                       metrics=self._metrics(), alpha=self.alpha, dtype=dtype,
+                       metrics=self._metrics(), dtype=dtype,
                        precision=self._rounding if dtype == "float32" else None,
                        seed=seed, backend=self.backend, strategy=self.strategy,
                        accumulate=self.accumulate, ema=self.ema, swa=self.swa)
 
     def _weights(self, sample_weight, X, targets) -> np.ndarray | None:
-        """Weights of samples, checked."""
+        """Weights of samples in a fit."""
         return self._weights_of(sample_weight, X)
 
     def _weights_of(self, sample_weight, X) -> np.ndarray | None:
         """Weights as float64, by scikit-learn's own checks."""
-        if sample_weight is None:
-            return None
-        sample_weight = loaded(sample_weight)
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return None if sample_weight is None else _check_sample_weight(
+            loaded(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
 
     # ---- what classifiers and regressors decide ------------------------------------------------
 
+    @abstractmethod
     def _y_options(self) -> dict:
-        raise NotImplementedError
+        """What scikit-learn's checks are told of targets."""
 
+    @abstractmethod
     def _encoded(self, y, again: bool, classes) -> np.ndarray:
         """Targets as numbers, at a fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encoded_again(self, y) -> np.ndarray:
         """Validation targets as numbers, by what the fit knows."""
-        raise NotImplementedError
 
     def _scaled(self, targets: np.ndarray) -> np.ndarray:
         """Targets as the net is to produce them."""
@@ -347,22 +348,21 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         return targets if output is None else (targets - output.mean) / np.sqrt(output.variance)
 
     @property
+    @abstractmethod
     def _n_outputs(self) -> int:
-        raise NotImplementedError
+        """How many numbers the net is to return for a sample."""
 
     @property
     def _n_scales(self) -> int:
         """How many targets have a scale of their own."""
         return self._n_outputs
 
-    # How many nets there are, and whether samples are drawn by class and held out to calibrate.
-    _n_nets, _balances, _calibrates = 1, False, False
-
     def _calibrate(self, held) -> None:
         """Learn from held-out samples how far the net is to be trusted."""
 
-    def _loss(self):
-        raise NotImplementedError
+    @abstractmethod
+    def _loss(self) -> Loss:
+        """What the parameter ``loss`` names."""
 
     def _metrics(self) -> list:
         return []

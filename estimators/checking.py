@@ -8,6 +8,8 @@ import numpy as np
 
 from ..backend.errors import DataError, DTypeError
 
+ABSENT = "no_validation"      # scikit-learn's word for a y that is not passed at all
+
 ENCODE = "encode texts and categories as numbers first, with OrdinalEncoder or OneHotEncoder, say"
 
 # What scikit-learn and NumPy say, and how to mend it; texts that say so themselves are not here.

@@ -249,22 +249,10 @@ class Classifier(ClassifierMixin, Estimator):
             scores = self._log_proba(X, 1.0)
         self.temperature_ = best_temperature(scores, labels, weights)
 
-    @property
-    def _balances(self) -> bool:
-        return self.sampling == "balanced"
-
     def _balanced(self, targets, weights, sample_weights):
         """Weights with which classes count as if they were drawn equally often."""
         factors = balancing(targets, sample_weights, len(self.classes_))[targets]
         return factors if weights is None else weights * factors
-
-    @property
-    def _n_nets(self) -> int:
-        return self.n_ensemble
-
-    @property
-    def _calibrates(self) -> bool:
-        return self.calibration is not None
 
     def _refuse_weights_of_classes(self) -> None:
         """Several labels per sample have no class to be weighed or drawn by."""

@@ -16,14 +16,18 @@ from .regressor import Regressor
 from .tabular import TableSamples
 
 
+def first_weights(activation) -> str:
+    """The initializer of kernels before an activation."""
+    return "he_normal" if activation == "relu" else "glorot_uniform"
+
+
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):
     """Hidden layers and a linear last one."""
     find_activation(activation)
     net = []
     for units in layer_sizes("hidden_layer_sizes", sizes, least=0):
         net.append(Dense(units, None if batch_norm else activation,
-                         kernel_initializer="he_normal" if activation == "relu"
-                         else "glorot_uniform"))
+                         kernel_initializer=first_weights(activation)))
         if batch_norm:
             net += [BatchNormalization(), Activation(activation)]
         if dropout:
@@ -50,6 +54,7 @@ class DenseNet(TableSamples):
     activation: Any = "relu"
     dropout: float = 0.0
     batch_norm: bool = False
+    alpha: Any = "auto"
 
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],

@@ -16,7 +16,7 @@ from ..training.checkpoint import seconds
 from ..training.loop import Run
 
 # A trainer is made for these; not every estimator has the last ones.
-DECIDING = ("loss", "optimizer", "alpha", "backend", "strategy", "quantile", "power",
+DECIDING = ("loss", "optimizer", "backend", "strategy", "quantile", "power",
             "label_smoothing", "accumulate", "ema", "swa", "freeze", "horizon", "lookback")
 
 

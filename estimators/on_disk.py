@@ -7,9 +7,7 @@ from sklearn.utils.validation import _check_feature_names, _check_y
 
 from ..backend.errors import ShapeError
 from ..datasets import OnDisk
-from .checking import require_targets
-
-ABSENT = object()
+from .checking import ABSENT, require_targets
 
 
 def validated_on_disk(estimator, X, reset: bool, y=ABSENT, multi_output: bool = False,

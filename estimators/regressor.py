@@ -60,6 +60,7 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
     n_ensemble: int = 1
     calibration: str | None = None
 
+    _auto_alpha = 10.0
     _fit_sets = ("n_features_in_", "_flat_targets", "_targets", "conformity_scores_")
     _parameter_constraints = {
         "quantile": [Interval(Real, 0, 1, closed="neither"), tuple, list],
@@ -178,14 +179,6 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
         """Whether the net returns several quantiles."""
         loss = self._loss()
         return isinstance(loss, Quantile) and loss.outputs > 1
-
-    @property
-    def _n_nets(self) -> int:
-        return self.n_ensemble
-
-    @property
-    def _calibrates(self) -> bool:
-        return self.calibration is not None
 
     def _new_network(self, X, weights) -> Sequential:
         network = super()._new_network(X, weights)

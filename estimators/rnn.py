@@ -14,13 +14,11 @@ from ..backend import Spec
 from ..backend.errors import DataError, ShapeError
 from ..layers import (
     GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Layer, RandomNormal, Sequential, SimpleRNN)
-from .checking import require_targets
+from .checking import ABSENT, require_targets
 from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
 from .standardize import weighted_statistics
-
-ABSENT = "no_validation"      # scikit-learn's word for a y that is not passed at all
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 

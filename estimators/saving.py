@@ -13,6 +13,8 @@ from ..backend.model_file import read_model, write_model
 from ..layers import Layer, load_network, network_from_manifest, network_to_manifest
 from ..layers.registry import classes, from_config, to_config, told
 from ..layers.value import Value
+from .fitted import Fitted
+from .parameters import Parameters
 
 # Parameters that belong to a process or a machine, not to a model.
 NOT_SAVED = {"callbacks": None, "backend": "auto", "strategy": "auto", "n_jobs": None,
@@ -99,9 +101,8 @@ def fit_may_set(cls: type) -> set[str]:
 
 def save_estimator(estimator, path) -> None:
     """Write a fitted estimator to one file; the old file stays whole until the new one is."""
-    from .base import Estimator
     cls, parameters = type(estimator), {}
-    not_saved = NOT_SAVED if issubclass(cls, Estimator) else {}
+    not_saved = NOT_SAVED if issubclass(cls, Parameters) else {}
     for name, value in estimator.get_params(deep=False).items():
         if name in not_saved:
             value = not_saved[name]
@@ -196,10 +197,9 @@ def load(path, custom: Mapping[str, type] | None = None):
 
 def _estimator(cls: type, manifest: dict, arrays: dict, custom):
     """The estimator, with every part checked against the others: a file may say anything."""
-    from .base import Estimator
     stored = manifest.get("parameters")
     rooms = {"fitted"}
-    if issubclass(cls, Estimator):
+    if issubclass(cls, Parameters):
         rooms |= {"network", "output"}
         rooms |= {f"net{i + 1}" for i in range(len(_others(manifest.get("net"))))}
     _require({name.partition("/")[0] for name in arrays} <= rooms, "has arrays of no use",
@@ -210,7 +210,7 @@ def _estimator(cls: type, manifest: dict, arrays: dict, custom):
     estimator = cls(**{k: _from_tree(v, objects, custom) for k, v in stored.items()})
     estimator._validate_params()
     vars(estimator).update(_fitted_attributes(cls, manifest, arrays))
-    if issubclass(cls, Estimator):
+    if issubclass(cls, Parameters):
         entry = manifest.get("net")
         estimator._fitted = _fitted_net(entry, arrays, custom)
         estimator._fitted.others = [_fitted_net(other, arrays, custom, f"net{i}/")
@@ -251,8 +251,6 @@ def _others(entry) -> list:
 
 def _fitted_net(entry, arrays, custom, room: str = ""):
     """The net of a file, with its seed and learning rate."""
-    from .fitted import Fitted
-
     def part(name):
         if name not in entry:
             return None

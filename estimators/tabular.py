@@ -11,10 +11,9 @@ from sklearn.utils.validation import check_array, check_X_y, validate_data
 
 from ..backend.errors import ParameterError
 from ..layers import EmbedColumns, Sequential
+from .checking import ABSENT
 from .columns import CATEGORY, is_frame, read_table
 from .encodings import apply, as_numbers, labels, learn_values
-
-UNCHECKED = "no_validation"      # scikit-learn's word for a y that is not passed at all
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -34,11 +33,11 @@ class TableSamples:
         "categorical_features": [None, StrOptions({"from_dtype"}), "array-like"]}
     _fit_sets = ("_categories",)
 
-    def _validated(self, X, reset, y=UNCHECKED, **options):
+    def _validated(self, X, reset, y=ABSENT, **options):
         if reset:
             positions = self._category_positions(X)
             self._categories = []
-        given = {} if isinstance(y, str) and y == UNCHECKED else {"y": y}
+        given = {} if y is ABSENT else {"y": y}
         if not (positions if reset else self._categories):
             return super()._validated(X, reset, **given, **options)
         columns = read_table(X, self)

@@ -14,13 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from ..backend import Spec, function, placeholder
 from ..backend.errors import DataError, ParameterError
 from ..layers import (
-    Dense, Dropout, Embedding, Flow, RandomNormal, Sequential, SparseCategoricalCrossentropy)
+    Dense, Embedding, Flow, RandomNormal, Sequential, SparseCategoricalCrossentropy)
 from ..layers.recurrent import Recurrent
 from .base import Estimator
 from .classifier import log_probabilities
 from .fitted import Fitted
-from .parameters import layer_sizes
-from .rnn import CELLS
+from .rnn import CELLS, recurrent_layers
 
 UNKNOWN = "\0"     # what a token stands for that the training text does not have
 
@@ -83,19 +82,13 @@ class TextGenerator(Estimator):
     _rule, _metric = "frequencies of tokens", "log-likelihood per token"
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
-    _auto_full_batch_rate = 1e-2
     _auto_full_batch_steps = 600
 
     def _network(self, spec: Spec, n_outputs: int):
-        sizes = layer_sizes("units", self.units, least=1)
         # Embeddings of unit variance: smaller ones learn slowly at first.
-        net = [Embedding(n_outputs, self.embedding,
-                         embeddings_initializer=RandomNormal(0.0, 1.0))]
-        for size in sizes:
-            net.append(CELLS[self.cell](size, return_sequences=True))
-            if self.dropout:
-                net.append(Dropout(self.dropout))
-        return Sequential([*net, Dense(n_outputs)])
+        embedding = Embedding(n_outputs, self.embedding,
+                              embeddings_initializer=RandomNormal(0.0, 1.0))
+        return Sequential([embedding, *recurrent_layers(self, both_ways=False), Dense(n_outputs)])
 
     def fit(self, text, y=None, text_val=None):
         """Learn from a text.
@@ -122,8 +115,7 @@ class TextGenerator(Estimator):
         NonFiniteError
             If training diverged.
         """
-        again = self.warm_start and hasattr(self, "_fitted")
-        return self._guarded(text, None, None, text_val, again)
+        return self._guarded(text, None, None, (text_val, None, None), self._goes_on)
 
     def partial_fit(self, text, y=None):
         """Make one pass over a text at a constant rate; the first text fixes the vocabulary.
@@ -139,16 +131,15 @@ class TextGenerator(Estimator):
         -------
         self
         """
-        return self._guarded(text, None, None, None, hasattr(self, "_fitted"), one_pass=True)
+        return self._one_pass(text, None)
 
-    def _fit(self, text, y, sample_weight, text_val, again, one_pass=False):
+    def _fit(self, text, y, sample_weight, validation, again, one_pass=False):
         tokens = self._tokens(joined(text))
         if not again:
             self.vocabulary_ = [UNKNOWN, *sorted(set(tokens) - {UNKNOWN})]
         X, targets = self._windows(self._ids(tokens))
-        validation = (None, None, None)
-        if text_val is not None:
-            validation = (*self._windows(self._ids(self._tokens(joined(text_val)))), None)
+        if validation[0] is not None:
+            validation = (*self._windows(self._ids(self._tokens(joined(validation[0])))), None)
         return super()._fit(X, targets, None, validation, again, one_pass)
 
     # The windows are made here and need no scikit-learn checks.

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 from ..backend.errors import NonFiniteError, ParameterError, unknown_name
 from ..layers import Layer
 from ..training.rate_finder import Recorder, Sweep, suggestion
+from .saving import load
 
 
 def freeze(fitted, names) -> None:
@@ -57,7 +58,6 @@ def start_from(network: Layer, given) -> None:
 
 def _network_of(given) -> Layer:
     """The net of an estimator, of what is in a file, or of a frozen estimator."""
-    from .saving import load
     if not isinstance(given, Layer) and not hasattr(given, "get_params"):
         given = load(given)
     given = getattr(given, "estimator", given)                   # FrozenEstimator

@@ -22,7 +22,7 @@ X = RANDOM.normal(size=(240, 3))
 NOISE = 0.2 + 0.8 * (X[:, 0] > 0)
 Y = 500.0 + 100.0 * X[:, 1] + 50.0 * NOISE * RANDOM.normal(size=240)
 LABELS = (X[:, 0] + 0.5 * RANDOM.normal(size=240) > 0.8).astype(int)
-LINEAR = {"hidden_layer_sizes": (), "random_state": 0}
+LINEAR = {"hidden_layer_sizes": (), "alpha": 0.0, "random_state": 0}
 FEW = {"epochs": 5, "hidden_layer_sizes": (4,), "random_state": 0}
 LOSSES = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "tweedie", "gaussian"]
 
@@ -171,7 +171,7 @@ def test_a_temperature_calibrates_an_overfitted_net(n_ensemble, tmp_path):
     rows = random.normal(size=(1250, 8))
     labels = (rows[:, 0] + random.normal(size=1250) > 0).astype(int)
     options = {"hidden_layer_sizes": (64,), "epochs": 300, "validation_fraction": 0.4,
-               "random_state": 0, "n_ensemble": n_ensemble}
+               "random_state": 0, "n_ensemble": n_ensemble, "alpha": 0.0}
     net = gt.DNNClassifier(calibration="temperature", **options).fit(rows[:250], labels[:250])
     tests, truth = rows[250:], labels[250:]
     after, temperature = net.predict_proba(tests), net.temperature_
@@ -221,7 +221,7 @@ def test_several_labels_are_smoothed_and_calibrated(n_ensemble, tmp_path):
     rows = random.normal(size=(1250, 8))
     answers = (rows[:, :3] + random.normal(size=(1250, 3)) > 0).astype(int)
     options = {"hidden_layer_sizes": (64,), "epochs": 200, "random_state": 0,
-               "n_ensemble": n_ensemble}
+               "n_ensemble": n_ensemble, "alpha": 0.0}
     net = gt.DNNClassifier(calibration="temperature", validation_fraction=0.4, **options)
     tests, truth = rows[250:], answers[250:]
     after = net.fit(rows[:250], answers[:250]).predict_proba(tests)
@@ -335,13 +335,13 @@ def test_full_batches_weigh_the_classes_instead():
 
 def test_weights_of_classes_beside_balanced_sampling():
     weights = {0: 9.0, 1: 1.0}
-    even, uneven = (gt.DNNClassifier(sampling="balanced", class_weight=w, epochs=100,
-                                     hidden_layer_sizes=(), random_state=0).fit(X, LABELS)
+    linear = {"hidden_layer_sizes": (), "alpha": 0.0, "epochs": 100, "random_state": 0}
+    even, uneven = (gt.DNNClassifier(sampling="balanced", class_weight=w, **linear).fit(X, LABELS)
                     for w in (None, weights))
     assert uneven.predict(X).sum() < even.predict(X).sum() - 10
     counts = np.bincount(LABELS)
     weighed = gt.DNNClassifier(class_weight={c: weights[c] / counts[c] for c in weights},
-                               epochs=100, hidden_layer_sizes=(), random_state=0).fit(X, LABELS)
+                               **linear).fit(X, LABELS)
     np.testing.assert_allclose(uneven.predict_proba(X), weighed.predict_proba(X), atol=1e-6)
     with pytest.raises(ParameterError, match="sampling cannot be used with several labels"):
         gt.DNNClassifier(sampling="balanced").fit(X, np.stack([LABELS, 1 - LABELS], axis=1))

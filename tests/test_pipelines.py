@@ -53,7 +53,7 @@ def test_column_transformer_on_a_mixed_frame():
     parts = ColumnTransformer([("numbers", StandardScaler(), ["size", "weight"]),
                                ("names", OneHotEncoder(), ["colour"])])
     model = make_pipeline(parts, classifier()).fit(table, labels)
-    assert model.score(table, labels) > 0.85
+    assert model.score(table, labels) > 0.8
     assert list(model.classes_) == ["raw", "ripe"]
     copy = pickle.loads(pickle.dumps(model))
     assert np.array_equal(copy.predict_proba(table[::-1]), model.predict_proba(table)[::-1])
@@ -89,7 +89,7 @@ def test_clone_keeps_every_parameter():
     copy, other = clone(net), clone(net).set_params(alpha=0.5)
     assert repr(copy.get_params()) == repr(net.get_params()) and other.alpha == 0.5
     assert all(repr(getattr(copy, k)) == repr(v) for k, v in changes.items())
-    assert net.alpha == 0.0 and not hasattr(copy, "_fitted")
+    assert net.alpha == "auto" and not hasattr(copy, "_fitted")
 
 
 def vote():

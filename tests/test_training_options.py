@@ -12,7 +12,7 @@ import gradatim as gt
 from gradatim import layers
 from gradatim.backend.distribute import DataParallel
 from gradatim.backend.errors import NonFiniteError, ParameterError, UnknownNameError
-from gradatim.datasets import load_digits
+from gradatim.datasets import load_diabetes, load_digits
 from gradatim.training import SGD, Checkpoint, FunctionCallback, Health
 from gradatim.training.rate_finder import Sweep, suggestion
 
@@ -370,3 +370,30 @@ def test_nan_among_the_samples_of_a_trainer():
                                  "  got      x is not finite\n"
                                  "  samples  3, 40\n"
                                  "  fix      lower learning_rate, or scale the samples and targets")
+
+
+# ---- alpha="auto" ------------------------------------------------------------------------------
+
+def test_small_tables_are_not_learned_by_heart():
+    data = load_diabetes()
+    for cls in (gt.DNNRegressor, gt.WideAndDeepRegressor):
+        scores = [cls(random_state=0, **settings).fit(data.data[:160], data.target[:160])
+                  .score(data.data[160:], data.target[160:]) for settings in ({}, {"alpha": 0.0})]
+        assert scores[0] > 0.4 > scores[1] + 0.1
+
+
+@pytest.mark.parametrize("cls, y, worth", [(gt.DNNRegressor, Y[:, 0], 10.0),
+                                           (gt.DNNClassifier, Y[:, 0] > 0, 1.0)])
+def test_automatic_penalties_go_by_the_weight_of_all_samples(cls, y, worth):
+    def fitted(alpha, X=X, y=y, method="fit", **settings):
+        model = cls(hidden_layer_sizes=(4,), epochs=3, alpha=alpha, random_state=0, **settings)
+        return getattr(model, method)(X, y).network_.variables()["sequential/dense/kernel"].numpy()
+
+    many, numbers = np.tile(X, (3, 1)), np.tile(y, 3)
+    for automatic, alpha, *given in [
+            ("auto", worth / 210, many, numbers), ("auto", min(worth / 20, 0.1), X[:20], y[:20]),
+            ("auto", 0.0, X, y, "partial_fit")]:
+        np.testing.assert_array_equal(fitted(automatic, *given), fitted(alpha, *given))
+        assert np.abs(fitted(automatic, *given) - fitted(alpha + 0.01, *given)).max() > 0
+    np.testing.assert_array_equal(fitted("auto", standardize=False),
+                                  fitted(0.0, standardize=False))

@@ -55,7 +55,7 @@ def _compiled(trainer, kind: str, build: Callable, batch: Batch, strategy):
 def _key(trainer, kind: str, batch: Batch) -> tuple:
     """All that a step depends on and that may change."""
     return (kind, batch.x.shape, batch.y.shape, batch.y.dtype, batch.lengths is not None,
-            trainer._schedule_text)
+            trainer._schedule_text, trainer.alpha)
 
 
 def local_shapes(trainer, batch: Batch, strategy=None, rounds: int = 1) -> Shapes:
