@@ -4,11 +4,13 @@ from __future__ import annotations
 import os
 import platform
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 
 from . import __version__
 from .backend import get_backend
+from .backend.cuda.libraries import LIBRARIES
 from .backend.errors import BackendError
+from .backend.installed import installed
 from .backend.registry import BUILT_IN, GROUP
 
 PACKAGES = ("numpy", "scikit-learn", "h5py", "tqdm")
@@ -19,7 +21,9 @@ def info() -> str:
     lines = [f"gradatim      {__version__}",
              f"Python        {platform.python_version()} on {platform.system()} "
              f"{platform.machine()}"]
-    lines += [f"{name:<13} {installed(name)}" for name in PACKAGES]
+    lines += [f"{name:<13} {installed(name) or 'not installed'}" for name in PACKAGES]
+    lines += [f"{name:<13} {installed(*library.wheels) or 'not installed as a wheel'}"
+              for name, library in LIBRARIES.items()]
     best = get_backend("auto").name
     for name in dict.fromkeys([*BUILT_IN, *(e.name for e in entry_points(group=GROUP))]):
         try:
@@ -33,14 +37,6 @@ def info() -> str:
     lines.append(f"threads       {threads()}")
     lines.append(f"data          {os.environ.get('GRADATIM_DATA') or 'GRADATIM_DATA is not set'}")
     return "\n".join(lines)
-
-
-def installed(package: str) -> str:
-    """The version of a package, or that it is missing."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def threads() -> str:

@@ -55,6 +55,8 @@ def test_info():
     assert rows["Python"][0].startswith(sys.version.split()[0])
     for package in ("numpy", "scikit-learn", "h5py", "tqdm"):
         assert rows[package] == [version(package)]
+    for library in ("NVRTC", "cublasLt", "cuDNN"):
+        assert re.fullmatch(r"[\d.]+|not installed as a wheel", rows[library][0])
     assert any(row.startswith("reference: cpu:0") for row in rows["backend"])
     assert sum('(backend="auto" takes it)' in row for row in rows["backend"]) == 1
     assert re.fullmatch(r"\d+ processors; .+", rows["threads"][0])
@@ -126,6 +128,14 @@ def test_info_where_the_core_was_built_for_another_python(without_core, monkeypa
         "backend       native: not here, the compiled core of the native backend cannot be loaded; "
         "undefined symbol: PyUnicode_AsUTF9; install a C++ compiler and Python's headers, then "
         "install gradatim again")
+
+
+def test_info_tells_the_version_of_cudnn(tmp_path, monkeypatch):
+    (tmp_path / "nvidia_cudnn_cu13-9.10.2.dist-info").mkdir()
+    (tmp_path / "nvidia_cudnn_cu13-9.10.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nvidia-cudnn-cu13\nVersion: 9.10.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "\ncuDNN         9.10.2\n" in info()
 
 
 def test_info_says_that_no_folder_of_data_is_named():

@@ -11,6 +11,7 @@ import gradatim as gt
 from gradatim import layers
 from gradatim.backend.cuda import CudaBackend
 from gradatim.backend.cuda.cuda_device import CudaDevice
+from gradatim.backend.cuda.cudnn_convolution import OPERATIONS
 from gradatim.backend.cuda.device import Call, Launch
 
 if not (shutil.which("g++") or shutil.which("c++")):
@@ -88,6 +89,21 @@ def test_a_gpu_without_bfloat16_multiplies_its_numbers_in_float32(install):
         "products of bfloat16 numbers are computed in float32: this GPU has no instructions for "
         "them",)
     assert {fake.library.fake_factors(n) for n in fake.products} == {0}
+
+
+@pytest.mark.parametrize("kind, near", [("bfloat16", 5e-2), ("float16", 1e-2)])
+@pytest.mark.parametrize("name", ["images", "odd", "grouped"])
+def test_convolutions_of_the_library_stay_in_two_bytes(install, name, kind, near):
+    """Biases, batch norms and activations widen what they read; others get a wide copy."""
+    install(cudnn=True)
+    trainer, changes, _ = trained(name, CudaBackend(CudaDevice()), kind)
+    assert distance(changes, trained(name, "reference", kind)[1]) < near
+    program = program_of(trainer)
+    made = [s.arguments[2].value for s in program.steps if s.name in OPERATIONS]
+    assert made and {program.values[v].dtype for v in made} == {kind}
+    if name == "images":        # each call has one copy, which turns a kernel or its gradient
+        assert sum(s.name == "chain_copy" for s in program.steps) == len(made) == 4
+    assert not program.fall_backs
 
 
 # ---- rounded weights ---------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gradatim.backend.cuda import CudaBackend, cache, cudnn, cudnn_convolution, 
 from gradatim.backend.cuda.cuda_device import CudaDevice
 from gradatim.backend.cuda.tune import ROUNDS, RUNS, Tuner
 from gradatim.backend.errors import BackendError, MemoryLimitError
+from gradatim.backend.installed import installed
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -64,8 +65,13 @@ def test_a_convolution_and_its_gradients(install, name, dtype):
     assert configs == {4}          # the one without tensor cores, which read too few digits
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-def test_factors_in_two_bytes_are_multiplied_as_exactly_as_by_kernels(install, kind):
+# The library's number of the type, and the distance of a number to the next relative to it.
+HALVES = {"bfloat16": (9, 2.0 ** -7), "float16": (2, 2.0 ** -10)}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_factors_in_two_bytes_make_results_in_two_bytes(install, kind):
+    number, step = HALVES[kind]
     fake = install(cudnn=True)
     (x, kernel), settings = arrays("one zero at the end")
     t, w = gt.placeholder(x.shape, batch=False), gt.variable(kernel)
@@ -74,7 +80,10 @@ def test_factors_in_two_bytes_are_multiplied_as_exactly_as_by_kernels(install, k
     found = [gt.function([t], outputs, backend=b, precision=kind)(x)
              for b in (CudaBackend(CudaDevice()), own())]
     for ours, kernels in zip(*found):
-        np.testing.assert_allclose(ours, kernels, rtol=1e-5, atol=1e-5 * np.abs(kernels).max())
+        np.testing.assert_allclose(ours, kernels, rtol=step, atol=step * np.abs(kernels).max())
+    rounded = gt.run(gt.backend.OPS[f"round_to_{kind}"](gt.constant(found[0][0])))
+    np.testing.assert_array_equal(found[0][0], rounded)
+    assert {fake.cudnn.fake_cudnn_type(n) for n in fake.executions} == {number}
     assert {fake.cudnn.fake_cudnn_config(n) for n in fake.executions} == {2, 3, 4}
 
 
@@ -301,7 +310,7 @@ def test_the_fastest_plan_is_the_one_that_runs(install):
 
 HEADER = libraries.wheel_file(libraries.LIBRARIES["cuDNN"].wheels, "cudnn_graph")
 needs_cudnn = pytest.mark.skipif(
-    HEADER is None or not libraries.installed("cublasLt"),
+    HEADER is None or not installed(*libraries.LIBRARIES["cublasLt"].wheels),
     reason='needs cuDNN and cuBLAS: pip install "gradatim[cuda13]"')
 
 
@@ -315,6 +324,7 @@ def test_numbers_are_those_of_the_header():
             **{f"ATTR_{k}": n for k, (n, _) in cudnn.ATTRIBUTES.items()},
             "NUMERICAL_NOTE_TENSOR_CORE": cudnn.TENSOR_CORE,
             "NUMERICAL_NOTE_DOWN_CONVERT_INPUTS": cudnn.DOWN_CONVERT_INPUTS,
+            "NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION": cudnn.REDUCED_PRECISION_REDUCTION,
             "NUMERICAL_NOTE_NONDETERMINISTIC": cudnn.NONDETERMINISTIC,
             "POINTWISE_RELU_FWD": cudnn_convolution.RELU, "POINTWISE_ADD": cudnn_convolution.ADD,
             "CROSS_CORRELATION": cudnn_convolution.CROSS_CORRELATION,

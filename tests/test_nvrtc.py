@@ -22,8 +22,8 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 class Recorder(CpuDevice):
     """A device that computes nothing and remembers every kernel it is asked for."""
-    def __init__(self):
-        super().__init__()
+    def __init__(self, libraries=False):
+        super().__init__(libraries=libraries)
         self.sources = {}
 
     def function(self, source, name):
@@ -57,6 +57,7 @@ NETS = {
     "images": ((12, 12, 3), lambda: [layers.Conv2D(8, 3, use_bias=False),
                                      layers.BatchNormalization(), layers.Activation("relu"),
                                      layers.MaxPooling2D(2), layers.DepthwiseConv2D(3),
+                                     layers.Conv2D(8, 2), layers.BatchNormalization(),
                                      layers.GlobalAveragePooling2D(), layers.Dense(3)]),
     "sequences": ((7, 4), lambda: [layers.LSTM(8, return_sequences=True), layers.GRU(8),
                                    layers.Dense(3)]),
@@ -89,13 +90,14 @@ def net_graphs():
 @pytest.fixture(scope="session")
 def kernels():
     """The sources that ops ask for and those that nets do, with their kernels' names."""
-    found = []
-    for graphs in (op_graphs(), net_graphs()):
-        recorder = Recorder()
+    found, nets = [], net_graphs()
+    for graphs, libraries in ((op_graphs(), False), (nets, False), (nets, True)):
+        recorder = Recorder(libraries)
         for graph in graphs:
             CudaBackend(recorder).compile(graph)
         found.append(recorder.sources)
-    return found
+    of_ops, *of_nets = found
+    return of_ops, {name: value for sources in of_nets for name, value in sources.items()}
 
 
 def united(sources):

@@ -69,12 +69,12 @@ class _Writer:
 
     def load(self, t: Tensor, view: View) -> str:
         """The name of an operand's element."""
-        view, dtype = view.broadcast(view.shape, self.shape), t.dtype.name
-        key = (view, dtype)
+        view, stored = view.broadcast(view.shape, self.shape), self.program.stored(t)
+        key = (view, stored)
         if key not in self._loaded:
             name = f"in{len(self.operands)}"
-            self.operands.append(Operand(name, view, dtype))
-            self._loaded[key] = self.line(dtype, f"@{name}@")
+            self.operands.append(Operand(name, view, stored))
+            self._loaded[key] = self.line(t.dtype.name, element(name, stored))
         return self._loaded[key]
 
     def line(self, dtype: str, text: str) -> str:
@@ -136,10 +136,15 @@ def assignment(name: str, dtype: str, text: str) -> str:
     return f"    store(&@{name}@, {text});" if dtype in HALVES else f"    @{name}@ = {text};"
 
 
+def element(name: str, dtype: str) -> str:
+    """The text of an operand's element as a number to compute with."""
+    return f"widen(@{name}@)" if dtype in HALVES else f"@{name}@"
+
+
 def emit_copy(program, view: View, to: View, dtype: str, widened: str = "") -> None:
     """Queue a copy between two views of one shape; numbers of two bytes may be widened."""
     operands = [Operand("in0", view, dtype), Operand("out1", to, widened or dtype, True)]
-    text = "widen(@in0@)" if widened else "@in0@"
+    text = element("in0", dtype) if widened else "@in0@"
     launch(program, "chain_copy", to.shape, operands, [f"    @out1@ = {text};"], [])
 
 

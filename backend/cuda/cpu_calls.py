@@ -43,6 +43,15 @@ def widened(x, kind: str):
         x.astype("float32") if kind == "float16" else x
 
 
+def narrowed(x: np.ndarray, kind: str) -> np.ndarray:
+    """The nearest numbers of a kind, held as `widened` takes them."""
+    if kind == "bfloat16":
+        bits = OPS["round_to_bfloat16"].forward(numpy_module, x).view("uint32")
+        return (bits >> 16).astype("uint16")
+    with np.errstate(over="ignore"):
+        return x.astype(kind)
+
+
 def matmul(x: int, y: int, out: int, bias: int = 0, *, matrices, dtype, factors, activation="",
            tf32=False, array=view, xp=np) -> None:
     """The product of two matrices or batches of them, a bias for each column, an activation.
@@ -76,7 +85,7 @@ def _convolution(name: str):
                   "y": (batch, *(a.out for a in axes), filters), "bias": (filters,)}
         *places, workspace = addresses
         view(workspace, (WORKSPACE,), "uint8")[...] = 0xFF
-        given = {key: view(address, shapes[key], dtype)
+        given = {key: view(address, shapes[key], PLACES.get(dtype, dtype))
                  for key, address in zip(CONVOLUTIONS[name], places)}
         if "kernel" in given:
             given["kernel"] = np.moveaxis(given["kernel"], 0, -1)      # as the op has it
@@ -84,14 +93,14 @@ def _convolution(name: str):
         shift = given.pop("bias", 0)
         more = {"y": {}, "x": {"size": shapes["x"][1:-1]}, "kernel": {"window": shapes["kernel"][
             1:-1]}}[CONVOLUTIONS[name][2]]
-        inputs = given.values()
+        inputs = [widened(x, dtype) for x in given.values()]
         if tf32 and dtype == "float32":
             inputs = map(rounded_to_tf32, inputs)
         made = OPS[name].forward(
             numpy_module, *inputs, strides=tuple(a.stride for a in axes),
             padding=tuple((a.low, a.high) for a in axes),
             dilation=tuple(a.dilation for a in axes), groups=groups, **more) + shift
-        out[...] = np.maximum(made, 0) if activation == "relu" else made
+        out[...] = narrowed(np.maximum(made, 0) if activation == "relu" else made, dtype)
     return call
 
 

@@ -15,7 +15,8 @@ OLDEST, BEYOND = 91000, 100000             # what cudnnGetVersion must answer at
 LARGEST_WORKSPACE = 256 * 2 ** 20
 MOST_PLANS = 6                             # that are measured against each other
 HEURISTICS = (3, 2)                        # HEUR_MODE_A, HEUR_MODE_FALLBACK
-TENSOR_CORE, DOWN_CONVERT_INPUTS, NONDETERMINISTIC = 0, 1, 4       # numerical notes of engines
+# Numerical notes of engines.
+TENSOR_CORE, DOWN_CONVERT_INPUTS, REDUCED_PRECISION_REDUCTION, NONDETERMINISTIC = 0, 1, 2, 4
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 9}  # cudnnDataType_t
 
 _P, _N = c.c_void_p, c.c_int64
@@ -210,11 +211,12 @@ class Cudnn:
     def plans(self, operations: list[Descriptor], tensor_cores: bool) -> list[Plan]:
         """Plans for a graph, what is thought the fastest first.
 
-        Engines whose sums depend on the order in which threads come are left out, and without
-        ``tensor_cores`` those that read float32 with ten bits after the point.
+        Engines whose sums depend on the order in which threads come, or are of fewer digits than
+        float32, are left out, and without ``tensor_cores`` those that read float32 with ten bits
+        after the point.
         """
         graph = self.made("OPERATIONGRAPH", OPERATIONGRAPH_OPS=operations, **self._for_graph)
-        without = {DOWN_CONVERT_INPUTS, NONDETERMINISTIC} | (
+        without = {DOWN_CONVERT_INPUTS, REDUCED_PRECISION_REDUCTION, NONDETERMINISTIC} | (
             set() if tensor_cores else {TENSOR_CORE})
         found: list[Plan] = []
         for mode in HEURISTICS:

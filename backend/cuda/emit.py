@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import Collection
 
 from ..lowering.halves import CONVOLUTIONS
 from ..lowering.view import View, contiguous
@@ -92,5 +93,10 @@ def multiplies_halves(node: Node) -> bool:
     return node.op.name in ("matmul", *CONVOLUTIONS)
 
 
+def patterns(alone: Collection[Node]) -> tuple:
+    """Patterns of nodes that are queued as one, but for those that are to stand alone."""
+    return ((lambda node, users, kept: None if node in alone else _with_bias(node, users, kept),
+             max),)
+
+
 EMIT = {"matmul": _matmul, **MOVING, **RECURRENT, **REDUCTIONS, **ROWS, **WINDOWS}
-PATTERNS = ((_with_bias, max),)

@@ -7,7 +7,7 @@ from ..spec import axes_of
 from ..tensor import Node
 from .columns import about, arranged, block, parts, turned
 from .device import Pointer
-from .expression import FLOATS, TYPES
+from .expression import FLOATS, STORED, TYPES
 
 
 def scalar(value: float, dtype: str):
@@ -58,9 +58,21 @@ def _var(program, node: Node):
     if x.dtype.name not in FLOATS:
         return None
     value, columns, _ = arranged(program, x, axes_of(node.settings["axis"], x.ndim))
+    kind = TYPES[x.dtype.name]
     program.kernel("weighted.cu", "variance", *block(*columns),
-                   [Pointer(value), program.write(out), *sizes(*columns)], T=TYPES[x.dtype.name])
+                   [Pointer(value), program.write(out), *sizes(*columns)], T=kind, F=kind)
     return True
+
+
+def _lead(axes: tuple[int, ...]) -> bool:
+    """Whether axes are the first ones."""
+    return axes == tuple(range(len(axes)))
+
+
+def reads_halves(node: Node) -> bool:
+    """Whether a kernel widens what it reduces: those of the statistics of a batch do."""
+    return node.op.name == "batch_squares" or node.op.name == "batch_sum" and _lead(
+        axes_of(node.settings["axes"], node.inputs[0].ndim))
 
 
 def _batch_sum(program, node: Node):
@@ -70,8 +82,7 @@ def _batch_sum(program, node: Node):
     if x.dtype.name not in FLOATS or node.specs[0].dtype != x.dtype:
         return None
     kept = tuple(a for a in range(x.ndim) if a not in axes)
-    lying = axes == tuple(range(len(axes)))
-    value = program.whole(x) if lying else turned(program, x, (*axes, *kept))
+    value = program.whole(x) if _lead(axes) else turned(program, x, (*axes, *kept))
     _weighted(program, value, None, weights, node, x.shape[0])
     return True
 
@@ -92,12 +103,11 @@ def _weighted(program, value: int, mean, weights, node: Node, batch: int) -> Non
              program.read(weights[0]) if weights else np.uint64(0)]
     (blocks, *_), threads = block(1, n, inner)
     pieces = parts(n, blocks)
-    kind = TYPES[out.dtype.name]
     to = program.write(out) if pieces == 1 else \
         Pointer(program.scratch((pieces, inner), out.dtype.name), 0, True)
     program.kernel("weighted.cu", "weighted_sums", (blocks, pieces, 1), threads,
                    [Pointer(value), *given, to, *sizes(n, inner, n // batch, -(-n // pieces))],
-                   T=kind)
+                   T=TYPES[out.dtype.name], F=STORED[program.stored(node.inputs[0])])
     if pieces > 1:
         queue_reduce(program, "sum", to.value, program.write(out), (1, pieces, inner),
                      out.dtype.name, out.dtype.name)

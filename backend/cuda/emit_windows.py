@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,9 @@ TILE = 64                      # rows and columns of results that a block makes
 FEW = 4                        # channels for which there is a direct kernel
 SHARED = 48 << 10              # bytes of shared memory that every GPU gives a block
 ENOUGH = 264                   # blocks that fill a GPU
+# Whose results may stay in two bytes, and as what a library is asked; a kernel's gradient is copied
+# anyway.
+UNFUSED = {"convolution": {"bias": False, "activation": ""}, "convolution_data_gradient": {}}
 
 
 def _axes(size, window, settings, dilated: bool):
@@ -67,24 +71,58 @@ def _pool(name: str, spread: bool = False):
 
 # ---- convolution -------------------------------------------------------------------------------
 
-def _how(program, node: Node) -> dict:
-    """Settings of a library's call: the numbers, and whether tensor cores may round factors.
-
-    Factors in two bytes are widened for it: rounded to ten bits they are what they were, so that
-    results are sums in float32 of exact products, as those of kernels of our own.
-    """
-    exact = program.stored(node.inputs[0]) in HALVES
-    return {"dtype": node.outputs[0].dtype.name, "tf32": program.backend.tf32 or exact}
+class Sizes(NamedTuple):
+    """A convolution's axes; its batch, channels, filters and groups; what of it has own kernels."""
+    axes: list
+    shape: tuple[int, int, int, int]
+    thin: bool                 # one channel in each of several groups
+    few: bool                  # so few channels that a direct kernel is faster
 
 
-def _factor(program, t: Tensor, view: View | None = None) -> Pointer:
-    """A copy of a tensor as a library reads it, or the tensor itself; ``view`` is of its memory."""
-    stored, dtype = program.stored(t), t.dtype.name
-    if view is None and stored == dtype:
-        return program.read(t)
-    view = view or program.views[t]
-    fresh = View.whole(program.scratch(view.shape, dtype), view.shape)
-    emit_copy(program, view, fresh, stored, dtype)
+def _sizes(node: Node) -> Sizes:
+    """Those of a convolution or of either of its gradients."""
+    first, second, out = *node.inputs[:2], node.outputs[0]
+    x, kernel, y = {"convolution": (first, second, out),
+                    "convolution_data_gradient": (out, second, first),
+                    "convolution_kernel_gradient": (first, out, second)}[node.op.name]
+    groups, channels = node.settings["groups"], x.shape[-1]
+    return Sizes(_axes(x.shape[1:-1], kernel.shape[:-2], node.settings, True),
+                 (x.shape[0], channels, y.shape[-1], groups),
+                 groups > 1 and kernel.shape[-2] == 1,
+                 node.op.name == "convolution" and channels <= FEW and groups == 1 and
+                 kernel.spec.nbytes <= SHARED)
+
+
+def _library(program, node: Node, **fused):
+    """A function that queues a library's call, whose result has the type of its factors."""
+    found = _sizes(node)
+    if found.thin or found.few:
+        return None
+    return program.library(node.op.name, axes=found.axes, shape=found.shape,
+                           dtype=program.stored(node.inputs[0]), tf32=program.backend.tf32, **fused)
+
+
+def makes_halves(program, node: Node) -> bool:
+    """Whether a library computes a convolution of factors in two bytes, and writes two."""
+    return node.op.name in UNFUSED and program.stored(node.inputs[0]) in HALVES and \
+        bool(node.specs[0].size) and _library(program, node, **UNFUSED[node.op.name]) is not None
+
+
+def _write(program, call, factors: list[Pointer], kind: str, out: Tensor, *bias) -> None:
+    """Queue a library's call; what it writes in two bytes is widened for those who cannot."""
+    if program.stored(out) == kind:
+        call(*factors, program.write(out), *bias)
+        return
+    fresh = View.whole(program.scratch(out.shape, kind), out.shape)
+    call(*factors, Pointer(fresh.value, 0, True), *bias)
+    emit_copy(program, fresh, program.out(out), kind, out.dtype.name)
+
+
+def _turned(program, kernel: Tensor) -> Pointer:
+    """A copy of a kernel in the order of axes that libraries read."""
+    view = _filters_first(program.views[kernel])
+    fresh = View.whole(program.scratch(view.shape, program.stored(kernel)), view.shape)
+    emit_copy(program, view, fresh, program.stored(kernel))
     return Pointer(fresh.value)
 
 
@@ -98,11 +136,6 @@ def _filters_last(view: View) -> View:
     """A library's kernel in the order of axes that ops have."""
     return view._replace(shape=(*view.shape[1:], view.shape[0]),
                          strides=(*view.strides[1:], view.strides[0]))
-
-
-def _thin(groups: int, kernel_shape) -> bool:
-    """One channel in each of several groups."""
-    return groups > 1 and kernel_shape[-2] == 1
 
 
 def _tiles(rows: int, columns: int, layers: int) -> tuple[tuple, tuple]:
@@ -121,18 +154,13 @@ def _convolution(program, node: Node, *fused: Node):
     out = (fused[-1] if fused else node).outputs[0]
     if out.dtype.name not in FLOATS:
         return None
-    relu, groups = len(fused) > 1, node.settings["groups"]
-    axes = _axes(x.shape[1:-1], kernel.shape[:-2], node.settings, True)
-    (batch, *_, channels), filters = x.shape, out.shape[-1]
-    shape, thin = (batch, channels, filters, groups), _thin(groups, kernel.shape)
-    few = channels <= FEW and groups == 1 and kernel.spec.nbytes <= SHARED
+    axes, shape, thin, few = _sizes(node)
+    (batch, channels, filters, groups), relu = shape, len(fused) > 1
     bias = program.read(fused[0].inputs[1]) if fused else NONE
-    call = None if thin or few else program.library(
-        "convolution", axes=axes, shape=shape, **_how(program, node), bias=bool(fused),
-        activation="relu" if relu else "")
+    call = _library(program, node, bias=bool(fused), activation="relu" if relu else "")
     if call is not None:
-        call(_factor(program, x), _factor(program, kernel, _filters_first(program.views[kernel])),
-             program.write(out), *([bias] if fused else []))
+        _write(program, call, [program.read(x), _turned(program, kernel)], program.stored(x), out,
+               *([bias] if fused else []))
         return True
     arrays = [program.read(x), program.read(kernel)]
     windows, kinds = _windows(axes), _kinds(program, node)
@@ -157,17 +185,14 @@ def _convolution(program, node: Node, *fused: Node):
 
 def _data_gradient(program, node: Node):
     g, kernel = node.inputs
-    out, groups = node.outputs[0], node.settings["groups"]
+    out = node.outputs[0]
     if out.dtype.name not in FLOATS:
         return None
-    axes = _axes(out.shape[1:-1], kernel.shape[:-2], node.settings, True)
-    (batch, *_, channels), filters, kinds = out.shape, g.shape[-1], _kinds(program, node)
-    shape, thin = (batch, channels, filters, groups), _thin(groups, kernel.shape)
-    call = None if thin else program.library(
-        "convolution_data_gradient", axes=axes, shape=shape, **_how(program, node))
+    axes, shape, thin, _ = _sizes(node)
+    (batch, channels, filters, groups), kinds = shape, _kinds(program, node)
+    call = _library(program, node)
     if call is not None:
-        call(_factor(program, g), _factor(program, kernel, _filters_first(program.views[kernel])),
-             program.write(out))
+        _write(program, call, [program.read(g), _turned(program, kernel)], program.stored(g), out)
         return True
     windows = _windows(axes)
     arrays = [program.read(g), program.read(kernel), program.write(out)]
@@ -184,19 +209,17 @@ def _data_gradient(program, node: Node):
 def _kernel_gradient(program, node: Node):
     """Spots in parts, each with a sum of its own, where the kernel alone makes few blocks."""
     x, g = node.inputs
-    out, groups, dtype = node.outputs[0], node.settings["groups"], node.outputs[0].dtype.name
+    out, dtype = node.outputs[0], node.outputs[0].dtype.name
     if dtype not in FLOATS:
         return None
-    axes = _axes(x.shape[1:-1], out.shape[:-2], node.settings, True)
-    (batch, *_, channels), filters, kinds = x.shape, out.shape[-1], _kinds(program, node)
-    shape, thin = (batch, channels, filters, groups), _thin(groups, out.shape)
-    call = None if thin else program.library(
-        "convolution_kernel_gradient", axes=axes, shape=shape, **_how(program, node))
+    axes, shape, thin, _ = _sizes(node)
+    (batch, channels, filters, groups), kinds = shape, _kinds(program, node)
+    call = _library(program, node)
     if call is not None:
-        turned = (filters, *out.shape[:-1])
-        fresh = View.whole(program.scratch(turned, dtype), turned)
-        call(_factor(program, x), _factor(program, g), Pointer(fresh.value, 0, True))
-        emit_copy(program, _filters_last(fresh), program.out(out), dtype)
+        kind, turned = program.stored(x), (filters, *out.shape[:-1])
+        fresh = View.whole(program.scratch(turned, kind), turned)
+        call(program.read(x), program.read(g), Pointer(fresh.value, 0, True))
+        emit_copy(program, _filters_last(fresh), program.out(out), kind, dtype)
         return True
     arrays = [program.read(x), program.read(g)]
     windows = _windows(axes)

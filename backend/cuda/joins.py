@@ -1,19 +1,11 @@
 """Joins: where a program's launches wait for collectives that run beside them."""
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Join(NamedTuple):
-    """Where the steps wait for collectives, which run beside those before."""
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    name: str = "join"
+from .steps import ArrayStep, Join, touched_how
 
 
 def join_collectives(program) -> None:
     """Put in a `Join` before what reads results of collectives, or writes what they read."""
-    from .program import ArrayStep, touched_how
     steps: list = []
     inputs: set[int] = set()
     outputs: set[int] = set()

@@ -7,10 +7,10 @@ from weakref import ref
 
 import numpy as np
 
-from .joins import Join
 from .replay import Meeting, Replay
-from .stepping import Stepper
 from .state import DeviceArray
+from .stepping import Stepper
+from .steps import ArrayStep, Join
 
 
 class Lease:
@@ -30,7 +30,6 @@ class Lease:
 
     def _bound(self, step):
         """What runs a step with its values where they are here."""
-        from .program import ArrayStep
         device = self.device
         if isinstance(step, Join):
             return device.join

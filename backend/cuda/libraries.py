@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from importlib.metadata import PackageNotFoundError, files, version
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,13 +63,3 @@ def open_library(name: str) -> ctypes.CDLL:
             why = str(error) if found else None
     raise BackendError(f"{name}, which {library.purpose} for a GPU, " +
                        ("cannot be opened" if found else "is not installed"), why=why, fix=INSTALL)
-
-
-def installed(name: str) -> str:
-    """The version of a library's wheel, or an empty text."""
-    for wheel in LIBRARIES[name].wheels:
-        try:
-            return version(wheel)
-        except PackageNotFoundError:
-            pass
-    return ""

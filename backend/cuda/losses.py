@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from .device import Launch, Pointer
+from .steps import touched_how
 
 LOSS, SLOPE, GRADIENT = 2, 3, 4         # arguments of the kernel, which may be missing
 KERNEL = "softmax_cross_entropy"
@@ -60,6 +61,5 @@ def _alike(one: Launch, other) -> bool:
 
 def _meet(one, other) -> bool:
     """Whether the order of two steps matters, by what each reads and writes."""
-    from .program import touched_how
     (reads, writes), (read, written) = touched_how(one), touched_how(other)
     return bool(writes & (read | written) or reads & written)

@@ -21,15 +21,18 @@ from ..tensor import Node, Tensor, constant_op
 from . import arena
 from .cache import text
 from .chain import emit_chain, emit_copy, fits_chain
-from .device import Call, Launch, Pointer, Source, pointers
-from .emit import EMIT, PATTERNS, multiplies_halves
+from .device import Call, Launch, Pointer, Source
+from .emit import EMIT, multiplies_halves, patterns
+from .emit_reduce import reads_halves
+from .emit_windows import makes_halves
 from .expression import itemsize
+from .joins import join_collectives
 from .lease import Lease
-from .joins import Join, join_collectives
 from .losses import join_losses
 from .segments import Flat, merge
 from .shadows import queue_shadows, with_shadows
 from .stepping import Cursor
+from .steps import ArrayStep, touched
 
 STAGED_BYTES = 2 ** 28       # of feeds and outputs of several steps that are on the device at once
 
@@ -44,19 +47,6 @@ class Value(NamedTuple):
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return int(np.prod(self.shape, dtype=np.int64)) * itemsize(self.dtype)
-
-
-class ArrayStep(NamedTuple):
-    """A node that is left to functions of the array module, or joint: to a communicator.
-
-    What a communicator queues runs ``aside``, until a `Join`.
-    """
-    name: str
-    node: Node
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    joint: bool = False
-    aside: bool = False
 
 
 class CudaProgram(Program):
@@ -108,7 +98,11 @@ class CudaProgram(Program):
 
     def _compile(self) -> None:
         graph = self.graph
-        order = clusters(graph, lambda node: fits_chain(self, node), PATTERNS, apart=True)
+        # A bias is added by the chain that widens the sums, or they would be rounded twice.
+        alone = {node for node in graph.steps if makes_halves(self, node)}
+        order = clusters(graph, lambda node: fits_chain(self, node), patterns(alone), apart=True)
+        self._keep_halves(alone, {n for c in order for n in c.nodes
+                                  if c.kind == "chain" or reads_halves(n)})
         if any(map(self._is_aside, graph.steps)):
             order = collectives_early(order)
         self._in_place = in_place(graph, order, lambda t: t.node.op.name in VIEWS)
@@ -135,6 +129,13 @@ class CudaProgram(Program):
         queue_shadows(self, self._shadows)
         merge(self)
         self.steps, self.rounding = steps, self.steps        # the second once new weights are there
+
+    def _keep_halves(self, makers: set[Node], readers: set[Node]) -> None:
+        """Store in two bytes what is made so, where all that read it widen it themselves."""
+        for node in makers:
+            out = node.outputs[0]
+            if out not in self.kept and readers.issuperset(self.users.get(out, ())):
+                self._halves[out] = self.stored(node.inputs[0])
 
     def _result(self, t: Tensor, changed: set) -> int:
         """A value that holds an output to the end, as it was before the updates."""
@@ -368,17 +369,3 @@ class CudaProgram(Program):
             return self._leases.pop()
         except IndexError:
             return Lease(self)
-
-
-def touched(step) -> list[int]:
-    """Values that a step reads or writes."""
-    reads, writes = touched_how(step)
-    return sorted(reads | writes)
-
-
-def touched_how(step) -> tuple[set[int], set[int]]:
-    """Values that a step reads, and those that it writes."""
-    if isinstance(step, (ArrayStep, Join)):
-        return {*step.inputs}, {*step.outputs}
-    found = pointers(step)
-    return {p.value for p in found if not p.written}, {p.value for p in found if p.written}

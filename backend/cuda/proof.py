@@ -6,7 +6,7 @@ import numpy as np
 from ..errors import BackendError
 
 STEPS = 4            # one by one, then as one recorded graph
-TOLERANCE = 1e-4
+TOLERANCE, ROUNDED = 1e-4, 1e-2            # of losses in float32, and in numbers of two bytes
 
 
 def prove(backend) -> None:
@@ -23,28 +23,33 @@ def prove(backend) -> None:
 def prove_library(backend) -> None:
     """The same of a net with a convolution and a recurrent layer, which cuDNN computes.
 
+    Again in numbers of two bytes, in which its convolutions are others.
+
     Raises
     ------
     BackendError
         If a step fails, or the losses differ; then kernels of our own take its place.
     """
-    _prove(backend, _convolutional, "cuDNN", "update it")
+    for precision, tolerance in ((None, TOLERANCE), (backend.device.halves[0], ROUNDED)):
+        _prove(backend, _convolutional, "cuDNN", "update it", precision, tolerance)
 
 
-def _prove(backend, net, who: str, fix: str) -> None:
+def _prove(backend, net, who: str, fix: str, precision: str | None = None,
+           tolerance: float = TOLERANCE) -> None:
     try:
-        got = np.array(_losses(backend, net))
+        got = np.array(_losses(backend, net, precision))
     except Exception as error:          # whatever a driver, a library or a compiler raises
         raise BackendError(f"{who} failed at a small net",
                            why=f"{type(error).__name__}: {str(error).splitlines()[0]}",
                            fix=fix) from error
-    want = np.array(_losses("reference", net))
-    if not np.allclose(got, want, rtol=TOLERANCE):
-        raise BackendError(f"{who} trains a small net differently from NumPy",
+    want = np.array(_losses("reference", net, precision))
+    if not np.allclose(got, want, rtol=tolerance):
+        raise BackendError(f"{who} trains a small net differently from NumPy" +
+                           (f" in {precision}" if precision else ""),
                            got=f"losses {got.tolist()}, not {want.tolist()}", fix=fix)
 
 
-def _losses(backend, net) -> list[float]:
+def _losses(backend, net, precision: str | None) -> list[float]:
     """The losses of a net over some steps of gradient descent."""
     from ..function import function
     from ..gradients import gradients
@@ -59,7 +64,7 @@ def _losses(backend, net) -> list[float]:
                for i, s in enumerate(shapes)]
     loss = OPS["softmax_cross_entropy"](classify(x, *weights), labels).mean()
     updates = {w: w - 0.5 * g for w, g in zip(weights, gradients(loss, weights))}
-    step = function([], loss, updates, backend=backend)
+    step = function([], loss, updates, backend=backend, precision=precision)
     return [float(step()) for _ in range(STEPS)]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from .device import Pointer, Source, Table
 from .expression import itemsize
+from .steps import touched_how
 
 THREADS = 256
 BLOCKS = 2112          # 16 for each of the 132 multiprocessors of an H100 or H200
@@ -135,7 +136,6 @@ def _meet(one: Spans, other: Spans) -> bool:
 
 def _spans(program, step) -> tuple[Spans, Spans]:
     """What a step reads and what it writes; of a flat chain to the byte."""
-    from .program import touched_how
     if not isinstance(step, Flat):
         reads, writes = touched_how(step)
         return ({v: [(0, program.values[v].nbytes)] for v in reads},

@@ -4,10 +4,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from ..errors import DistributedError
+from ..installed import installed
 from .gpus import visible_gpus
 from .launch import alone, environment, mpiexec
 from .launched import launched
@@ -135,11 +135,3 @@ def stop(process: subprocess.Popen) -> None:
         process.wait(timeout=2.0)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def installed(package: str) -> bool:
-    """Whether a package is in this environment."""
-    try:
-        return bool(version(package))
-    except PackageNotFoundError:
-        return False
