@@ -142,3 +142,38 @@ def test_a_program_takes_the_bytes_that_it_says(missing):
         assert float(f(np.ones((64, 100), "f"))) == 0.0
         found = f.steps([np.ones((70, 100), "f")], np.zeros((2, 64), int))
         assert found[0].tolist() == [320_000.0, 640_000.0]
+
+
+def lookup(**options):
+    """A row of a table for each index of a step, and a label for it."""
+    x, y = gt.placeholder((3,), "int64"), gt.placeholder((3,), "int64")
+    w = gt.variable(np.eye(4, dtype="f"))
+    loss = gt.softmax_cross_entropy(gt.gather(w, x, axis=0), y).sum()
+    return gt.function([x, y], loss, {w: w - gt.gradients(loss, [w])[0]},
+                       backend=CudaBackend(CpuDevice(**options)))
+
+
+@pytest.mark.parametrize("kept", [Tables, list])
+def test_a_wrong_number_among_many_steps_is_named_with_its_step_and_sample(kept, monkeypatch):
+    X, y = np.arange(40) % 4, np.arange(40) % 4
+    rows = RNG.permutation(39).reshape(13, 3)
+    step, place = np.argwhere(rows == 17)[0]
+    for table, what in ((X, "an index is out of range for an axis of 4"),
+                        (y, "a label is not below the number of classes, 4")):
+        f = lookup()
+        for at_once in (100, 5):                # one call of the stepper, and several
+            monkeypatch.setattr(program.CudaProgram, "_steps_at_once", lambda self: at_once)
+            before, table[17] = table[17], 9
+            with pytest.raises(IndexError) as caught:
+                f.steps(kept([X, y]), rows)
+            table[17] = before
+            assert str(caught.value) == \
+                f"{what}: 9 at [{place}] in step {step + 1} of 13, of sample 17"
+            assert len(f.steps(kept([X, y]), rows)[0]) == 13          # and it is forgotten
+
+
+def test_a_wrong_number_of_one_step_is_named_with_its_place():
+    f = lookup()
+    with pytest.raises(IndexError) as caught:
+        f(np.array([3, 0, -5]), np.array([1, 1, 1]))
+    assert str(caught.value) == "an index is out of range for an axis of 4: -5 at [2]"

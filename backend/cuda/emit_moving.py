@@ -94,8 +94,8 @@ def _tile(program, node: Node):
 
 # ---- positions ---------------------------------------------------------------------------------
 
-def _outside(program, n: int) -> list:
-    return program.complaint(IndexError, f"an index is out of range for an axis of {n}")
+def _outside(program, n: int, indices) -> list:
+    return program.complaint(IndexError, f"an index is out of range for an axis of {n}", indices)
 
 
 def _positions(program, name: str, indices, x: Pointer, out, count: int, outer: int, n: int,
@@ -103,7 +103,7 @@ def _positions(program, name: str, indices, x: Pointer, out, count: int, outer: 
     arrays = [x, program.read(indices)] if x_first else [program.read(indices), x]
     program.kernel("positions.cu", name, *flat(count),
                    [*arrays, program.write(out), *sizes(outer, n, m, inner),
-                    *_outside(program, n)], T=TYPES[dtype], I=TYPES[indices.dtype.name])
+                    *_outside(program, n, indices)], T=TYPES[dtype], I=TYPES[indices.dtype.name])
 
 
 def _gather(program, node: Node):
@@ -171,7 +171,7 @@ def sorted_rows(program, indices, n: int, kinds) -> tuple[int, int, int]:
     emit_fill(program, View.whole(counts, (n * chunks,)), 0, "int32")
     program.kernel("positions.cu", "count_rows", *flat(chunks),
                    [program.read(indices), Pointer(counts, 0, True), *sizes(n, m),
-                    np.int32(chunks), np.int64(each), *_outside(program, n)], **kinds)
+                    np.int32(chunks), np.int64(each), *_outside(program, n, indices)], **kinds)
     program.kernel("positions.cu", "starts_of_rows", (1, 1, 1), (THREADS, 1, 1),
                    [Pointer(counts, 0, True), np.int64(n * chunks)], **kinds)
     program.kernel("positions.cu", "order_of_rows", *flat(chunks),

@@ -40,7 +40,7 @@ def _cross_entropy(program, node: Node, *fused: Node):
     n, smoothing = logits.shape[-1], node.settings["label_smoothing"]
     count, kind = logits.spec.size // n, logits.dtype.name
     complaint = program.complaint(
-        IndexError, f"a label is not below the number of classes, {n}")
+        IndexError, f"a label is not below the number of classes, {n}", labels)
     program.kernel(
         "cross_entropy.cu", "softmax_cross_entropy", *rows(count, n),
         [program.read(logits), program.read(labels),

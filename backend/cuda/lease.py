@@ -7,6 +7,7 @@ from weakref import ref
 
 import numpy as np
 
+from .complaint import WORDS
 from .replay import Meeting, Replay
 from .state import DeviceArray
 from .stepping import Stepper
@@ -139,15 +140,16 @@ class Lease:
         self.complain()
         return found
 
-    def complain(self) -> None:
-        """Raise what a kernel found wrong."""
-        if self.program.status is None:
+    def complain(self, rows=None, first: int = 0) -> None:
+        """Raise what a kernel found wrong; see `Complaint.error` for the steps of a call."""
+        if self.program.wrong is None:
             return
-        number, address = np.zeros((), np.int32), self.addresses[self.program.status]
-        self.device.download(number, address)
-        if number:
-            self.device.upload(address, np.zeros((), np.int32))
-            raise self.program.complaints[int(number) - 1]
+        told, address = np.zeros(WORDS, np.int64), self.addresses[self.program.wrong]
+        self.device.download(told, address)
+        if told[0]:
+            self.device.upload(address, np.zeros_like(told))
+            complaint = self.program.complaints[int(told[0]) - 1]
+            raise complaint.error(told, self.program.graph.inputs, rows, first)
 
     def hand_over(self, state: list) -> None:
         """Replace the updated entries of the state by arrays that stay where they are."""

@@ -21,6 +21,7 @@ from ..tensor import Node, Tensor, constant_op
 from . import arena
 from .cache import text
 from .chain import emit_chain, emit_copy, fits_chain
+from .complaint import WORDS, Complaint
 from .device import Call, Launch, Pointer, Source
 from .emit import EMIT, multiplies_halves, patterns
 from .emit_reduce import reads_halves
@@ -62,8 +63,8 @@ class CudaProgram(Program):
         self.views: dict[Tensor, View] = {}
         self.steps: list[Launch | Call | ArrayStep | Flat] = []      # Flat until all are known
         self.constants: list[tuple[int, np.ndarray]] = []
-        self.complaints: list[Exception] = []                 # by the number that kernels write
-        self.status: int | None = None
+        self.complaints: list[Complaint] = []                 # by the number that kernels write
+        self.wrong: int | None = None                         # where they write it
         self._fall_backs: dict[str, None] = {}
         self.users: dict[Tensor, list[Node]] = {}
         self.passed: dict[Tensor, Any] = {}      # from a node's emitter to its gradient's
@@ -232,15 +233,15 @@ class CudaProgram(Program):
         self.constants.append((len(self.values) - 1, np.ascontiguousarray(array)))
         return View.whole(len(self.values) - 1, array.shape)
 
-    def complaint(self, kind: type[Exception], text: str) -> list:
-        """Two arguments: where a kernel writes the number of what it finds wrong, and the number.
+    def complaint(self, kind: type[Exception], text: str, about: Tensor) -> list:
+        """Two arguments: where a kernel tells what it finds wrong in a tensor, and the number of it.
 
-        Runs go on to their end; then the complaint is raised.
+        Runs go on to their end; then the first complaint is raised.
         """
-        if self.status is None:
-            self.status = self.constant(np.zeros((), np.int32)).value
-        self.complaints.append(kind(text))
-        return [Pointer(self.status), np.int32(len(self.complaints))]
+        if self.wrong is None:
+            self.wrong = self.constant(np.zeros(WORDS, np.int64)).value
+        self.complaints.append(Complaint(kind, text, about))
+        return [Pointer(self.wrong), np.int32(len(self.complaints))]
 
     def out(self, t: Tensor) -> View:
         """Where a node's result goes."""
@@ -334,7 +335,7 @@ class CudaProgram(Program):
                 try:
                     for first in range(0, max(len(rows), 1), at_once):
                         found.append(lease.stepper.steps(tables, rows[first:first + at_once]))
-                        lease.complain()
+                        lease.complain(rows, first)
                 finally:                    # what was finished counts, whatever ended the rest
                     lease.hand_over(state)
         finally:

@@ -31,11 +31,16 @@ class Cursor:
         words = max((s.nbytes // 4 for _, s in self.results), default=0)
         self.after = [program.launched(
             source, "keep_step", (1, 1, 1), (32 if words <= 32 else THREADS, 1, 1),
-            [cursor._replace(written=True), np.int32(len(self.fed)), np.int32(len(self.results))])]
+            [cursor._replace(written=True), np.int32(len(self.fed)), np.int32(len(self.results)),
+             np.uint64(0) if program.wrong is None else Pointer(program.wrong, 0, True)])]
 
-    def words(self, lease, tables, order: int, results) -> np.ndarray:
-        """Where the steps begin: addresses of tables, of their rows, and of all outputs."""
-        found = [0, order, self.fed[0][1].shape[0] if self.fed else 0]
+    def words(self, lease, tables, order: int, results, first: int) -> np.ndarray:
+        """Where the steps begin: addresses of tables, of their rows, and of all outputs.
+
+        The rows at ``order`` are those from step ``first`` on.
+        """
+        batch = self.fed[0][1].shape[0] if self.fed else 0
+        found = [first, order - 8 * batch * first, batch]
         for (value, spec), table in zip(self.fed, tables):
             found += [table, lease.addresses[value], spec.nbytes // max(spec.shape[0], 1)]
         for (value, spec), to in zip(self.results, results):
@@ -73,13 +78,14 @@ class Stepper:
         return [found[offset:offset + len(rows) * spec.nbytes].view(spec.dtype).reshape(
             len(rows), *spec.shape) for offset, (_, spec) in zip(offsets, cursor.results)]
 
-    def _queue(self, tables: list[int], rows: np.ndarray, targets: list[int]) -> None:
-        """Steps on samples that lie in the device's memory."""
+    def _queue(self, tables: list[int], rows: np.ndarray, targets: list[int],
+               first: int = 0) -> None:
+        """Steps from ``first`` on, on samples that lie in the device's memory."""
         device, order = self.device, np.ascontiguousarray(rows, np.int64)
         memory = device.allocate(max(order.nbytes, 1))
         device.upload(memory.address, order)
         device.upload(self.lease.addresses[self.cursor.value],
-                      self.cursor.words(self.lease, tables, memory.address, targets))
+                      self.cursor.words(self.lease, tables, memory.address, targets, first))
         self._replay.times(len(rows), self.lease.program.communicator)
 
     def _staged(self, tables, rows: np.ndarray, targets: list[int]) -> None:
@@ -102,8 +108,7 @@ class Stepper:
             device.join()
             device.fork()
             order = np.arange(piece.size).reshape(piece.shape)
-            self._queue([memory.address for memory in buffers[number % 2]], order, targets)
+            self._queue([memory.address for memory in buffers[number % 2]], order, targets,
+                        number * size)
             if number + 1 < len(pieces):
                 stage(number + 1)
-            targets = [to + len(piece) * spec.nbytes
-                       for to, (_, spec) in zip(targets, self.cursor.results)]

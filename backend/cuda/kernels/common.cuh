@@ -70,6 +70,18 @@ __device__ __forceinline__ void store(float16* p, float x) {
 }
 template <class T> __device__ __forceinline__ void store(T* p, T x) { *p = x; }
 
+// ---- what is wrong, for the host to read when all is done ------------------------------------------
+
+// The complaint that came first: its number, the value it is about and where that lies; in what step.
+struct Complaint { int64 number, value, place, step; };
+
+__device__ __forceinline__ void complain(Complaint* first, int number, int64 value, int64 place) {
+  typedef unsigned long long Word;
+  if (atomicCAS(reinterpret_cast<Word*>(&first->number), Word(0), Word(number)) != 0) return;
+  first->value = value;
+  first->place = place;
+}
+
 // ---- sums and maxima of a block, in an order that only the block's size decides ---------------------
 
 // Numbers below and above all others.

@@ -15,12 +15,12 @@ __device__ T target(const L* labels, int64 row, int64 k, int64 n, T keep, T spre
 struct Row {
   T top, total, mass;
   bool counted;
-  __device__ Row(const T* x, const L* labels, const Column& at, int64 n, T keep, T spread, T* parts, int* status,
-                 int code) {
+  __device__ Row(const T* x, const L* labels, const Column& at, int64 n, T keep, T spread, T* parts,
+                 Complaint* wrong, int number) {
     T most = lowest_of(T(0)), sum = T(0), weight = T(0);
     counted = at.inside;
 #if !DENSE
-    if (at.inside && int64(labels[at.outer]) >= n) *status = code;
+    if (at.inside && int64(labels[at.outer]) >= n) complain(wrong, number, int64(labels[at.outer]), at.outer);
     if (at.inside && int64(labels[at.outer]) < 0) counted = false;
 #endif
     if (at.inside)                                       // one pass: Milakov and Gimelshein, 2018
@@ -42,7 +42,7 @@ struct Row {
   }
 };
 
-#define ARGUMENTS const T *x, const L *labels, T *loss, const T *g, T *gradient, int64 rows, int64 n, T keep, T spread, int *status, int code
+#define ARGUMENTS const T *x, const L *labels, T *loss, const T *g, T *gradient, int64 rows, int64 n, T keep, T spread, Complaint *wrong, int number
 
 // -sum over k of t[k] log softmax(x)[k] of each row.
 __device__ void write_loss(const Row& row, const Column& at, const T* x, const L* labels, T* loss, int64 n, T keep,
@@ -72,7 +72,7 @@ __device__ void write_gradient(const Row& row, const Column& at, const T* x, con
 extern "C" __global__ void softmax_cross_entropy(ARGUMENTS) {
   __shared__ T parts[GROUP_THREADS];
   Column at(rows, n, 1);
-  Row row(x, labels, at, n, keep, spread, parts, status, code);
+  Row row(x, labels, at, n, keep, spread, parts, wrong, number);
   if (loss) write_loss(row, at, x, labels, loss, n, keep, spread, parts);
   if (gradient) write_gradient(row, at, x, labels, g, gradient, n, keep, spread);
 }

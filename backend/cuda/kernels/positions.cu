@@ -1,21 +1,20 @@
 // Reading and writing by positions; I are whole numbers. Positions below 0 count from the end, and one
-// outside the axis is complained about: `status` gets `code`.
+// outside the axis is complained about.
 #include "common.cuh"
 
-// The position from 0 on, or -1.
-__device__ int64 placed(I index, int64 n, int* status, int code) {
-  int64 k = int64(index);
-  if (k < 0) k += n;
+// The position from 0 on that stands at a place of the indices, or -1.
+__device__ int64 placed(const I* indices, int64 place, int64 n, Complaint* wrong, int number) {
+  int64 index = int64(indices[place]), k = index < 0 ? index + n : index;
   if (k >= 0 && k < n) return k;
-  *status = code;
+  complain(wrong, number, index, place);
   return -1;
 }
 
 // x (outer, n, inner), indices (m), out (outer, m, inner).
 extern "C" __global__ void gather(const T* x, const I* indices, T* out, int64 outer, int64 n, int64 m, int64 inner,
-                                  int* status, int code) {
+                                  Complaint* wrong, int number) {
   EACH(outer * m * inner) {
-    int64 row = i / inner, k = placed(indices[row % m], n, status, code);
+    int64 row = i / inner, k = placed(indices, row % m, n, wrong, number);
     out[i] = k < 0 ? T(0) : x[(row / m * n + k) * inner + i % inner];
   }
 }
@@ -23,19 +22,19 @@ EXPORT_FLAT(gather)
 
 // x (outer, n, inner), indices and out (outer, m, inner).
 extern "C" __global__ void take_along(const T* x, const I* indices, T* out, int64 outer, int64 n, int64 m,
-                                      int64 inner, int* status, int code) {
+                                      int64 inner, Complaint* wrong, int number) {
   EACH(outer * m * inner) {
-    int64 k = placed(indices[i], n, status, code);
+    int64 k = placed(indices, i, n, wrong, number);
     out[i] = k < 0 ? T(0) : x[(i / inner / m * n + k) * inner + i % inner];
   }
 }
 EXPORT_FLAT(take_along)
 
-#define COMPLAIN(count) EACH(count) placed(indices[i], n, status, code);
+#define COMPLAIN(count) EACH(count) placed(indices, i, n, wrong, number);
 
 // Indices and values (outer, m, inner) added up in their order at out (outer, n, inner).
 extern "C" __global__ void put_along(const I* indices, const T* values, T* out, int64 outer, int64 n, int64 m,
-                                     int64 inner, int* status, int code) {
+                                     int64 inner, Complaint* wrong, int number) {
   COMPLAIN(outer * m * inner)
   EACH(outer * n * inner) {
     int64 row = i / inner, first = row / n * m * inner + i % inner;
@@ -51,7 +50,7 @@ EXPORT_FLAT(put_along)
 
 // Few indices (m): values (outer, m, inner) added up in their order at out (outer, n, inner).
 extern "C" __global__ void scatter_few(const I* indices, const T* values, T* out, int64 outer, int64 n, int64 m,
-                                       int64 inner, int* status, int code) {
+                                       int64 inner, Complaint* wrong, int number) {
   COMPLAIN(m)
   EACH(outer * n * inner) {
     int64 row = i / inner, first = row / n * m * inner + i % inner;
@@ -69,10 +68,10 @@ EXPORT_FLAT(scatter_few)
 
 // How often each row occurs in each of the chunks of `each` indices: counts (n, chunks), zero before.
 extern "C" __global__ void count_rows(const I* indices, int* counts, int64 n, int64 m, int chunks, int64 each,
-                                      int* status, int code) {
+                                      Complaint* wrong, int number) {
   EACH(chunks)
     for (int64 j = i * each; j < (i + 1) * each && j < m; ++j) {
-      int64 row = placed(indices[j], n, status, code);
+      int64 row = placed(indices, j, n, wrong, number);
       if (row >= 0) ++counts[row * chunks + i];
     }
 }

@@ -37,14 +37,17 @@ template <class W> __device__ void keep(Way out, int64 step) {
   for (int64 i = threadIdx.x; i < out.bytes / int64(sizeof(W)); i += blockDim.x) to[i] = from[i];
 }
 
-// One block, so that the step is counted when all of it has been read.
-extern "C" __global__ void keep_step(int64* cursor, int feeds, int outputs) {
+// One block, so that the step is counted when all of it has been read. `wrong` may be missing.
+extern "C" __global__ void keep_step(int64* cursor, int feeds, int outputs, Complaint* wrong) {
   int64 step = cursor[STEP];
   for (int k = feeds; k < feeds + outputs; ++k) {
     Way out = way(cursor, k);
     if (out.bytes % 4 == 0) keep<uint32>(out, step); else keep<uint8>(out, step);
   }
   __syncthreads();
-  if (threadIdx.x == 0) cursor[STEP] = step + 1;
+  if (threadIdx.x == 0) {
+    cursor[STEP] = step + 1;
+    if (wrong && wrong->number && !wrong->step) wrong->step = step + 1;
+  }
 }
 EXPORT(keep_step)
