@@ -94,7 +94,8 @@ def test_compare_runs_what_is_meant_for_a_gpu(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADATIM_CUDA", "stand-in")
     path = tmp_path / "figures.json"
     done = run("compare", "--backend", "cuda", "--quick", "--libraries", "gradatim", "--only",
-               "cuda-mlp-128", "cuda-cross-entropy", "cuda-adam", "--json", str(path))
+               "cuda-mlp-128", "cuda-lenet-128", "cuda-lstm-512", "cuda-cross-entropy", "cuda-adam",
+               "--json", str(path))
     assert done.returncode == 0, done.stderr
     results = json.loads(path.read_text())["results"]
     assert all("gradatim" in row["libraries"] and "failed" not in row for row in results.values())

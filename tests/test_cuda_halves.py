@@ -150,7 +150,8 @@ def test_what_is_fed_in_the_place_of_a_weight_is_rounded():
 def test_steps_are_those_of_the_reference(name, kind):
     trainer, changes, X = trained(name, CUDA, kind)
     reference, expected, _ = trained(name, "reference", kind)
-    assert distance(changes, expected) < 1e-3
+    # Recurrent states, which the reference does not round, are read with ten bits.
+    assert distance(changes, expected) < (3e-3 if name == "recurrent" else 1e-3)
     np.testing.assert_allclose(trainer.predict(X), reference.predict(X), rtol=2e-2, atol=2e-3)
 
 

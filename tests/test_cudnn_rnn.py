@@ -69,6 +69,50 @@ def test_a_layer_and_its_gradients(install, name, reverse, states, dtype):
     assert {a for *_, a, _ in seen} <= ({0, 1, 3} if dtype == "float32" else {0, 3})
 
 
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru", "tanh"])
+def test_rows_that_end_early_are_run_to_the_last_step(install, name, reverse, states):
+    install(cudnn=True)
+    arrays, given, outputs = layer(name, reverse, states, lengths=np.array([2, 0, 5]), outputs=2)
+    arrays[0][0, 2:] = np.nan                            # padding may hold anything
+    ours, meant, f = both(CudaBackend(CudaDevice()), arrays, given, outputs)
+    same(ours, meant)
+    assert not np.isnan(ours[2]).any() and not ours[2][0, 2:].any()
+    used = [s.name for s in f.program.steps if s.name.startswith("rnn")]
+    assert used == ["rnn_forward", "rnn_gradient"] and f.plan().fall_backs == ()
+    for _ in range(3):                                   # of the lengths nothing is in the graph
+        ours = f(*arrays)
+    same(ours, meant)
+
+
+def test_lengths_are_read_anew_by_a_recorded_graph(install):
+    fake = install(cudnn=True)
+    arrays, (x, *weights), _ = layer("gru", states=False)
+    lengths = gt.placeholder((BATCH,), "int64", batch=False)
+    outputs = gt.gru(x, *weights, lengths, reset_after=True, reverse=True)[:2]
+    f, g = (gt.function([x, *weights, lengths], outputs, backend=b)
+            for b in (CudaBackend(CudaDevice()), "reference"))
+    for ends in ([5, 5, 5], [1, 2, 3], [4, 4, 1], [5, 1, 2]):
+        fake.log.clear()
+        same(f(*arrays, np.array(ends)), g(*arrays, np.array(ends)))
+    assert [n for n in fake.log if n not in ("upload", "download")] == ["graph"]
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_rounded_kernels_are_multiplied_on_tensor_cores(install, kind):
+    """By the library, and by the products of kernels of our own."""
+    fake = install(cudnn=True)
+    arrays, given, outputs = layer("lstm", outputs=2)
+    ours, meant, _ = both(CudaBackend(CudaDevice()), arrays, given, outputs, precision=kind)
+    same(ours, meant, 3e-2)
+    assert {s["tf32"] for _, s, *_ in map(fake.layer, fake.layers)} == {True}
+    fake = install()
+    ours, meant, _ = both(CudaBackend(CudaDevice()), arrays, given, outputs, precision=kind)
+    same(ours, meant, 3e-2)
+    assert {fake.library.fake_compute(n) for n in fake.products} == {77}
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_without_gradients_nothing_is_kept_for_them(install, name):
     fake = install(cudnn=True)
@@ -119,7 +163,8 @@ def test_a_library_must_train_a_small_net_before_it_is_used(install, ignored):
 
 
 OTHERS = {
-    "rows end early": ("lstm", {"lengths": np.array([5, 2, 3])}),
+    "the cells of rows that end early": ("lstm", {"lengths": np.array([5, 2, 3])}),
+    "no bound beyond the end": ("relu", {"lengths": np.array([5, 2, 3])}),
     "another product": ("gru", {"reset_after": False}),
     "another activation": ("tanh", {"activation": "sigmoid"}),
     "the gates are read": ("lstm", {"outputs": 4}),

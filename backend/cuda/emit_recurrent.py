@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..lowering.halves import SEEN_THROUGH
 from ..lowering.view import View
 from ..ops.recurrent import order
 from ..tensor import Node, Tensor
@@ -36,6 +37,31 @@ class Matrix(NamedTuple):
                              shape=(self.shape[0], last - first))
 
 
+def with_lengths(program, name: str, count: int, lengths: Tensor, dtype: str, arguments) -> None:
+    """Queue a kernel over rows that end where the lengths say, which are its second argument."""
+    first, *rest = arguments
+    program.kernel("recurrent.cu", name, *flat(count), [first, program.read(lengths), *rest],
+                   T=TYPES[dtype], I=TYPES[lengths.dtype.name])
+
+
+def live_steps(program, x: Pointer, lengths: Tensor, to: Pointer, t: Tensor,
+               reverse: bool = False) -> None:
+    """Queue a copy of sequences like ``t`` with zeros behind their ends, or one run backwards."""
+    with_lengths(program, "live_steps", t.spec.size, lengths, t.dtype.name,
+                 [x, to, *sizes(*t.shape), np.int32(reverse)])
+
+
+def reads_ten_bits(program, kernel: Tensor) -> bool:
+    """Whether products may read float32 with ten bits after the point.
+
+    They may where a kernel was rounded to as few or fewer: of the states, too, what is beyond them
+    is not worth slower products.
+    """
+    while kernel.node.op.name in SEEN_THROUGH:
+        kernel = kernel.node.inputs[0]
+    return program.backend.tf32 or program.is_rounded(kernel)
+
+
 def _matrix(value: int, rows: int, columns: int, first: int = 0) -> Matrix:
     return Matrix(value, first, (rows, columns), (columns, 1))
 
@@ -60,6 +86,7 @@ class Sequences:
         self.macros = {"T": TYPES[self.dtype],
                        "I": "int64" if self.lengths is None else TYPES[self.lengths.dtype.name]}
         self.kernels = _matrix(program.whole(self.recurrent), self.units, self.width)
+        self.tf32 = reads_ten_bits(program, self.recurrent)
 
     def scratch(self, *shape: int) -> int:
         """Memory for numbers of the sequences' type."""
@@ -70,7 +97,7 @@ class Sequences:
         size = np.dtype(self.dtype).itemsize
         arguments = [Pointer(m.value, m.first * size, m is out) for m in (x, y, out)]
         self.program.call("matmul", [*arguments, *([bias] if bias else [])], dtype=self.dtype,
-                          factors=self.dtype, activation="",
+                          factors=self.dtype, activation="", tf32=self.tf32,
                           matrices=tuple((m.shape, m.strides) for m in (x, y, out)))
 
     def step(self, name: str, t: int, *arguments) -> None:
@@ -84,9 +111,7 @@ class Sequences:
         if self.lengths is None:
             return value
         masked = self.scratch(*self.x.shape)
-        self.program.kernel("recurrent.cu", "mask_steps", *flat(self.x.spec.size),
-                            [Pointer(value), self.lengths_read, Pointer(masked, 0, True),
-                             *sizes(*self.x.shape)], **self.macros)
+        live_steps(self.program, Pointer(value), self.lengths, Pointer(masked, 0, True), self.x)
         return masked
 
     def project(self, out: int) -> None:

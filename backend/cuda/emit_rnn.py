@@ -10,15 +10,21 @@ from ..tensor import Node, Tensor, constant_op
 from .chain import Operand, emit_copy, launch
 from .cudnn_rnn import CELLS
 from .device import Needs, Pointer
-from .emit_recurrent import NONE, OWN
-from .expression import FLOATS
+from .emit_recurrent import NONE, OWN, live_steps, reads_ten_bits, with_lengths
+from .emit_reduce import sizes
+from .expression import FLOATS, TYPES
 
 FINALS = {"lstm": 2, "gru": 1, "simple_rnn": 1}       # last states among an op's results
 
 
 class Passed(NamedTuple):
-    """What a layer's forward call leaves to its gradient."""
+    """What a layer's forward call leaves to its gradient.
+
+    Where rows end early, at ``lengths``, the library runs on over zeros to the last step: ``y`` is
+    what it gave, and the state at a row's end is one of its outputs.
+    """
     settings: dict
+    lengths: Tensor | None
     needs: Needs
     x: Pointer
     y: Pointer
@@ -28,31 +34,35 @@ class Passed(NamedTuple):
 
 def _emit_forward(program, node: Node) -> bool:
     """Queue an op's call; False if kernels have to do."""
-    cell, states = _cell(node), FINALS[node.op.name]
+    lengths, states = _lengths(node), FINALS[node.op.name]
+    cell = _cell(program, node, lengths)
     x, kernel, recurrent, bias, *rest = node.inputs
     following = _gradients(program, node)
     if cell is None or following is None:
         return False
     (batch, steps, features), units = x.shape, recurrent.shape[0]
     settings = dict(cell=cell, batch=batch, steps=steps, features=features, units=units,
-                    dtype=x.dtype.name, training=bool(following), tf32=program.backend.tf32)
+                    dtype=x.dtype.name, training=bool(following),
+                    tf32=reads_ten_bits(program, recurrent))
     needs = program.device.needs("rnn_forward", settings)
     if needs is None:
         return False
     weights = _packed(program, needs, cell, (kernel, recurrent, bias))
     outputs, *finals = node.outputs[:1 + states]
     reverse, reserve = node.settings["reverse"], program.room(needs.reserve)
-    given, y = _in_time(program, x, reverse), program.write(outputs)
-    if reverse:
+    given, y = _in_time(program, x, reverse, lengths), program.write(outputs)
+    if reverse or lengths is not None:
         y = Pointer(program.scratch(outputs.shape, settings["dtype"]), 0, True)
     before = _two([program.read(t) for t in rest[1:]])
     program.call("rnn_forward", [
         given, *before, Pointer(weights), y, *_two([program.write(t) for t in finals]), reserve,
         program.room(needs.workspace)], **settings)
-    if reverse:
-        _turn(program, y, outputs)
-    program.passed[outputs] = Passed(settings, needs, given, y._replace(written=False), weights,
-                                     reserve)
+    y = y._replace(written=False)
+    _out_of_time(program, y, outputs, reverse, lengths)
+    if lengths is not None:
+        with_lengths(program, "last_states", finals[0].spec.size, lengths, settings["dtype"],
+                     [y, before[0], program.write(finals[0]), *sizes(batch, steps, units)])
+    program.passed[outputs] = Passed(settings, lengths, needs, given, y, weights, reserve)
     return True
 
 
@@ -65,35 +75,56 @@ def _emit_gradient(program, node: Node) -> bool:
         return False
     first = len(node.inputs) - len(_forward_node(node).inputs)
     rest = node.inputs[first + 4:]
-    settings, needs, dtype = passed.settings, passed.needs, passed.settings["dtype"]
+    settings, lengths, needs, dtype = *passed[:3], passed.settings["dtype"]
     reverse = node.settings["reverse"]
     dx, *weights, dh, dc = [*node.outputs, None][:6]
     count, size = needs.weights // dx.dtype.itemsize, dx.dtype.itemsize
     slopes = View.whole(program.scratch((count,), dtype), (count,))
     _zero(program, slopes, dtype)                        # the library adds to them
-    to_x = Pointer(program.scratch(dx.shape, dtype), 0, True) if reverse else program.write(dx)
+    to_x = program.write(dx) if not reverse and lengths is None else \
+        Pointer(program.scratch(dx.shape, dtype), 0, True)
+    dy = _in_time(program, node.inputs[0], reverse, lengths)
+    seeds = [program.read(t) for t in node.inputs[1:1 + finals]]
+    if lengths is not None:
+        last, (batch, steps, units) = seeds[0], node.inputs[0].shape
+        with_lengths(program, "last_states_gradient", batch * units, lengths, dtype,
+                     [last, dy._replace(written=True), *sizes(batch, steps, units)])
+        none = View.whole(program.scratch((batch, units), dtype), (batch, units))
+        _zero(program, none, dtype)
+        seeds[0] = Pointer(none.value)
     program.call("rnn_gradient", [
-        passed.x, *_two([program.read(t) for t in rest[1:]]), Pointer(passed.weights), passed.y,
-        _in_time(program, node.inputs[0], reverse),
-        *_two([program.read(t) for t in node.inputs[1:1 + finals]]), to_x,
-        *_two([program.write(t) for t in (dh, dc) if t is not None]),
+        passed.x, *_two([program.read(t) for t in rest[1:]]), Pointer(passed.weights), passed.y, dy,
+        *_two(seeds), to_x, *_two([program.write(t) for t in (dh, dc) if t is not None]),
         Pointer(slopes.value, 0, True), passed.reserve, program.room(needs.workspace)],
         **settings)
-    if reverse:
-        _turn(program, to_x, dx)
+    _out_of_time(program, to_x._replace(written=False), dx, reverse, lengths)
+    if lengths is not None:
+        with_lengths(program, "first_states_gradient", batch * units, lengths, dtype,
+                     [last, program.write(dh), *sizes(batch, units)])
     for ours, theirs in _parts(needs, settings["cell"], slopes.value,
                                [program.out(t) for t in weights], size):
         emit_copy(program, theirs, ours, dtype)
     return True
 
 
-def _cell(node: Node) -> str | None:
-    """The library's name of an op's kind; None if it has no such cell, or rows may end early."""
+def _cell(program, node: Node, lengths: Tensor | None) -> str | None:
+    """The library's name of an op's kind; None if it has no such cell.
+
+    Beyond the end of a row a ReLU has no bound, and the state c is not among the outputs.
+    """
     name, settings, (x, *_) = node.op.name, node.settings, node.inputs
     cell = settings["activation"] if name == "simple_rnn" else name
-    fits = cell in CELLS and settings.get("reset_after", True) and x.dtype.name in FLOATS and \
-        all(_is_full(t.node, x.shape[1]) for t in node.inputs[4:5])
+    fits = cell in CELLS and settings.get("reset_after", True) and x.dtype.name in FLOATS
+    if lengths is not None:
+        fits = fits and cell != "relu" and lengths.dtype.name in TYPES and not (
+            name == "lstm" and program.is_read(node.outputs[2]))
     return cell if fits else None
+
+
+def _lengths(node: Node) -> Tensor | None:
+    """Where rows end; None if all have all steps."""
+    given = node.inputs[4:5]
+    return given[0] if given and not _is_full(given[0].node, node.inputs[0].shape[1]) else None
 
 
 def _is_full(lengths: Node, steps: int) -> bool:
@@ -168,18 +199,25 @@ def _backwards(view: View) -> View:
                          strides=(view.strides[0], -view.strides[1], view.strides[2]))
 
 
-def _in_time(program, t: Tensor, reverse: bool) -> Pointer:
+def _in_time(program, t: Tensor, reverse: bool, lengths: Tensor | None) -> Pointer:
     """Sequences in the order in which their steps are run."""
-    if not reverse:
+    if not reverse and lengths is None:
         return program.read(t)
     fresh = View.whole(program.scratch(t.shape, t.dtype.name), t.shape)
-    emit_copy(program, _backwards(program.views[t]), fresh, t.dtype.name)
+    if lengths is None:
+        emit_copy(program, _backwards(program.views[t]), fresh, t.dtype.name)
+    else:
+        live_steps(program, program.read(t), lengths, Pointer(fresh.value, 0, True), t, reverse)
     return Pointer(fresh.value)
 
 
-def _turn(program, run: Pointer, t: Tensor) -> None:
-    """Copy sequences in the order of steps to a node's result."""
-    emit_copy(program, _backwards(View.whole(run.value, t.shape)), program.out(t), t.dtype.name)
+def _out_of_time(program, run: Pointer, t: Tensor, reverse: bool, lengths: Tensor | None) -> None:
+    """Copy sequences in the order of steps to a node's result, unless they are that."""
+    if lengths is not None:
+        live_steps(program, run, lengths, program.write(t), t, reverse)
+    elif reverse:
+        emit_copy(program, _backwards(View.whole(run.value, t.shape)), program.out(t),
+                  t.dtype.name)
 
 
 def _first(library, kernels):

@@ -269,6 +269,10 @@ class CudaProgram(Program):
         """An argument: where a node's result goes."""
         return Pointer(self.out(t).value, 0, True)
 
+    def is_rounded(self, t: Tensor) -> bool:
+        """Whether a tensor holds numbers that were rounded to two bytes, however it is stored."""
+        return t in self._shadows or t.node.op.name in KINDS
+
     def is_read(self, t: Tensor) -> bool:
         """Whether anything reads a node's result."""
         return t in self.users or t in self.kept

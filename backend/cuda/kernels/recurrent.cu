@@ -20,11 +20,45 @@ __device__ T state_before(const Size& s, const T* states, const T* first, const 
   return known ? states[(row * s.steps + t) * s.units + unit] : value_at(first, row * s.units + unit);
 }
 
-// Zeros beyond the lengths: padding may hold anything, NaN too. x (batch, steps, n).
-extern "C" __global__ void mask_steps(const T* x, const I* lengths, T* out, int64 batch, int64 steps, int64 n) {
-  EACH(batch * steps * n) out[i] = live(lengths, i / n / steps, i / n % steps) ? x[i] : T(0);
+// x (batch, steps, n) in the order in which steps are run, or back from it; zeros beyond the lengths, as
+// padding may hold anything, NaN too.
+extern "C" __global__ void live_steps(const T* x, const I* lengths, T* out, int64 batch, int64 steps, int64 n,
+                                      int reverse) {
+  EACH(batch * steps * n) {
+    int64 step = i / n % steps, row = i / n / steps, length = lengths[row] < steps ? int64(lengths[row]) : steps;
+    int64 from = reverse ? length - 1 - step : step;
+    out[i] = step < length ? x[(row * steps + from) * n + i % n] : T(0);
+  }
 }
-EXPORT_FLAT(mask_steps)
+EXPORT_FLAT(live_steps)
+
+// ---- rows that end early, run to the last step by a library: what is behind their end counts nothing ----
+
+// The states h (batch, n) at each row's end, of all y (batch, steps, n); of empty rows the first.
+extern "C" __global__ void last_states(const T* y, const I* lengths, const T* first, T* h, int64 batch, int64 steps,
+                                       int64 n) {
+  EACH(batch * n) {
+    int64 row = i / n, length = lengths[row] < steps ? int64(lengths[row]) : steps;
+    h[i] = length > 0 ? y[(row * steps + length - 1) * n + i % n] : value_at(first, i);
+  }
+}
+EXPORT_FLAT(last_states)
+
+// The cotangents of those states become part of those of y.
+extern "C" __global__ void last_states_gradient(const T* dh, const I* lengths, T* dy, int64 batch, int64 steps,
+                                                int64 n) {
+  EACH(batch * n) {
+    int64 row = i / n, length = lengths[row] < steps ? int64(lengths[row]) : steps;
+    if (length > 0) dy[(row * steps + length - 1) * n + i % n] += dh[i];
+  }
+}
+EXPORT_FLAT(last_states_gradient)
+
+// And of empty rows those of the first states.
+extern "C" __global__ void first_states_gradient(const T* dh, const I* lengths, T* dfirst, int64 batch, int64 n) {
+  EACH(batch * n) if (lengths[i / n] <= 0) dfirst[i] = dh[i];
+}
+EXPORT_FLAT(first_states_gradient)
 
 // ---- LSTM: gates i, f, candidate, o ----------------------------------------------------------------
 
