@@ -12,7 +12,7 @@ from .tensor import Tensor, Variable, constant_op
 
 
 class PlacedProgram(Program):
-    """A program per part; what one makes is handed to the others by way of the host.
+    """A program per part; what one makes is handed to the others as an array of the host.
 
     Parameters
     ----------

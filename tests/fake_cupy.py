@@ -56,6 +56,7 @@ class Fake:
         self.kernels, self.blocks, self.capturing = {}, {}, None
         self.cpu = CpuDevice()
         self.cannot_capture, self.kept = False, []
+        self.peers, self.peers_enabled = [], False
         self.modules = self._modules()
 
     # ---- what happens ----
@@ -131,6 +132,17 @@ class Fake:
             {1: (True, False), 2: (False, True), 3: (True, True)}[kind]
         self.queue(("", "upload", "download", "copy")[kind],
                    lambda: ctypes.memmove(to, source, nbytes) and None)
+
+    def memcpy_peer(self, to, to_device, source, source_device, nbytes, stream):
+        assert stream == STREAM and to_device != source_device
+        assert {to_device, source_device} <= set(range(self.gpus))
+        assert self.inside(to, nbytes) and self.inside(source, nbytes)
+        self.queue("peer", lambda: ctypes.memmove(to, source, nbytes) and None)
+
+    def enable_peer(self, device):
+        self.peers.append(device)
+        if self.peers.count(device) > 1 or self.peers_enabled:
+            raise CUDARuntimeError(704)
 
     def launch(self, function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra):
         assert stream == STREAM and extra == 0 and bx * by * bz <= 1024
@@ -246,7 +258,9 @@ class Fake:
                       runtimeGetVersion=lambda: 13020,
                       getDeviceProperties=lambda number: {"name": b"Fake"}, memcpyAsync=self.memcpy,
                       memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
-                      streamCaptureModeThreadLocal=1)
+                      streamCaptureModeThreadLocal=1, memcpyPeerAsync=self.memcpy_peer,
+                      deviceCanAccessPeer=lambda device, peer: device != peer,
+                      deviceEnablePeerAccess=self.enable_peer)
         attributes = self.attributes = []
         stream, event = self.stream()
         cupy.cuda = new(

@@ -48,6 +48,60 @@ def test_a_program_on_two_devices_is_that_of_one():
     assert device.neighbour(2)._taken and not device.neighbour(1)._taken
 
 
+class Counting(CpuDevice):
+    """Counts what comes to the host, and what goes from device to device."""
+    downloaded, received = [], []
+
+    def _other(self, number):
+        return Counting(self.flags, self.libraries, self.memory, number, self.count)
+
+    def download(self, array, address):
+        self.downloaded.append(array.nbytes)
+        super().download(array, address)
+
+    def receive(self, to, other, source, nbytes):
+        self.received.append((other.name, self.name, nbytes))
+        super().receive(to, other, source, nbytes)
+
+
+def test_what_crosses_stays_on_the_devices(monkeypatch):
+    monkeypatch.setattr(Counting, "downloaded", [])
+    monkeypatch.setattr(Counting, "received", [])
+    losses, *_ = trained(CudaBackend(Counting(count=2)), "cuda:0", "cuda:1")
+    hidden = 24 * 8 * 4                                  # there, and its gradient back
+    assert {("cuda:0", "cuda:1", hidden), ("cuda:1", "cuda:0", hidden)} < {*Counting.received}
+    # Each step's loss, and what two parts may find wrong with labels; the weights in the end.
+    assert sorted(Counting.downloaded) == sorted([4, 32, 32] * 5 + [6 * 8 * 4, 8 * 3 * 4])
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_copies_go_from_gpu_to_gpu(install, enabled):
+    from gradatim.backend.cuda.cuda_device import CudaDevice
+    fake = install(gpus=2)
+    fake.peers_enabled = enabled                          # by somebody else, which is no error
+    losses, weights, _ = trained(CudaBackend(CudaDevice()), "cuda:0", "cuda:1")
+    one, same, _ = trained(CudaBackend(CpuDevice()), "cuda:0", "cuda:0")
+    np.testing.assert_allclose(losses, one, rtol=1e-5)
+    for found, expected in zip(weights, same):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert fake.log.count("peer") >= 10 and sorted(fake.peers) == [0, 1]
+    assert "graph" in fake.log
+
+
+def test_a_wrong_label_on_another_device_is_raised_when_all_is_done():
+    labels = Y.copy()
+    labels[5] = 7
+    x, y = gt.placeholder((24, 3)), gt.placeholder((24,), "int64")
+    with gt.device("cuda:0"):
+        logits = x * 2.0
+    with gt.device("cuda:1"):
+        loss = gt.softmax_cross_entropy(logits, y).mean()
+    f = gt.function([x, y], loss, backend=CudaBackend(CpuDevice(count=2)))
+    with pytest.raises(IndexError, match=r"number of classes, 3: 7 at \[5\]"):
+        f(X[:, :3], labels)
+    assert np.isfinite(f(X[:, :3], Y))
+
+
 def test_a_device_that_is_not_there_is_refused_before_anything_runs():
     with pytest.raises(BackendError) as caught:
         trained(CudaBackend(CpuDevice(count=2)), "cuda:0", "cuda:2")

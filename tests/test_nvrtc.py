@@ -96,8 +96,8 @@ def kernels():
         for graph in graphs:
             CudaBackend(recorder).compile(graph)
         found.append(recorder.sources)
-    of_ops, *of_nets = found
-    return of_ops, {name: value for sources in of_nets for name, value in sources.items()}
+    of_ops, of_nets, with_libraries = found
+    return of_ops | with_libraries, of_nets
 
 
 def united(sources):

@@ -8,7 +8,6 @@ import numpy as np
 from ..base import Backend
 from ..memory import check_memory
 from ..parts import is_placed
-from ..placed import PlacedProgram
 from .device import Device
 
 
@@ -63,6 +62,7 @@ class CudaBackend(Backend):
 
     def compile(self, graph, device: str = "", communicator=None):
         """A program of launches for this device, or one for each that the graph is placed on."""
+        from .placed import PlacedProgram
         from .program import CudaProgram
         if communicator is None and is_placed(graph) and \
                 len({self.on(name).device for name in graph.devices}) > 1:

@@ -24,7 +24,7 @@ from .nvrtc import nvrtc
 from .proof import prove_library
 from .tune import Tuner
 
-INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100                # of CUDA's runtime
+INSUFFICIENT_DRIVER, NO_DEVICE, PEER_ACCESS_ENABLED = 35, 100, 704         # of CUDA's runtime
 BFLOAT16 = 80                                           # compute capability from which there is
 SHARED_BYTES, MAX_SHARED_ATTRIBUTE = 48 * 1024, 8       # above that many a kernel has to ask
 STAGED_BYTES, STAGES = PIECE_BYTES, 8                   # of pinned memory for a copy, and of them
@@ -107,6 +107,7 @@ class CudaDevice(Device):
         self.xp = array_module(self.cupy)
         self._modules: dict[Source, object] = {}
         self._functions: dict[tuple[Source, str], object] = {}
+        self._reached: set[int] = set()                 # devices that were asked for peer access
         self._stages: list[tuple] = []                  # pinned memory, and when it is free again
         self._workspace = self.allocate(WORKSPACE)
         self._cublaslt = None
@@ -158,11 +159,35 @@ class CudaDevice(Device):
         self._order(self.aside, self.stream)
 
     def _order(self, first, then) -> None:
-        """What is put in a stream from now on waits for what is in another."""
+        """What is put in a stream from now on waits for what is in another, a stream of ours."""
         with self.here():
             event = self._cuda.Event()
             event.record(first)
             then.wait_event(event)
+
+    def receive(self, to: int, other: Device, source: int, nbytes: int) -> None:
+        if other is self:
+            return self.copy(to, source, nbytes)
+        other._order(other.stream, self.stream)
+        with self.here():
+            self._reach(other)
+            self._runtime.memcpyPeerAsync(to, self._device.id, source, other._device.id, nbytes,
+                                          self.stream.ptr)
+        self._order(self.stream, other.stream)
+
+    def _reach(self, other: CudaDevice) -> None:
+        """Let copies go from GPU to GPU where they can; elsewhere the driver takes them through
+        the host.
+        """
+        if other.number in self._reached:
+            return
+        self._reached.add(other.number)
+        if self._runtime.deviceCanAccessPeer(self._device.id, other._device.id):
+            try:
+                self._runtime.deviceEnablePeerAccess(other._device.id)
+            except self._runtime.CUDARuntimeError as error:
+                if error.status != PEER_ACCESS_ENABLED:          # CuPy may have been first
+                    raise
 
     def _stage(self, nbytes: int) -> tuple:
         """Pinned memory that no copy reads any more, and the event to say so of the next copy."""

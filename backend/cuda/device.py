@@ -228,6 +228,10 @@ class Device(ABC):
     def copy(self, to: int, source: int, nbytes: int) -> None:
         """Copy inside the device."""
 
+    def receive(self, to: int, other: Device, source: int, nbytes: int) -> None:
+        """Copy from another device when all before is done there; what comes next there waits."""
+        self.copy(to, source, nbytes)
+
     @abstractmethod
     def array(self, address: int, shape, dtype, strides=None):
         """An array of ``xp`` that is this memory; strides in bytes."""

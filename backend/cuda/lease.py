@@ -95,9 +95,13 @@ class Lease:
         self._content[i] = None
 
     def feed(self, feeds: Sequence) -> None:
-        """Bring what is fed to its place."""
+        """Bring what is fed to its place, from the host or from a device's memory."""
         for value, array in zip(self.program.fed, feeds):
-            self.device.upload(self.addresses[value], np.ascontiguousarray(array))
+            if isinstance(array, DeviceArray):
+                self.device.receive(self.addresses[value], array.device, array.address,
+                                    array.nbytes)
+            else:
+                self.device.upload(self.addresses[value], np.ascontiguousarray(array))
 
     # ---- running -------------------------------------------------------------------------------
 
@@ -129,6 +133,15 @@ class Lease:
         return compute
 
     # ---- what comes out ------------------------------------------------------------------------
+
+    def arrays(self) -> list[DeviceArray]:
+        """The outputs where they are, until the memory is given back."""
+        return [DeviceArray(self.device, self.memory, self.addresses[value], spec.shape, spec.dtype)
+                for value, spec in self.program.results]
+
+    def give_back(self) -> None:
+        """To the program, for its next run."""
+        self.program.take_back(self)
 
     def results(self) -> list[np.ndarray]:
         """The outputs, on the host."""

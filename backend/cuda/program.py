@@ -8,7 +8,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from ..base import Program
+from ..base import Program, finished
 from ..graph import COLLECTIVES, Graph
 from ..lowering.clusters import clusters
 from ..lowering.early import collectives_early
@@ -327,8 +327,21 @@ class CudaProgram(Program):
             results = lease.results()
             lease.hand_over(state)
         finally:
-            self._leases.append(lease)
+            lease.give_back()
         return results
+
+    def queue(self, state: list, feeds: Sequence) -> Lease:
+        """Queue a run, and the memory it is in: its results are there until it is given back."""
+        lease = self._take()
+        try:
+            lease.load(state)
+            lease.feed(feeds)
+            finished(lease.stretches(), self.communicator)
+            lease.hand_over(state)
+        except BaseException:
+            lease.give_back()
+            raise
+        return lease
 
     def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
         lease, found = self._take(), []
@@ -343,7 +356,7 @@ class CudaProgram(Program):
                 finally:                    # what was finished counts, whatever ended the rest
                     lease.hand_over(state)
         finally:
-            self._leases.append(lease)
+            lease.give_back()
         return [np.concatenate(parts) for parts in zip(*found)] if at_once else \
             super().run_steps(state, tables, rows)
 
@@ -367,6 +380,10 @@ class CudaProgram(Program):
             if lease.is_bare:
                 with suppress(ValueError):                    # somebody took it meanwhile
                     self._leases.remove(lease)
+
+    def take_back(self, lease: Lease) -> None:
+        """Memory that nobody uses any more."""
+        self._leases.append(lease)
 
     def _take(self) -> Lease:
         """The memory that was used last, where the weights may be still; or new memory."""
