@@ -22,7 +22,7 @@ class PlacedProgram(placed.PlacedProgram):
                 leases.append(self._queue(i, state, values))
             for lease in leases:
                 lease.complain()
-            # The memory is another run's next: outputs go to the host, weights stay on their device.
+            # The memory is another run's next. Outputs go to the host, weights stay where they are.
             for t in self._outputs:
                 if isinstance(values.get(t), DeviceArray):
                     values[t] = np.asarray(values[t])

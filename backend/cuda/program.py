@@ -234,7 +234,7 @@ class CudaProgram(Program):
         return View.whole(len(self.values) - 1, array.shape)
 
     def complaint(self, kind: type[Exception], text: str, about: Tensor) -> list:
-        """Two arguments: where a kernel tells what it finds wrong in a tensor, and the number of it.
+        """Two arguments: where a kernel tells what is wrong in a tensor, and the number of it.
 
         Runs go on to their end; then the first complaint is raised.
         """
