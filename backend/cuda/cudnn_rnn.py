@@ -1,8 +1,8 @@
 """Recurrent layers by cuDNN: one layer in one direction, forward and back, by what is fastest.
 
 All rows have all steps: of lengths the library reads a copy on the host, which a recorded graph
-cannot ask for; `emit_rnn` runs rows that end early to the last step. What the forward call keeps for
-the gradient, it keeps in a reserve of its own form.
+cannot ask for; `emit_rnn` runs rows that end early to the last step. What the forward call keeps
+for the gradient, it keeps in a reserve of its own form.
 """
 from __future__ import annotations
 
