@@ -8,6 +8,7 @@ import pytest
 
 import gradatim as gt
 from gradatim import layers
+from gradatim.backend import registry
 from gradatim.backend.cuda import CudaBackend, cuda_device, libraries, replay
 from gradatim.backend.cuda.cpu_calls import view
 from gradatim.backend.cuda.cuda_device import CudaDevice
@@ -15,6 +16,7 @@ from gradatim.backend.cuda.device import Call, Launch, Pointer
 from gradatim.backend.distribute.local import LocalCommunicator
 from gradatim.backend.errors import BackendError, MemoryLimitError
 from gradatim.backend.tables import Tables
+from gradatim.info import info
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -276,6 +278,36 @@ def test_no_memory_left(install):
     assert str(caught.value) == (
         "cuda:0 has no 134,217,728 bytes left\n  got  67,109,864 free\n"
         "  fix  take a smaller batch_size, or end other processes on the GPU")
+
+
+@pytest.fixture
+def asked_anew(monkeypatch):
+    """This process before any backend was asked for."""
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_missing", {})
+    monkeypatch.delitem(sys.modules, "gradatim.backend.cuda.here", raising=False)
+    yield
+    sys.modules.pop("gradatim.backend.cuda.here", None)
+
+
+def test_auto_takes_a_gpu_that_answers(install, asked_anew):
+    fake = install(gpus=2)
+    backend = gt.get_backend("auto")
+    assert backend.name == "cuda" and backend.devices() == ["cuda:0", "cuda:1"]
+    assert "graph" in fake.log                       # it has trained a small net
+    assert 'cuda: cuda:0, cuda:1 (backend="auto" takes it)' in info()
+
+
+def test_auto_goes_on_where_a_gpu_fails(install, asked_anew):
+    fake = install()
+
+    def broken(*arguments):
+        raise fake.modules["cupy"].cuda.runtime.CUDARuntimeError(700, "an illegal address")
+
+    fake.modules["cupy"].cuda.driver.launchKernel = broken
+    assert gt.get_backend("auto").name in ("native", "reference")
+    assert "cuda: not here, the GPU failed at a small net; CUDARuntimeError: an illegal address; " \
+        'update the driver, or use backend="native"' in info()
 
 
 CURE = 'pip install "gradatim[cuda13]", or "gradatim[cuda12]" for a driver older than 580'

@@ -149,6 +149,20 @@ def test_kernels_of_our_own_do_what_the_library_does_not(install, monkeypatch, t
     assert "cudnn" not in fake.log and "convolution" in fake.log
 
 
+@pytest.mark.parametrize("kind", HALVES)
+def test_kernels_of_our_own_multiply_halves_that_the_library_does_not(install, monkeypatch, kind):
+    fake = install(cudnn=True)
+    no_plan_fits(monkeypatch)
+    (x, kernel), settings = arrays("groups")
+    t, w = gt.placeholder(x.shape, batch=False), gt.variable(kernel)
+    outputs = gt.gradients((gt.convolution(t, w, **settings) ** 2.0).sum(), [t, w])
+    ours, kernels = (gt.function([t], outputs, backend=b, precision=kind)(x)
+                     for b in (CudaBackend(CudaDevice()), own()))
+    for a, b in zip(ours, kernels):
+        np.testing.assert_array_equal(a, b)
+    assert "cudnn" not in fake.log and "convolution" in fake.log
+
+
 def test_that_the_library_is_missing_is_noted(install):
     install()
     given, settings = arrays("same")
