@@ -217,6 +217,10 @@ class Program:
             state[variable] = copy(env[slot]) if borrowed else env[slot]
         return results
 
+    def holds(self, tables: Sequence) -> bool:
+        """Whether a device has copies of tables, so that steps need not read files for them."""
+        return False
+
     def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
         """Several runs, one after another, as if `run` were called for each.
 

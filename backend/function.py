@@ -162,6 +162,10 @@ class Function:
         finally:
             self.commit(state)
 
+    def holds(self, tables) -> bool:
+        """Whether a device has copies of tables, so that `steps` reads no file for them."""
+        return self.program.holds(tables)
+
     def commit(self, state) -> None:
         """Make the updated values of a `compute` those of the variables."""
         if self.graph.updates:

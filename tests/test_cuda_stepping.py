@@ -10,6 +10,7 @@ from gradatim import layers
 from gradatim.backend.cuda import CudaBackend
 from gradatim.backend.errors import DTypeError, MemoryLimitError
 from gradatim.backend.tables import Tables
+from gradatim.datasets import OnDisk
 from gradatim.training import stepping as training_stepping
 
 if not (shutil.which("g++") or shutil.which("c++")):
@@ -32,7 +33,7 @@ class Counting(CpuDevice):
         super().upload(address, array, ahead)
 
 
-def trained(device, monkeypatch, seconds=60.0):
+def trained(device, monkeypatch, seconds=60.0, X=X):
     """Bits of all variables and history of a net with dropout after three epochs."""
     monkeypatch.setattr(training_stepping, "CALL_SECONDS", seconds)
     trainer = gt.Trainer(gt.Sequential([layers.Dense(9, "relu"), layers.Dropout(0.3),
@@ -55,6 +56,25 @@ def test_resident_staged_and_single_steps_give_the_same_bits(monkeypatch):
     monkeypatch.setattr(program.CudaProgram, "_steps_at_once", lambda self: 0)
     assert trained(tiny, monkeypatch) == want
     assert not tiny.ahead
+
+
+class Rows(OnDisk):
+    """Counts the rows that are read."""
+    read = 0
+
+    def _read(self, start, stop):
+        self.read += stop - start
+        return super()._read(start, stop)
+
+
+def test_a_file_that_fits_is_read_once_and_one_that_does_not_batch_by_batch(monkeypatch):
+    want = trained(Counting(), monkeypatch)
+    small, large = Rows(X), Rows(X)
+    assert trained(Counting(), monkeypatch, X=small) == want
+    device = Counting(memory=90_000)
+    assert trained(device, monkeypatch, X=large) == want
+    assert small.read < 2 * len(X) < 3 * len(X) <= large.read         # of three epochs
+    assert not device.ahead
 
 
 TABLES = {"bytes": (np.uint8, (7,)), "one byte": (bool, ()), "words": (np.float32, (3,)),

@@ -120,11 +120,12 @@ class Source:
 
     @cached_property
     def tables(self) -> Tables | None:
-        """X, y and weights, if steps may take their rows of them: arrays in memory."""
+        """X, y and weights, if steps may take their rows of them: arrays in memory or on disk."""
         tables = Tables([self.X, self.y, self.weights])
-        resident = not self.whole and all(type(a) is np.ndarray and a.flags.c_contiguous
-                                          for a in tables)
-        return tables if resident else None
+        have_rows = not self.whole and all(
+            isinstance(a, OnDisk) or type(a) is np.ndarray and a.flags.c_contiguous
+            for a in tables)
+        return tables if have_rows else None
 
     def whole_batches(self) -> Source:
         """The same samples in the same batches, with the parts of all processes."""

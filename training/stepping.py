@@ -29,13 +29,15 @@ def stepped(source, number: int, compiled, pace: Pace, start: int = 0, room=None
             ) -> Iterator[tuple[list, list]]:
     """The steps of an epoch from ``start`` on, several in one call where samples lie in memory.
 
+    That may be a device's, of samples in a file; what it has no room for is read batch by batch.
+
     Yields the names of results and, for each, those of all steps of a call in one array;
     ``room(done)`` is how many steps the next call may make.
     """
     tables, done = source.tables, start
     if tables is not None:
         compute, names = compiled(source.first())
-        if hasattr(compute, "steps"):
+        if hasattr(compute, "steps") and (tables.in_memory or compute.holds(tables)):
             rows = source.full_batches(number)
             while done < len(rows):
                 most = pace.steps if room is None else min(pace.steps, room(done))

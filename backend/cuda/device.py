@@ -1,6 +1,7 @@
 """Device: what runs a launch list. A GPU through CuPy, or the CPU that stands in for one."""
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from threading import RLock
@@ -190,7 +191,7 @@ class Device(ABC):
         key = self, *dtypes
         if key not in tables.copies:
             tables.copies[key] = None
-            needed = sum(a.size * d.itemsize for a, d in zip(tables, dtypes))
+            needed = sum(math.prod(a.shape) * d.itemsize for a, d in zip(tables, dtypes))
             free = self._free_bytes()
             if free is None or needed <= free // 2:
                 self.holders.add(tables)

@@ -343,6 +343,10 @@ class CudaProgram(Program):
             raise
         return lease
 
+    def holds(self, tables) -> bool:
+        dtypes = [t.dtype for t in self.graph.inputs]
+        return self.device.resident(tables, dtypes) is not None
+
     def run_steps(self, state: list, tables: Sequence, rows: np.ndarray) -> list:
         lease, found = self._take(), []
         try:

@@ -115,6 +115,10 @@ class ShardedFunction:
                 self._team.step += 1
         return [np.stack(column) for column in zip(*found)]
 
+    def holds(self, tables) -> bool:
+        """As `Function.holds`: no device has."""
+        return False
+
     def _everywhere(self, work: Callable, runs: list) -> Iterable:
         """What ``work`` makes of one shard after another, or of several at a time."""
         granted = getattr(self._backend, "threads", lambda: 1)()
