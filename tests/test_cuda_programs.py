@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import gradatim as gt
 from gradatim import layers
-from gradatim.backend.cuda import CudaBackend
+from gradatim.backend.cuda import CudaBackend, arena
 
 if not (shutil.which("g++") or shutil.which("c++")):
     pytest.skip("the stand-in for a GPU needs a C++ compiler", allow_module_level=True)
@@ -86,6 +87,23 @@ def compare(name, batch, backend):
     np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-4, atol=1e-5)
     functions = [f for f, _ in model._functions.values()]
     assert functions and all(f.plan().fall_backs == () for f in functions)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_values_that_live_at_once_share_no_byte_of_the_arena(seed):
+    rng = np.random.default_rng(seed)
+    sizes = {i: int(n) for i, n in enumerate(rng.integers(0, 3000, 40))}
+    first = {i: int(t) for i, t in enumerate(rng.integers(0, 50, 40))}
+    last = {i: t + int(n) for (i, t), n in zip(first.items(), rng.integers(0, 12, 40))}
+    offsets, total = arena.plan(sizes, first, last)
+    end = {i: offsets[i] + arena.aligned(sizes[i]) for i in sizes}
+    assert all(offset % 256 == 0 and end[i] <= total for i, offset in offsets.items())
+    for i, j in combinations(sizes, 2):
+        if first[i] <= last[j] and first[j] <= last[i]:
+            assert end[i] <= offsets[j] or end[j] <= offsets[i]
+    most = max(sum(arena.aligned(sizes[i]) for i in sizes if first[i] <= t <= last[i])
+               for t in range(62))
+    assert most <= total < 1.5 * most < sum(map(arena.aligned, sizes.values()))
 
 
 @pytest.mark.parametrize("batch", [1, 17])
