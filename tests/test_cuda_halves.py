@@ -93,10 +93,12 @@ def test_a_gpu_without_bfloat16_multiplies_its_numbers_in_float32(install):
 
 @pytest.mark.parametrize("kind, near", [("bfloat16", 5e-2), ("float16", 1e-2)])
 @pytest.mark.parametrize("name", ["images", "odd", "grouped"])
-def test_convolutions_of_the_library_stay_in_two_bytes(install, name, kind, near):
+@pytest.mark.parametrize("device", [CudaDevice, lambda: CpuDevice(libraries=True)],
+                         ids=["fake", "stand-in"])
+def test_convolutions_of_the_library_stay_in_two_bytes(install, device, name, kind, near):
     """Biases, batch norms and activations widen what they read; others get a wide copy."""
     install(cudnn=True)
-    trainer, changes, _ = trained(name, CudaBackend(CudaDevice()), kind)
+    trainer, changes, _ = trained(name, CudaBackend(device()), kind)
     assert distance(changes, trained(name, "reference", kind)[1]) < near
     program = program_of(trainer)
     made = [s.arguments[2].value for s in program.steps if s.name in OPERATIONS]
