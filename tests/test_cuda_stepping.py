@@ -33,14 +33,14 @@ class Counting(CpuDevice):
         super().upload(address, array, ahead)
 
 
-def trained(device, monkeypatch, seconds=60.0, X=X):
+def trained(device, monkeypatch, seconds=60.0, X=X, **options):
     """Bits of all variables and history of a net with dropout after three epochs."""
     monkeypatch.setattr(training_stepping, "CALL_SECONDS", seconds)
     trainer = gt.Trainer(gt.Sequential([layers.Dense(9, "relu"), layers.Dropout(0.3),
                                         layers.Dense(3)]),
                          layers.SparseCategoricalCrossentropy(from_logits=True),
-                         metrics=["accuracy"], backend=CudaBackend(device))
-    trainer.fit(X, Y, epochs=3, batch_size=10, X_val=X[:70], y_val=Y[:70])
+                         metrics=["accuracy"], backend=CudaBackend(device), **options)
+    trainer.fit(X, Y, epochs=3, batch_size=10 // trainer.accumulate, X_val=X[:70], y_val=Y[:70])
     return {name: v.numpy().tobytes() for name, v in trainer.variables().items()}, trainer.history
 
 
@@ -56,6 +56,15 @@ def test_resident_staged_and_single_steps_give_the_same_bits(monkeypatch):
     monkeypatch.setattr(program.CudaProgram, "_steps_at_once", lambda self: 0)
     assert trained(tiny, monkeypatch) == want
     assert not tiny.ahead
+
+
+def test_parts_of_a_step_take_their_rows_on_the_device(monkeypatch):
+    device, whole = Counting(), trained(Counting(), monkeypatch)
+    parts = trained(device, monkeypatch, accumulate=2)
+    assert device.uploaded < 4 * X.nbytes                               # of three epochs
+    for got, want in zip(parts[1], whole[1]):
+        assert got == pytest.approx(want, rel=1e-5)
+    assert trained(Counting(memory=45_000), monkeypatch, accumulate=2) == parts
 
 
 class Rows(OnDisk):
@@ -140,10 +149,22 @@ def test_tables_give_way_to_what_needs_memory():
     assert f.steps(tables, np.array([[7, 9]]))[0].tolist() == [[14, 18]]
     assert device._free_bytes() < 60_000 < 90_000 < device.free_bytes()
     with pytest.raises(MemoryLimitError) as caught:
-        device.allocate(100_000)
-    assert str(caught.value).startswith("cuda:0 has no 100,000 bytes left\n  got  9")
+        device.allocate(100_001)
+    assert str(caught.value).startswith("cuda:0 has no 100,001 bytes left\n  got  100,000 free\n")
     device.allocate(90_000)
     assert f.steps(tables, np.array([[7, 9]]))[0].tolist() == [[14, 18]]    # staged
+
+
+def test_memory_of_steps_goes_when_it_gives_way():
+    device, x = CpuDevice(memory=50_000), gt.placeholder((1000,))
+    f = gt.function([x], x.sum(), backend=CudaBackend(device))
+    gc.disable()                                       # nothing waits for circles to be found
+    try:
+        f.steps([np.ones(2000, "f")], np.arange(1000)[None])
+        assert device._free_bytes() < 47_000
+        device.allocate(47_000)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("missing", [0, 1])

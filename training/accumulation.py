@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import OPS, Graph, placeholder, variable
+from ..backend import OPS, Graph, constant, variable
 from ..backend.function import function
 from ..layers.flow import Flow
 from .steps import Shapes, inputs_for, losses_and_metrics, optimizer_step, penalties_of
@@ -28,18 +28,18 @@ class Accumulated:
         sums = {path: variable(p.shape, p.dtype, f"accumulated/{path}", trainable=False)
                 for path, p in parameters.items()}
         weight = variable((), trainer.dtype, "accumulated/weight", trainable=False)
-        self._part = self._add(trainer, shapes, parameters, sums, weight)
-        self._step = self._apply(trainer, parameters, sums, weight)
+        before = variable(np.int64(SHIFT), name="accumulated/rows", trainable=False)
+        self._part = self._add(trainer, shapes, parameters, sums, weight, before)
+        self._step = self._apply(trainer, parameters, sums, weight, before)
 
     @property
     def functions(self) -> list:
         """What a call computes."""
         return self._part.functions * self.parts + self._step.functions
 
-    def _add(self, trainer, shapes, parameters, sums, weight):
+    def _add(self, trainer, shapes, parameters, sums, weight, before):
         """The program that adds up the slopes of a part."""
         feeds, x, y, weights, lengths = inputs_for(shapes, trainer.dtype)
-        offset = placeholder((), "int64", "offset", batch=False)
         flow = Flow(x, lengths, weights, trainer.keys.seed, trainer.keys.step, dtype=trainer.dtype)
         with trainer.strategy.surroundings():
             out = trainer.ends.run(flow, training=True)
@@ -47,7 +47,8 @@ class Accumulated:
         slopes = trainer.loss_scale.slopes(counted["loss", "sum"], parameters)
         fine, _ = trainer.loss_scale.checked(slopes)
         updates = {**trainer.loss_scale.kept(fine, out.updates),
-                   weight: weight + counted["loss", "weight"]}
+                   weight: weight + counted["loss", "weight"],
+                   before: before + shapes.x[0] * trainer.strategy.parts}
         updates.update((sums[path], sums[path] + g) for path, g in slopes.items())
 
         def moved(node, inputs):
@@ -55,15 +56,15 @@ class Accumulated:
             if node.op.name != "row_offset":
                 return None
             here = node.with_inputs(inputs).outputs[0]
-            return (here - SHIFT + cast(offset, dtype=here.dtype.name),)
+            return (here - SHIFT + cast(before, dtype=here.dtype.name),)
 
-        graph = Graph(counted.values(), updates, [offset, *feeds]).rewrite(moved)
+        graph = Graph(counted.values(), updates, feeds).rewrite(moved)
         self.names = [*counted, ("learning_rate", "")]
         return trainer.strategy.function(graph.inputs, graph.outputs, graph.updates,
                                          trainer.backend, precision=trainer.precision)
 
     @staticmethod
-    def _apply(trainer, parameters, sums, weight):
+    def _apply(trainer, parameters, sums, weight, before):
         """The program that makes a step of what was added up."""
         tiny = float(np.finfo(weight.dtype).tiny)
         slopes = {path: s / maximum(weight, tiny) for path, s in sums.items()}
@@ -72,15 +73,21 @@ class Accumulated:
         rate, updates = optimizer_step(trainer, parameters, slopes)
         for v in (*sums.values(), weight):
             updates[v] = OPS["zeros_like"](v)
+        updates[before] = constant(np.int64(SHIFT))
         return function([], rate, updates, backend=trainer.backend, precision=trainer.precision)
 
     def __call__(self, *arrays) -> list:
-        size = len(arrays[0]) // self.parts
-        whole = size // len(self.strategy.own) * self.strategy.parts    # rows of all processes
-        found = None
-        for i, first in enumerate(range(0, len(arrays[0]), size)):
-            offset = np.int64(i * whole + SHIFT)
-            sums = [np.asarray(s, np.float64) for s in
-                    self._part(offset, *(a[first:first + size] for a in arrays))]
-            found = sums if found is None else [a + b for a, b in zip(found, sums)]
-        return [*found, self._step()]
+        return [found[0] for found in self.steps(arrays, np.arange(len(arrays[0]))[None])]
+
+    def steps(self, tables, rows: np.ndarray) -> list[np.ndarray]:
+        """As `Function.steps`: the parts of a step are one call, and the optimizer's another."""
+        found = []
+        for which in rows:
+            parts = self._part.steps(tables, which.reshape(self.parts, -1))
+            sums = [np.add.accumulate(p, axis=0, dtype=np.float64)[-1] for p in parts]
+            found.append([*sums, self._step()])
+        return [np.stack(column) for column in zip(*found)]
+
+    def holds(self, tables) -> bool:
+        """As `Function.holds`."""
+        return self._part.holds(tables)

@@ -34,7 +34,7 @@ class Cursor:
             [cursor._replace(written=True), np.int32(len(self.fed)), np.int32(len(self.results)),
              np.uint64(0) if program.wrong is None else Pointer(program.wrong, 0, True)])]
 
-    def words(self, lease, tables, order: int, results, first: int) -> np.ndarray:
+    def words(self, addresses, tables, order: int, results, first: int) -> np.ndarray:
         """Where the steps begin: addresses of tables, of their rows, and of all outputs.
 
         The rows at ``order`` are those from step ``first`` on.
@@ -42,17 +42,18 @@ class Cursor:
         batch = self.fed[0][1].shape[0] if self.fed else 0
         found = [first, order - 8 * batch * first, batch]
         for (value, spec), table in zip(self.fed, tables):
-            found += [table, lease.addresses[value], spec.nbytes // max(spec.shape[0], 1)]
+            found += [table, addresses[value], spec.nbytes // max(spec.shape[0], 1)]
         for (value, spec), to in zip(self.results, results):
-            found += [lease.addresses[value], to, spec.nbytes]
+            found += [addresses[value], to, spec.nbytes]
         return np.array(found, np.int64)
 
 
 class Stepper:
-    """Runs the steps of a lease."""
+    """Runs the steps of a lease, which it must not hold: memory goes when nobody has it."""
 
     def __init__(self, lease):
-        self.lease, self.device, self.cursor = lease, lease.device, lease.program.cursor
+        self.program, self.device, self.cursor = lease.program, lease.device, lease.program.cursor
+        self.addresses = lease.addresses
         before, after = ([self.device.prepare(step, lease.addresses) for step in steps]
                          for steps in (self.cursor.before, self.cursor.after))
         self._replay = Replay(self.device, [*before, *lease.calls, *after])
@@ -84,9 +85,9 @@ class Stepper:
         device, order = self.device, np.ascontiguousarray(rows, np.int64)
         memory = device.allocate(max(order.nbytes, 1))
         device.upload(memory.address, order)
-        device.upload(self.lease.addresses[self.cursor.value],
-                      self.cursor.words(self.lease, tables, memory.address, targets, first))
-        self._replay.times(len(rows), self.lease.program.communicator)
+        device.upload(self.addresses[self.cursor.value], self.cursor.words(
+            self.addresses, tables, memory.address, targets, first))
+        self._replay.times(len(rows), self.program.communicator)
 
     def _staged(self, tables, rows: np.ndarray, targets: list[int]) -> None:
         """Steps on samples that are brought there in pieces, each while the last is computed."""
