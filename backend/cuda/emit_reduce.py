@@ -71,15 +71,21 @@ def _lead(axes: tuple[int, ...]) -> bool:
 
 def reads_halves(node: Node) -> bool:
     """Whether a kernel widens what it reduces: those of the statistics of a batch do."""
-    return node.op.name == "batch_squares" or node.op.name == "batch_sum" and _lead(
-        axes_of(node.settings["axes"], node.inputs[0].ndim))
+    return node.op.name == "batch_squares" or node.op.name == "batch_sum" and _has_kernel(node) \
+        and _lead(axes_of(node.settings["axes"], node.inputs[0].ndim))
+
+
+def _has_kernel(node: Node) -> bool:
+    """Whether a sum over samples is one of floats in their own type."""
+    x = node.inputs[0]
+    return x.dtype.name in FLOATS and node.specs[0].dtype == x.dtype
 
 
 def _batch_sum(program, node: Node):
     """Leading axes: rows of what is kept, each weighted by its sample."""
     x, *weights = node.inputs
     axes = axes_of(node.settings["axes"], x.ndim)
-    if x.dtype.name not in FLOATS or node.specs[0].dtype != x.dtype:
+    if not _has_kernel(node):
         return None
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     value = program.whole(x) if _lead(axes) else turned(program, x, (*axes, *kept))
