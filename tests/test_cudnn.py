@@ -87,6 +87,16 @@ def test_factors_in_two_bytes_make_results_in_two_bytes(install, kind):
     assert {fake.cudnn.fake_cudnn_config(n) for n in fake.executions} == {2, 3, 4}
 
 
+def test_what_is_fed_in_the_place_of_a_convolution_is_not_in_two_bytes(install):
+    install(cudnn=True)
+    (x, kernel), settings = arrays("same")
+    t = gt.placeholder(x.shape, batch=False)
+    y = gt.convolution(t, gt.variable(kernel), **settings)
+    f = gt.function([y], gt.relu(y), backend=CudaBackend(CudaDevice()), precision="bfloat16")
+    given = np.random.default_rng(1).standard_normal(y.shape).astype("f")
+    np.testing.assert_array_equal(f(given), np.maximum(given, 0))
+
+
 def own():
     """The stand-in with kernels alone."""
     from gradatim.backend.cuda.cpu_device import CpuDevice
