@@ -60,7 +60,7 @@ def test_a_tutorial_of_graphs_runs(name, monkeypatch, capsys):
     backend.programs, backend.automatic = [], True
     monkeypatch.setitem(registry._loaded, "cuda", backend)
     monkeypatch.setenv("FAST", "1")
-    path = Path(__file__).parents[1] / "tutorials" / "expert" / f"{name}.py"
+    path = Path(gt.__file__).parent / "tutorials" / "expert" / f"{name}.py"
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.splitlines()[-1] == f"Done: {name}"
     assert backend.programs and not any(p.fall_backs for p in backend.programs)
