@@ -134,8 +134,9 @@ class CudaProgram(Program):
     def _keep_halves(self, makers: set[Node], readers: set[Node]) -> None:
         """Store in two bytes what is made so, where all that read it widen it themselves."""
         for node in makers:
-            out = node.outputs[0]                        # what is fed has its place already
-            if out not in self.kept and out not in self.views and readers.issuperset(self.users.get(out, ())):
+            out = node.outputs[0]
+            taken = out in self.kept or out in self.views             # returned, or fed
+            if not taken and readers.issuperset(self.users.get(out, ())):
                 self._halves[out] = self.stored(node.inputs[0])
 
     def _result(self, t: Tensor, changed: set) -> int:
