@@ -59,6 +59,7 @@ def test_a_tutorial_of_graphs_runs(name, monkeypatch, capsys):
     backend = Keeping(CpuDevice())
     backend.programs, backend.automatic = [], True
     monkeypatch.setitem(registry._loaded, "cuda", backend)
+    monkeypatch.delitem(registry._missing, "cuda", raising=False)
     monkeypatch.setenv("FAST", "1")
     path = Path(gt.__file__).parent / "tutorials" / "expert" / f"{name}.py"
     runpy.run_path(str(path), run_name="__main__")
