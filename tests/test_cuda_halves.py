@@ -103,7 +103,7 @@ def test_convolutions_of_the_library_stay_in_two_bytes(install, device, name, ki
     program = program_of(trainer)
     made = [s.arguments[2].value for s in program.steps if s.name in OPERATIONS]
     assert made and {program.values[v].dtype for v in made} == {kind}
-    if name == "images":   # a copy per call turns a kernel or its gradient; pooling reads a wide one
+    if name == "images":   # a call has a copy of a kernel or its gradient; pooling reads a wide one
         assert len(made) == 4 and sum(s.name == "chain_copy" for s in program.steps) == 5
     assert not program.fall_backs
 
