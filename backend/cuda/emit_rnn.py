@@ -38,7 +38,8 @@ def _emit_forward(program, node: Node) -> bool:
     cell = _cell(program, node, lengths)
     x, kernel, recurrent, bias, *rest = node.inputs
     following = _gradients(program, node)
-    if cell is None or following is None:
+    if cell is None or following is None or lengths is not None and states == 2 and not all(
+            _is_zero(n.inputs[2].node) for n in following):
         return False
     (batch, steps, features), units = x.shape, recurrent.shape[0]
     settings = dict(cell=cell, batch=batch, steps=steps, features=features, units=units,
@@ -119,6 +120,14 @@ def _cell(program, node: Node, lengths: Tensor | None) -> str | None:
         fits = fits and cell != "relu" and lengths.dtype.name in TYPES and not (
             name == "lstm" and program.is_read(node.outputs[2]))
     return cell if fits else None
+
+
+def _is_zero(slopes: Node) -> bool:
+    """Whether cotangents are known to be zero, as those of a state c that nothing reads."""
+    if slopes.op.name == "broadcast_to":
+        slopes = slopes.inputs[0].node
+    return slopes.op.name == "zeros_like" or \
+        slopes.op is constant_op and not np.any(slopes.settings["value"])
 
 
 def _lengths(node: Node) -> Tensor | None:
