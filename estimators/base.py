@@ -198,7 +198,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         rows = min(self._auto_batch_size if self.batch_size == "auto" else self.batch_size, len(X))
         steps = 1 if full else -(-len(X) // (rows * self.accumulate))
         epochs = 1 if one_pass else self._epochs(steps, full)
-        rate = self._rate(full, None if one_pass else epochs * steps)
+        rate, dtype = self._rate(full, None if one_pass else epochs * steps), self._dtype(full)
         penalty = self._penalty(None if one_pass else len(X) if weights is None else weights.sum())
         if full and balanced:
             weights = self._balanced(targets, weights,
@@ -206,7 +206,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         if not again:
             output = self._output_layer(targets, weights)
             self._fitted, *self._fitted.others = [
-                Fitted(self._new_network(X, weights), output, s, rate, self._dtype(full))
+                Fitted(self._new_network(X, weights), output, s, rate, dtype)
                 for s in member_seeds(seed, self.n_ensemble)]
         fitted = self._fitted
         for member in fitted.members:
