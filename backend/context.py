@@ -90,11 +90,12 @@ def device(name: str):
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _USER_FOLDERS = tuple(_ROOT + folder + os.sep for folder in ("tests", "tutorials", "benchmarks"))
+_SKLEARN = os.sep.join(["", "site-packages", "sklearn", ""])   # whose wrappers call `fit`
 _is_ours: dict[str, bool] = {}
 
 
 def user_line() -> tuple[str, int]:
-    """File and line of the innermost frame outside the library's own folders."""
+    """File and line of the innermost frame outside the library's own folders and scikit-learn's."""
     frame = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -102,7 +103,7 @@ def user_line() -> tuple[str, int]:
         if ours is None:
             ours = _is_ours[file] = (
                 file.startswith(_ROOT) and not file.startswith(_USER_FOLDERS)
-                or file.startswith("<frozen"))
+                or _SKLEARN in file or file.startswith("<frozen"))
         if not ours:
             return file, frame.f_lineno
         frame = frame.f_back

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
@@ -21,6 +21,7 @@ from ..training.rounds import chunk_that_fits
 from .base import Estimator
 from .cnn import ImageSamples
 from .dnn import first_weights
+from .iterators import Transformer
 from .parameters import layer_sizes
 from .report import Report, naive_r2, tell
 from .standardize import scale_of, weighted_statistics
@@ -63,7 +64,7 @@ PARTS = {"dense": dense_parts, "convolutional": convolutional_parts}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageSamples, Estimator):
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, Transformer, ImageSamples, Estimator):
     """A net that brings samples through a few numbers, their code, and back.
 
     `transform` gives codes and `inverse_transform` samples, so that it stands where

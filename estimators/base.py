@@ -27,6 +27,7 @@ from .elsewhere import fit_elsewhere
 from .fitted import Fitted, average, member_seeds
 from .held_out import hold_out, validation_data
 from .importances import Importances
+from .iterators import gathered
 from .on_disk import loaded, require_rows, validated_on_disk
 from .parameters import Parameters
 from .planning import Planning
@@ -149,7 +150,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
 
     def _guarded(self, *given, **options):
         """Fit, or leave everything as it was."""
-        saved = dict(vars(self))
+        saved, given = dict(vars(self)), tuple(map(gathered, given))
         try:
             self._validate_params()
             spread = strategy(self.strategy)
@@ -222,7 +223,8 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
         before = self.history_ if again else []
-        tasks = [] if one_pass else fit_tasks(self, given, epochs, before)
+        tasks = [] if one_pass else fit_tasks(
+            self, given, epochs * self._n_nets, before)
         self._calibrate(None)                # callbacks may predict before the net is calibrated
         with fitted.training(rate):
             run = fitted.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
@@ -230,6 +232,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
                              callbacks=[*callbacks, *watchers, *tasks], verbose=int(self.verbose),
                              first_epoch=len(before), balanced=balanced and not full,
                              max_time=self.max_time, check_finite=True)
+        vars(self).pop("feature_importances_", None)              # they were the last fit's
         for watcher in watchers:
             self.health_ = run.memory(watcher).epochs
         self.history_ = [*before, *run.history]
@@ -378,7 +381,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         check_is_fitted(self)
         refuse_unusable(X=X)
         with explained():
-            return self._checked(X)
+            return self._checked(gathered(X))
 
     def _outputs(self, X, head) -> list[np.ndarray]:
         """The output of every net of the ensemble with ``head`` on top, for checked samples."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from numbers import Real
 from typing import Any, Mapping, NamedTuple
 
@@ -18,6 +19,7 @@ class Column(NamedTuple):
     """One column of a table."""
     kind: str                  # "number", "date" or "category"
     values: np.ndarray         # float64 with NaN, datetime64 with NaT, or object with None
+    name: str = ""             # for errors
 
 
 def is_frame(X) -> bool:
@@ -33,11 +35,11 @@ def is_dict(X) -> bool:
 def read_table(X, estimator) -> list[Column]:
     """The columns of a frame, a dict of columns, or a 2-D array or list of rows."""
     if is_dict(X):
-        return same_length([column_of(values) for values in X.values()], X)
+        return same_length([column_of(values, name) for name, values in X.items()], X)
     if is_frame(X):
         parts = X.get_columns() if hasattr(X, "get_columns") else [
             X.iloc[:, j] for j in range(X.shape[1])]
-        columns = [column_of(part) for part in parts]
+        columns = [column_of(part, name) for part, name in zip(parts, X.columns)]
         if not len(X) or not columns:
             check_array(np.empty(X.shape), estimator=estimator, input_name="X")
         return columns
@@ -45,7 +47,7 @@ def read_table(X, estimator) -> list[Column]:
                                             if isinstance(row, (list, tuple)) for v in row):
         X = table_of_rows(X)
     X = check_array(X, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X")
-    return [column_of(X[:, j]) for j in range(X.shape[1])]
+    return [column_of(X[:, j], j) for j in range(X.shape[1])]
 
 
 def table_of_rows(rows) -> np.ndarray:
@@ -72,8 +74,13 @@ def same_length(columns: list[Column], X: Mapping) -> list[Column]:
     return columns
 
 
-def column_of(series) -> Column:
+def column_of(series, name) -> Column:
     """A column from a Series, an array or a list."""
+    return read_column(series)._replace(name=str(name))
+
+
+def read_column(series) -> Column:
+    """A column that has no name yet."""
     name = str(getattr(series, "dtype", "")).lower()
     if hasattr(series, "to_numpy"):
         if name.startswith(("cat", "enum")):
@@ -95,16 +102,18 @@ def column_of(series) -> Column:
         return numbers_of(series)
     if series.dtype.kind == "M":
         return dates_of(series)
+    if series.dtype.kind == "m":
+        return numbers_of(series / np.timedelta64(1, "D"))          # spans, in days
     if series.dtype.kind in "OUST":
         return inferred(series.astype(object))
     raise DataError("a column holds neither numbers, dates nor text", got=f"dtype {series.dtype}",
-                    fix="convert it first, time spans to numbers, say")
+                    fix="convert it first")
 
 
 def inferred(values: np.ndarray) -> Column:
     """A column of objects: numbers or dates if all that is there are such, categories otherwise."""
     there = [v for v in values if not is_missing(v)]
-    if all(isinstance(v, Real) for v in there):
+    if all(isinstance(v, (Real, Decimal)) for v in there):
         return numbers_of(np.array([np.nan if is_missing(v) else v for v in values], np.float64))
     if all(isinstance(v, (date, np.datetime64)) for v in there):
         return dates_of(np.array([None if is_missing(v) else v for v in values], MICROSECONDS))

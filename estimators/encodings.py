@@ -53,7 +53,8 @@ def as_numbers(column: Column) -> np.ndarray:
     if column.kind != NUMBER:
         word = next((v for v in column.values if v is not None), None)
         raise DataError("a column of numbers holds something else",
-                        got=f"{str(word)!r} among others" if column.kind == CATEGORY else "dates",
+                        got=(f"{str(word)!r}" if column.kind == CATEGORY else "dates")
+                        + f" in column {column.name!r}",
                         fix="convert the column, or let FeatureEncoder encode it")
     return column.values
 
@@ -99,7 +100,8 @@ def as_dates(column: Column) -> np.ndarray:
             return np.full(len(column.values), "NaT", MICROSECONDS)
     except ValueError:
         pass
-    raise DataError("a column of dates holds something else", got=f"a {column.kind}",
+    raise DataError("a column of dates holds something else",
+                    got=f"a {column.kind} in column {column.name!r}",
                     fix="convert it to datetime64, or write dates as 2026-11-24")
 
 

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any, Mapping
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -15,6 +15,7 @@ from .checking import explained, refuse_unusable
 from .columns import DATE, NUMBER, Column, is_dict, read_table
 from .encodings import (apply, given_values, is_coded, labels, learn_buckets, learn_cross,
                         learn_date, learn_scale, learn_values)
+from .iterators import Transformer, gathered
 from .saving import Saveable
 
 SCALES = ("standard", "minmax", "passthrough")
@@ -24,11 +25,11 @@ SETTINGS = {"buckets": (Integral, list, tuple, np.ndarray), "hash": (Integral,),
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class FeatureEncoder(TransformerMixin, Saveable, BaseEstimator):
+class FeatureEncoder(Transformer, Saveable, BaseEstimator):
     """Turns a table of mixed columns with gaps into numbers.
 
     Takes frames of pandas or polars, dicts of columns, and 2-D arrays or lists of rows. Columns of
-    numbers are scaled, categories (text, booleans as 0 and 1, category dtypes) become one column
+    numbers, and time spans in days, are scaled, categories (text, booleans as 0 and 1, category dtypes) become one column
     each or whole numbers, dates become days and the phases of year, week and day. What was rare or
     missing at the fit, or was not there, has a place of its own.
 
@@ -211,6 +212,7 @@ class FeatureEncoder(TransformerMixin, Saveable, BaseEstimator):
 
     def _table(self, X, reset: bool) -> list[Column]:
         """The columns, with names and number checked as scikit-learn does."""
+        X = gathered(X)
         refuse_unusable(X=X)
         if is_dict(X):
             X = self._named(X, reset)

@@ -5,10 +5,12 @@ from ..backend.distribute import strategy
 from ..backend.errors import DataError, ShapeError
 from ..training.split import split
 from .checking import explained, refuse_unusable
+from .iterators import gathered
 
 
 def validation_data(estimator, X, y, weights):
     """Validation data in the form of the samples, or None."""
+    X, y, weights = map(gathered, (X, y, weights))
     if X is None:
         if y is not None or weights is not None:
             raise DataError("y_val and sample_weight_val need X_val beside them",

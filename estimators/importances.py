@@ -10,9 +10,14 @@ from ..backend.errors import ShapeError
 class Importances:
     """An estimator that can tell which columns it uses."""
 
+    _fit_may_set = ("feature_importances_",)
+
     def permutation_importances(self, X, y, *, n_repeats: int = 5, scoring=None, sample_weight=None,
                                 random_state=0):
         """How much the score falls when one column of X is shuffled (Breiman 2001, section 10).
+
+        The means are kept as ``feature_importances_``, which `SelectFromModel` and the like read,
+        until another fit.
 
         Parameters
         ----------
@@ -56,5 +61,7 @@ class Importances:
         if getattr(X, "ndim", np.ndim(X) if not isinstance(X, list) else 2) != 2:
             raise ShapeError("only columns can be shuffled, and these samples have none",
                              got=f"X of shape {list(np.shape(X))}", fix="pass rows of features")
-        return permutation_importance(self, X, y, scoring=scoring, n_repeats=n_repeats,
-                                      random_state=random_state, sample_weight=sample_weight)
+        found = permutation_importance(self, X, y, scoring=scoring, n_repeats=n_repeats,
+                                       random_state=random_state, sample_weight=sample_weight)
+        self.feature_importances_ = found.importances_mean
+        return found

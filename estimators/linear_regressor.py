@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..backend import OPS, get_backend
 from ..backend.errors import ParameterError, ShapeError
 from .checking import explained, refuse_unusable, require_numbers
+from .iterators import gathered
 from .report import Reported, naive_r2
 from .saving import Saveable
 from .least_squares import (
@@ -176,6 +177,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
             `X` has other columns than in `fit`, or values that are not finite.
         """
         check_is_fitted(self)
+        X = gathered(X)
         refuse_unusable(X=X)
         with explained():
             X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric",
@@ -216,6 +218,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
     def _learn(self, X, y, sample_weight, first):
         """Bring the triangular factor up to date and read the regression from it."""
         self._validate_params()
+        X, y, sample_weight = map(gathered, (X, y, sample_weight))
         refuse_unusable(X=X, y=y, sample_weight=sample_weight)
         with _unchanged_on_error(self), explained():
             X, y = validate_data(self, X, y, reset=first, accept_sparse="csr", dtype="numeric",

@@ -180,9 +180,12 @@ class SequenceSamples:
 
 
 def listed(X):
-    """A list of sequences that came as an array or Series of objects, or as a tuple, as a list."""
-    objects = getattr(X, "ndim", 0) == 1 and getattr(X, "dtype", None) == object
-    return list(X) if objects or isinstance(X, tuple) else X
+    """A list of sequences that came as an array or Series of them, or as a tuple, as a list."""
+    numbers = isinstance(getattr(X, "dtype", None), np.dtype) and X.dtype != object
+    column = len(getattr(X, "shape", ())) == 1 and not numbers
+    if not column and not isinstance(X, tuple):
+        return X
+    return X.to_list() if hasattr(X, "to_list") else list(X)       # polars nests its Series
 
 
 def has_sequences(X) -> bool:
@@ -195,8 +198,8 @@ def has_sequences(X) -> bool:
 
 def rank_of(sequence) -> int:
     """Axes of an array or of nested lists, which may be ragged."""
-    if hasattr(sequence, "ndim"):
-        return sequence.ndim
+    if hasattr(sequence, "shape"):
+        return len(sequence.shape)
     if not isinstance(sequence, (list, tuple)):
         return 0
     return 1 + max((rank_of(s) for s in sequence[:1]), default=0)
@@ -239,7 +242,7 @@ def one_sequence(sequence, number: int) -> np.ndarray:
         kind = "NaN" if np.isnan(array).any() else "infinity"
         raise DataError(f"Input X contains {kind}.", got=f"in sequence {number}",
                         fix="remove or impute such steps")
-    return array
+    return np.ascontiguousarray(array)             # frames store columns, and sums have an order
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -30,7 +30,7 @@ class FitTasks(Callback):
     given : tuple
         Samples, targets and weights as the user passed them.
     epochs : int
-        How many there will be at most.
+        How many there will be at most, of all nets of an ensemble.
     earlier : list of dict
         The logs of epochs before this fit.
     """
@@ -43,10 +43,12 @@ class FitTasks(Callback):
         if weights is not None:
             self.data["metadata"] = {"sample_weight": weights}
         self.fit = estimator._init_callback_context(max_subtasks=epochs)
-        self.epoch = None
+        self.epoch, self.nets = None, 0
 
     def on_fit_begin(self, run) -> None:
-        self.fit.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        self.nets += 1
+        if self.nets == 1:
+            self.fit.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         if run.next_epoch < run.epochs and not run.stop:
             self._begin()
 
@@ -68,8 +70,10 @@ class FitTasks(Callback):
 
     def _as_if(self, run) -> dict:
         """What a fit that ended here would have set, in copies that training leaves alone."""
-        history = [*self.earlier, *run.history]
-        return {"_fitted": deepcopy(self.estimator._fitted), "history_": history,
+        history, fitted = [*self.earlier, *run.history], deepcopy(self.estimator._fitted)
+        if not self.earlier:
+            del fitted.others[self.nets - 1:]              # what was never trained has no say
+        return {"_fitted": fitted, "history_": history,
                 "n_epochs_": len(history), "best_epoch_": len(history) - 1}
 
 

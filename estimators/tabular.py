@@ -68,9 +68,9 @@ class TableSamples:
             names = [str(dtype).lower() for dtype in X.dtypes]
             if not any(name.startswith(("cat", "enum", "obj", "str")) for name in names):
                 return []
-            return [j for j, (kind, values) in enumerate(read_table(X, self)) if kind == CATEGORY
+            return [j for j, column in enumerate(read_table(X, self)) if column.kind == CATEGORY
                     and (names[j].startswith(("cat", "enum"))
-                         or all(v is None or isinstance(v, str) for v in values))]
+                         or all(v is None or isinstance(v, str) for v in column.values))]
         names = [str(name) for name in X.columns] if is_frame(X) else []
         n, wish = np.shape(X)[1] if np.ndim(X) == 2 else 0, np.asarray(wish).tolist()
         if len(wish) == n and all(isinstance(w, bool) for w in wish):

@@ -6,12 +6,13 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..backend.errors import DataError, ParameterError, ShapeError
 from .columns import is_frame, is_missing
+from .iterators import Transformer
 from .saving import Saveable
 
 PADDING, UNKNOWN = 0, 1       # numbers before those of the vocabulary
@@ -19,7 +20,7 @@ SEQUENCES, COUNTS, BINARY, TFIDF = "sequences", "counts", "binary", "tfidf"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TextVectorizer(TransformerMixin, Saveable, BaseEstimator):
+class TextVectorizer(Transformer, Saveable, BaseEstimator):
     """Turns texts into numbers: sequences for recurrent nets, counts or tf-idf for dense ones.
 
     Parameters

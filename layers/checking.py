@@ -27,6 +27,7 @@ def check_layer(layer: Layer, spec, *, seed: int = 0, backend="reference") -> li
     as it is. The checks:
 
     - ``batch_size``: the graph is the same at any batch size, but for shapes.
+    - ``shapes``: what comes out has the shape that the graph says.
     - ``dtypes``: the output has the input's element type, or the weights' if the input is integers.
     - ``gradients``: by every weight and input, against central differences in float64.
     - ``lengths``: steps beyond a row's length change nothing within it.
@@ -64,7 +65,7 @@ def check_layer(layer: Layer, spec, *, seed: int = 0, backend="reference") -> li
     >>> from gradatim import layers
     >>> from gradatim.testing import check_layer
     >>> check_layer(layers.Dense(3), (4,))[:3]
-    ['batch_size', 'dtypes', 'gradients']
+    ['batch_size', 'shapes', 'dtypes']
     >>> class Half(layers.Layer):
     ...     def call(self, x):
     ...         return x.reshape(x.shape[0], -1) * 0.5
@@ -188,6 +189,16 @@ def without_shapes(text: str) -> Iterator[str]:
         if line.startswith("placeholder"):
             line = re.sub(r" shape=\([^)]*\)", "", line)
         yield line
+
+
+def check_shapes(subject: Subject) -> None:
+    """The shape of the array is that of the tensor."""
+    for training in MODES:
+        layer, arrays = subject.built("float32"), subject.arrays("float32")
+        _, out = subject.trace(layer, ROWS, "float32", training)
+        got = subject.value(layer, arrays, training)
+        assert got.shape == out.x.shape, \
+            f"{list(got.shape)} comes out, and the graph says {list(out.x.shape)}"
 
 
 def check_dtypes(subject: Subject) -> None:
@@ -358,7 +369,7 @@ def assert_same(got, want, text: str) -> None:
 
 
 CHECKS: dict[str, Callable[[Subject], bool | None]] = {
-    "batch_size": check_batch_size, "dtypes": check_dtypes, "gradients": check_gradients,
-    "lengths": check_lengths, "rows": check_rows, "padding": check_padding,
-    "determinism": check_determinism, "updates": check_updates, "files": check_files,
-    "weights": check_weights}
+    "batch_size": check_batch_size, "shapes": check_shapes, "dtypes": check_dtypes,
+    "gradients": check_gradients, "lengths": check_lengths, "rows": check_rows,
+    "padding": check_padding, "determinism": check_determinism, "updates": check_updates,
+    "files": check_files, "weights": check_weights}

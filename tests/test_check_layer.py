@@ -156,8 +156,9 @@ def test_every_layer_conforms(layer, spec):
     made = check_layer(layer, spec)
     timed = getattr(layer, "keeps_time", False) and not isinstance(spec, list) and \
         len(getattr(spec, "shape", spec)) >= (1 if spec is ids else 2)
-    assert set(made) | {"lengths"} == {"batch_size", "dtypes", "gradients", "lengths", "rows",
-                                       "padding", "determinism", "updates", "files", "weights"}
+    assert set(made) | {"lengths"} == {"batch_size", "shapes", "dtypes", "gradients", "lengths",
+                                       "rows", "padding", "determinism", "updates", "files",
+                                       "weights"}
     assert "lengths" in made or not timed
 
 
@@ -228,6 +229,12 @@ class FixedBatch(layers.Layer):
         return x.reshape(x.shape[0], -1)
 
 
+class WrongShape(layers.Layer):
+    def call(self, x):
+        return gt.op("test_twice_as_wide", forward=lambda xp, x: xp.concatenate([x, x], -1),
+                     spec=gt.backend.same)(x)
+
+
 class OneType(layers.Layer):
     def call(self, x):
         return x.astype("float32")
@@ -248,8 +255,6 @@ class SeesPadding(layers.Layer):
 class SeesNeighbours(layers.Layer):
     def call(self, x):
         return x - gt.flip(x, axis=0)
-
-
 
 
 class SeesPaddingRows(layers.Layer):
@@ -303,6 +308,7 @@ class DeafToWeights(layers.Layer):
 WRONG = [
     (FixedBatch(), (4,), "batch_size: the graph depends on the batch size: "
                          "reshape %0 shape=(2, -1)"),
+    (WrongShape(), (4,), "shapes: [4, 8] comes out, and the graph says [4, 4]"),
     (OneType(), (4,), "dtypes: float64 becomes float32"),
     (WrongGradient(), (4,), "gradients: by input 0: the gradient gives "),
     (SeesPadding(), (3, 4), "lengths: steps beyond a row's length change it: by "),
@@ -344,7 +350,7 @@ def test_a_layer_that_raises_fails_with_its_error():
     class Broken(layers.Layer):
         def call(self, x):
             raise ValueError("no")
-    with pytest.raises(AssertionError, match="(?s)fails 9 checks.*  rows: ValueError: no"):
+    with pytest.raises(AssertionError, match="(?s)fails 10 checks.*  rows: ValueError: no"):
         check_layer(Broken(), (4,))
 
 

@@ -216,6 +216,36 @@ def test_an_estimator_goes_on_also_without_a_seed(tmp_path):
     assert Checkpoint(path).seed(3) == 3
 
 
+IMAGES = RNG.random((90, 6, 6, 1))
+SEQUENCES = [np.resize(x, (1 + i % 5, 2)) for i, x in enumerate(X)]
+EPOCHS = {"epochs": 3, "batch_size": 16, "solver": "mini_batch", "random_state": 0}
+RESUMED = [
+    (gt.CNNClassifier(augmentation=["flip", "crop", "mixup"], early_stopping=True, ema=0.9,
+                      **EPOCHS), IMAGES, Y > 0),
+    (gt.DNNClassifier(dropout=0.2, sampling="balanced", calibration="temperature",
+                      label_smoothing=0.1, **EPOCHS), X, Y > 0),
+    (gt.DNNRegressor(loss="gaussian", calibration="conformal", swa=0.3, **EPOCHS), X, Y),
+    (gt.RNNRegressor(units=3, dropout=0.2, early_stopping=True, **EPOCHS), SEQUENCES, Y),
+    (gt.RNNTagger(units=3, **EPOCHS), SEQUENCES, [(x[:, 0] > 0) for x in SEQUENCES]),
+    (gt.RNNForecaster(horizon=2, lookback=4, units=3, **EPOCHS), X, None),
+    (gt.Autoencoder(hidden_layer_sizes=(), **EPOCHS), X, None),
+]
+
+
+@pytest.mark.parametrize("estimator, samples, y", RESUMED, ids=lambda value: type(
+    value).__name__ if hasattr(value, "fit") else "")
+def test_every_kind_of_estimator_goes_on(tmp_path, estimator, samples, y):
+    def weights(path, stop):
+        net = clone(estimator).set_params(
+            callbacks=Stop(stop), checkpoint=None if path is None else Checkpoint(path, 1, 1))
+        net.fit(samples, y) if y is not None else net.fit(samples)
+        return {name: v.numpy().tobytes() for name, v in net.network_.variables().items()}
+
+    with pytest.raises(SystemExit):
+        weights(tmp_path / "run.h5", 4)
+    assert weights(tmp_path / "run.h5", 10 ** 9) == weights(None, 10 ** 9)
+
+
 def test_an_estimator_with_a_checkpoint_is_copied_and_saved(tmp_path):
     net = model(str(tmp_path / "run.h5"), random_state=0, max_time="5m")
     assert clone(net).checkpoint == net.checkpoint

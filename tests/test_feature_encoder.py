@@ -1,9 +1,11 @@
 """FeatureEncoder: what becomes of numbers, categories, dates and gaps, in every form of table."""
 import datetime
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from sklearn.base import clone
@@ -26,6 +28,14 @@ FORMS = {
     "category dtype": pd.DataFrame({"city": pd.Categorical(CITIES), "age": AGES}),
     "nullable": pd.DataFrame({"city": pd.array(CITIES, "string"),
                               "age": pd.array([30, None, 50, 40, 20, 60], "Int64")}),
+    "polars": pl.DataFrame({"city": CITIES, "age": [30, None, 50, 40, 20, 60]}),
+    "polars enum": pl.DataFrame({"city": CITIES, "age": AGES},
+                                {"city": pl.Enum(["Rome", "Oslo", "Bonn"]), "age": pl.Float32}),
+    "decimals": pd.DataFrame({"city": CITIES, "age": [
+        None if np.isnan(age) else Decimal(int(age)) for age in AGES]}),
+    "spans": pd.DataFrame({"city": CITIES, "age": pd.to_timedelta(AGES, unit="D")}),
+    "polars spans": pl.DataFrame({"city": CITIES, "age": [
+        None if np.isnan(age) else datetime.timedelta(age) for age in AGES]}),
     "dict": {"city": CITIES, "age": AGES},
     "dict of arrays": {"city": np.array(CITIES, object), "age": np.array(AGES)},
     "objects": np.array(ROWS, object), "rows": ROWS, "tuples": [tuple(row) for row in ROWS],

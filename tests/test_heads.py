@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn.base import clone
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import QuantileRegressor, TweedieRegressor
 
 import gradatim as gt
@@ -359,10 +360,17 @@ def test_balanced_epochs_of_a_file_are_those_of_memory():
 
 # ---- importances -------------------------------------------------------------------------------
 
-def test_importances_are_of_the_columns_that_matter():
+def test_importances_are_of_the_columns_that_matter(tmp_path):
     net = gt.DNNRegressor(hidden_layer_sizes=(8,), epochs=100, random_state=0).fit(X, Y)
     found = net.permutation_importances(X, Y, n_repeats=3)
     assert found.importances.shape == (3, 3) and found.importances_mean.argmax() == 1
+    np.testing.assert_array_equal(net.feature_importances_, found.importances_mean)
+    chosen = SelectFromModel(net, prefit=True, max_features=1)
+    np.testing.assert_array_equal(chosen.transform(X), X[:, 1:2])
+    net.save(tmp_path / "net.h5")
+    np.testing.assert_array_equal(gt.load(tmp_path / "net.h5").feature_importances_,
+                                  net.feature_importances_)
+    assert not hasattr(net.partial_fit(X, Y), "feature_importances_")
     images = RANDOM.normal(size=(10, 4, 4))
     cnn = gt.CNNRegressor(epochs=1).fit(images, Y[:10])
     with pytest.raises(ShapeError, match="only columns can be shuffled"):

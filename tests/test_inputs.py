@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from sklearn.base import clone
@@ -141,6 +142,9 @@ def test_what_is_no_category():
                         (FRAME, None)):
         with pytest.raises(ValueError, match=text):
             clone(EMBEDDED).set_params(categorical_features=wish).fit(frame, NUMBERS)
+    days = FRAME.assign(noise=pd.date_range("2024-01-01", periods=len(FRAME)))
+    with pytest.raises(Error, match="got  dates in column 'noise'"):
+        clone(EMBEDDED).fit(days, NUMBERS)
     with pytest.raises(Error, match="categorical_features names no column of X: 'nobody'"):
         clone(EMBEDDED).set_params(categorical_features=["nobody"]).fit(FRAME, NUMBERS)
     with pytest.raises(ValueError, match="NaN"):
@@ -223,8 +227,11 @@ def halved(X):
     return [x[::2] for x in X]
 
 
-@pytest.mark.parametrize("X", [SEQUENCES, tuple(SEQUENCES), OBJECTS, pd.Series(SEQUENCES)],
-                         ids=["list", "tuple", "objects", "Series"])
+FORMS = {"list": SEQUENCES, "tuple": tuple(SEQUENCES), "objects": OBJECTS,
+         "Series": pd.Series(SEQUENCES)}
+
+
+@pytest.mark.parametrize("X", FORMS.values(), ids=FORMS)
 def test_lists_of_sequences_in_pipelines_and_searches(X):
     net = gt.RNNClassifier(units=4, epochs=10, random_state=0)
     model = make_pipeline(FunctionTransformer(halved), net)
@@ -240,6 +247,36 @@ def test_sequences_in_a_stream():
         rows = slice(start, start + 20)
         net.partial_fit(SEQUENCES[rows], RISING[rows], classes=[0, 1])
     assert net.score(SEQUENCES, RISING) > 0.9
+
+
+@pytest.mark.parametrize("X", [
+    pl.Series([x.tolist() for x in SEQUENCES]), pd.Series([x.tolist() for x in SEQUENCES]),
+    [pl.DataFrame(x, schema=["a", "b"]) for x in SEQUENCES],
+    [pd.DataFrame(x, columns=["a", "b"]) for x in SEQUENCES]],
+    ids=["polars Series", "Series of lists", "polars frames", "frames"])
+def test_sequences_in_frames_and_series(X):
+    net = gt.RNNClassifier(units=2, **FEW).fit(SEQUENCES, RISING)
+    assert np.array_equal(clone(net).fit(X, RISING).predict_proba(X), net.predict_proba(SEQUENCES))
+
+
+@pytest.mark.parametrize("estimator, X, y", [
+    (gt.LinearRegressor(), DENSE, LABELS), (NETS["dnn"], DENSE, LABELS),
+    (NETS["regressor"], DENSE.tolist(), LABELS.tolist()),
+    (gt.RNNClassifier(units=2, **FEW), SEQUENCES, RISING),
+    (gt.Autoencoder(hidden_layer_sizes=(), **FEW), DENSE, None),
+    (gt.FeatureEncoder(), FRAME.to_numpy().tolist(), None),
+    (gt.TextVectorizer(), ["a word", "or two words"], None)],
+    ids=lambda value: type(value).__name__ if hasattr(value, "fit") else "")
+def test_iterators_are_read_once(estimator, X, y):
+    whole, one_by_one = clone(estimator), clone(estimator)
+    if hasattr(estimator, "transform"):
+        found = one_by_one.fit_transform(iter(X))
+        np.testing.assert_array_equal(found, whole.fit(X).transform(X))
+        return
+    weights = np.arange(len(X)) % 2
+    one_by_one.fit(iter(X), iter(y), sample_weight=iter(weights))
+    np.testing.assert_array_equal(one_by_one.predict(iter(X)),
+                                  whole.fit(X, y, sample_weight=weights).predict(X))
 
 
 def test_images_in_a_pipeline():

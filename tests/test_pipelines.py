@@ -12,6 +12,7 @@ from sklearn.datasets import make_multilabel_classification
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import partial_dependence, permutation_importance
+from sklearn.metrics import log_loss
 from sklearn.model_selection import (GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV,
                                      cross_val_score)
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
@@ -287,6 +288,22 @@ def test_a_classifier_is_scored_after_every_epoch(calibration):
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(rows) == 3 and all(row["neg_log_loss"] < 0 for row in rows)
     assert (net.temperature_ == 1.0) == (calibration is None)
+
+
+@needs_callbacks
+def test_every_net_of_an_ensemble_has_its_epochs():
+    monitor, recorder = ScoringMonitor(scoring="neg_log_loss"), Recorder()
+    net = classifier(epochs=3, schedule="constant", n_ensemble=2)
+    net.set_callbacks(monitor, recorder).fit(X, LABELS)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    alone = [classifier(epochs=3, schedule="constant", n_ensemble=n).fit(X, LABELS)
+             for n in (1, 2)]
+    assert [rows[i]["neg_log_loss"] for i in (2, 5)] == [
+        -log_loss(LABELS, n.predict_proba(X)) for n in alone]
+    assert [told[1:] for told in recorder.told if told[0] == "begin"] == [
+        ("fit", 0, 6), *(("epoch", i, 0) for i in range(6))]
+    warm = net.set_params(warm_start=True)._skl_callbacks
+    assert warm == [monitor, recorder] and net.fit(X, LABELS).n_epochs_ == 6
 
 
 @needs_callbacks

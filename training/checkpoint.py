@@ -197,7 +197,9 @@ def digest_of(source) -> str:
     rows = np.unique(np.linspace(0, n - 1, min(n, DIGEST_ROWS)).astype(np.int64))
     parts = [str(n).encode()]
     for table in (source.X, source.y, source.weights):
-        found = [table[i] for i in rows] if isinstance(table, list) else [table[rows]]
+        # Arrays of objects hold addresses, which another process has not.
+        by_row = isinstance(table, list) or table.dtype == object
+        found = [table[i] for i in rows] if by_row else [table[rows]]
         for array in map(np.ascontiguousarray, found):
             parts += [f"{array.dtype}{array.shape}".encode(), array.tobytes()]
     found = digest(*parts)
