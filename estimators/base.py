@@ -177,8 +177,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             seen = targets, self._weights_of(sample_weight, X)
         numbers = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
         data = (*without_weightless(X, targets, weights), numbers)
-        if not again:
-            self.baseline_ = self._baseline_of(*seen)
+        self.baseline_ = self.baseline_ if again else self._baseline_of(*seen)
         val = held = validation_data(self, *validation)
         seed = self._seed(again)
         if self.checkpoint is not None and not one_pass:
@@ -223,8 +222,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         judged = (targets, weights, "") if y_val is None else (y_val, weights_val, "val_")
         targets, y_val = (None if t is None else self._scaled(t) for t in (targets, y_val))
         before = self.history_ if again else []
-        tasks = [] if one_pass else fit_tasks(
-            self, given, epochs * self._n_nets, before)
+        tasks = [] if one_pass else fit_tasks(self, given, epochs * self.n_ensemble, before)
         self._calibrate(None)                # callbacks may predict before the net is calibrated
         with fitted.training(rate):
             run = fitted.fit(X, targets, weights, epochs=epochs, X_val=X_val, y_val=y_val,
@@ -239,8 +237,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         self.n_epochs_ = len(self.history_)
         best = len(run.history) - 1 if run.best_epoch is None else run.best_epoch
         self.best_epoch_ = max(len(before) + best, 0)
-        if calibrates:
-            self._calibrate(held)
+        self._calibrate(held if calibrates else None)
         if self.verbose and run.history and run.rank == 0:
             self._tell(self.history_[self.best_epoch_], *judged)
         for task in tasks:

@@ -29,9 +29,9 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
     """Turns a table of mixed columns with gaps into numbers.
 
     Takes frames of pandas or polars, dicts of columns, and 2-D arrays or lists of rows. Columns of
-    numbers, and time spans in days, are scaled, categories (text, booleans as 0 and 1, category dtypes) become one column
-    each or whole numbers, dates become days and the phases of year, week and day. What was rare or
-    missing at the fit, or was not there, has a place of its own.
+    numbers, and time spans in days, are scaled, categories (text, booleans as 0 and 1, category
+    dtypes) become one column each or whole numbers, dates become days and the phases of year, week
+    and day. What was rare or missing at the fit, or was not there, has a place of its own.
 
     Parameters
     ----------

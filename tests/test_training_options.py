@@ -352,11 +352,10 @@ def test_nan_in_a_later_epoch_and_numbers_of_the_users_rows():
     trainer = gt.DNNRegressor(hidden_layer_sizes=(4,), optimizer="sgd", learning_rate=30.0,
                               schedule="constant", epochs=60, random_state=0)
     with pytest.raises(NonFiniteError) as caught:
-        trainer.fit(rows, targets, sample_weight=weights)           # the user's line
-    line = here("# the user's line")
+        trainer.fit(rows, targets, sample_weight=weights)           # this fit is named
     text = str(caught.value)
     assert text.startswith("training diverged in step ") and "NaN or infinity from finite" in text
-    assert f"test_training_options.py:{line}, in Dense" in text
+    assert f"options.py:{here('# this fit is named')}, in Dense" in text
     found = next((line for line in text.splitlines() if line.startswith("  samples")), "")
     numbers = [int(n) for n in found.removeprefix("  samples").split("...")[0].split(",")
                if n.strip()]
