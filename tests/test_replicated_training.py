@@ -1,4 +1,7 @@
 """Training on replicas equals training on one device: every batch, number, weight and statistic."""
+import signal
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -6,6 +9,8 @@ import gradatim as gt
 from gradatim import layers
 from gradatim.backend.distribute import DataParallel
 from gradatim.training import SGD, Adam, Lamb
+from gradatim.training.ranks import agree, cancellable
+from gradatim.training.stepping import Pace
 
 RNG = np.random.default_rng(11)
 X = RNG.standard_normal((45, 6))                  # 45 = 18 + 18 + 9: an uneven last batch
@@ -85,3 +90,22 @@ def test_sequences_of_unequal_length_on_replicas():
         assert two == pytest.approx(one, rel=0, abs=1e-10)
     for a, b in zip(state, other, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+
+
+def test_ctrl_c_while_ranks_agree_counts_the_next_time():
+    class Team:
+        rank, step, reduced = 0, 0, 0
+
+        def all_reduce(self, x, operation):
+            self.reduced += 1
+            if self.reduced == 1:              # between what this rank says and what all say
+                signal.raise_signal(signal.SIGINT)
+            return x
+
+    run = SimpleNamespace(team=Team(), halt=False, timed_out=False, stop=False, cancelled=False,
+                          pace=Pace(), steps_done=7)
+    with cancellable(run):
+        agree(run)
+        assert run.team.step == 7
+        with pytest.raises(KeyboardInterrupt):
+            agree(run)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend.errors import DistributedError
 
-FLAGS = ("halt", "timed_out", "stop", "cancelled")      # of a run: any rank's counts for all
+FLAGS = ("halt", "timed_out", "stop")      # of a run: any rank's counts for all
 
 
 def once(team, work: Callable):
@@ -42,11 +42,12 @@ def agree(run) -> None:
     if team is None:
         return
     flags = [getattr(run, name) for name in FLAGS]
-    found = team.all_reduce(np.array([*flags, run.pace.steps if team.rank == 0 else 0]), "max")
+    pace = run.pace.steps if team.rank == 0 else 0
+    *found, cancelled, pace = team.all_reduce(np.array([*flags, run.cancelled, pace]), "max")
     for name, flag in zip(FLAGS, found):
         setattr(run, name, bool(flag))
-    run.pace.steps = int(found[-1])
-    if run.cancelled:
+    run.pace.steps = int(pace)
+    if cancelled:          # run.cancelled stays: pressed since then, it counts the next time
         raise KeyboardInterrupt
     team.step = run.steps_done
 
