@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+CUDA = Path(__file__).parent / "cuda"
 
 # Workers of a parallel run share the cores: with threads of their own each they would only wait.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -53,7 +53,7 @@ def fake_library(tmp_path_factory):
         if name not in built:
             built[name] = tmp_path_factory.mktemp(name) / f"lib{name}.so"
             subprocess.run([shutil.which("g++") or shutil.which("c++"), "-std=c++17", "-O1",
-                            "-shared", "-fPIC", str(HERE / f"fake_{name}.cpp"), "-o",
+                            "-shared", "-fPIC", str(CUDA / f"fake_{name}.cpp"), "-o",
                             str(built[name])], check=True)
         return built[name]
     return build
@@ -63,7 +63,7 @@ def fake_library(tmp_path_factory):
 def install(monkeypatch, fake_library, tmp_path):
     """A function that puts a fake CuPy and its libraries in place; cuDNN if asked for."""
     from gradatim.backend.cuda import cache, cuda_device, libraries, tune
-    spec = importlib.util.spec_from_file_location("fake_cupy", HERE / "fake_cupy.py")
+    spec = importlib.util.spec_from_file_location("fake_cupy", CUDA / "fake_cupy.py")
     fake_cupy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fake_cupy)
 

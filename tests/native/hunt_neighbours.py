@@ -1,8 +1,9 @@
 """Hunt for rows whose prediction on the native backend depends on the rows beside them.
 
-Run as ``python tests/hunt_neighbours.py --largest 40 --seeds 5`` for every number of threads; the
-test suite runs a short form. A row alone gives the bits that it must give in every batch of up to
-``largest`` rows, at every position, among other neighbours, and with infinities and NaN beside it.
+Run as ``python tests/native/hunt_neighbours.py --largest 40 --seeds 5`` for every number of
+threads; the test suite runs a short form. A row alone gives the bits that it must give in every
+batch of up to ``largest`` rows, at every position, among other neighbours, and with infinities and
+NaN beside it.
 """
 import argparse
 import zlib

@@ -11,7 +11,7 @@ MATRIX = runpy.run_path(str(Path(__file__).parent / "fault_matrix.py"))
 needs_mpi = pytest.mark.skipif(
     importlib.util.find_spec("mpi4py") is None or not MATRIX["MPIEXEC"].exists(),
     reason='needs mpi4py and mpiexec: pip install "gradatim[mpi]"')
-LONG = {"types", "compute", "memory", "network"}     # left to ``python tests/fault_matrix.py``
+LONG = {"types", "compute", "memory", "network"}     # left to fault_matrix.py itself
 
 
 @needs_mpi

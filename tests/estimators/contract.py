@@ -1,8 +1,8 @@
 """scikit-learn's checks on every estimator, in every combination of how it may be used.
 
-The test suite runs one combination in full and samples the others; in full they are run by
-``python tests/contract.py``, or a part of them: ``--backend reference --dtype float32 --routing on
---only RNN``. The exit status is the number of checks that did not pass; skipped ones count.
+The test suite runs one combination in full and samples the others; in full they are run by ``python
+tests/estimators/contract.py``, or a part of them: ``--backend reference --dtype float32 --routing
+on --only RNN``. The exit status is the number of checks that did not pass; skipped ones count.
 """
 import os
 

@@ -1,8 +1,8 @@
 """The matrix of faults: every way a rank can go wrong, and what the user reads when it did.
 
-Run as ``python tests/fault_matrix.py [FAULT ...] --ranks 2 3 4``: each fault, at each number of
-ranks, must end the job within its deadline and two seconds, name the rank and the step, and leave
-no process and no shared memory. The test suite runs it on two ranks.
+Run as ``python tests/distribute/fault_matrix.py [FAULT ...] --ranks 2 3 4``: each fault, at each
+number of ranks, must end the job within its deadline and two seconds, name the rank and the step,
+and leave no process and no shared memory. The test suite runs it on two ranks.
 """
 from __future__ import annotations
 

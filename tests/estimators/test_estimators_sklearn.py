@@ -1,7 +1,7 @@
 """scikit-learn's own checks on every estimator: none expected to fail, none skipped.
 
 One combination of backend, input and routing in full; of each other one a few checks of every
-estimator. ``python tests/contract.py`` runs all of them.
+estimator. ``python tests/estimators/contract.py`` runs all of them.
 """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location

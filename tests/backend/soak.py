@@ -1,7 +1,7 @@
 """Train and predict for long, and see that resident memory does not grow.
 
-Run as ``python tests/soak.py --steps 10000``; the test suite runs a short form. The first tenth of
-the steps warms up; growth is what the rest adds.
+Run as ``python tests/backend/soak.py --steps 10000``; the test suite runs a short form. The first
+tenth of the steps warms up; growth is what the rest adds.
 """
 import argparse
 import os

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = ("estimators", "training", "layers", "backend", "datasets")
 SOURCES = sorted(p for f in FOLDERS for p in (ROOT / f).rglob("*.py")) + sorted(ROOT.glob("*.py"))
 
@@ -98,7 +98,7 @@ def test_first_line_says_what_the_file_is_for(path):
     assert len(line) > 20 and line.endswith((".", ":")), line
 
 
-@pytest.mark.parametrize("path", SOURCES + sorted((ROOT / "tests").glob("*.py")), ids=name_of)
+@pytest.mark.parametrize("path", SOURCES + sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
 def test_style(path):
     text = path.read_text()
     lines = text.splitlines()
@@ -153,7 +153,7 @@ def test_import_of_the_package_alone_loads_nothing():
 
 def test_public_names():
     import gradatim as gt
-    golden = (ROOT / "tests" / "golden" / "public_names.txt").read_text().split()
+    golden = (ROOT / "tests" / "project" / "golden" / "public_names.txt").read_text().split()
     from gradatim.backend import OPS
     ours = sorted(n for n in dir(gt) if n not in OPS or n in golden)
     assert sorted(golden) == [n for n in ours if n not in OPS or n in golden]

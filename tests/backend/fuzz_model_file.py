@@ -1,7 +1,7 @@
 """Break model files by the thousand: kills during a save, flipped bits, and forged checksums.
 
-Run as ``python tests/fuzz_model_file.py --rounds 500 --flips 10000``; the test suite runs a short
-form. Every attempt happens in a forked child, so that a crash would be counted, not suffered.
+Run as ``python tests/backend/fuzz_model_file.py --rounds 500 --flips 10000``; the test suite runs a
+short form. Every attempt happens in a forked child, so that a crash would be counted, not suffered.
 """
 import argparse
 import hashlib

@@ -1,7 +1,7 @@
 """Build the native core with AddressSanitizer and UndefinedBehaviorSanitizer and test it so.
 
-Run as ``python tests/sanitize.py`` for all tests of the native backend, ``--short`` for some, or
-with names of test files. It works in a scratch folder and leaves the checkout as it is.
+Run as ``python tests/native/sanitize.py`` for all tests of the native backend, ``--short`` for
+some, or with names of test files. It works in a scratch folder and leaves the checkout as it is.
 """
 import argparse
 import os
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import files
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-fopenmp", "-fvisibility=hidden",
          "-fno-math-errno", "-fno-trapping-math", "-fno-omit-frame-pointer",
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("arguments", nargs="*", help="test files, and what else pytest takes")
     options, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
-        tests = build(Path(scratch)) / "tests"
+        tests = build(Path(scratch)) / "tests" / "native"
         wanted = [*options.arguments, *others] or (SHORT if options.short else
                   sorted(p.name for p in tests.glob("test_native*.py")))
         # What child processes say on the error stream would be lost. AddressSanitizer, which ends

@@ -77,7 +77,7 @@ def test_the_bits_do_not_depend_on_the_number_of_ranks(size):
 
 
 def test_scikit_learn_checks_pass_on_ranks():
-    """One check in ten; ``mpiexec -n 2 python tests/ranks_estimators.py 1 NAME...`` runs all."""
+    """One check in ten; ``mpiexec -n 2 python ranks_estimators.py 1 NAME...`` runs all."""
     names = "LinearClassifier", "DNNClassifier", "CNNClassifier"
     found = on_ranks(2, "ranks_estimators.py", "10", *names, seconds=240)
     assert [line.split()[0] for line in found.splitlines()] == list(names)

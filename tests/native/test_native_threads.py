@@ -272,7 +272,7 @@ def test_sixteen_threads_predict_at_once(name):
 
 
 def test_arrays_at_odd_addresses():
-    """Feeds, tables and weights; run by tests/sanitize.py, which sees every address."""
+    """Feeds, tables and weights; run by tests/native/sanitize.py, which sees every address."""
     a = np.arange(60, dtype="f").reshape(10, 6)
     odd = np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view("f").reshape(10, 6)
     assert not odd.flags.aligned

@@ -132,7 +132,7 @@ def test_every_order_of_threads_gives_the_same_bits(name):
 @pytest.mark.parametrize("words, found", [(["net:mlp", "softmax"], False),
                                           (["planted"], True)])
 def test_nothing_is_read_or_written_outside(words, found):
-    """A short form of ``tests/sanitize_cuda.py``, which runs all ops and nets."""
+    """A short form of ``tests/cuda/sanitize_cuda.py``, which runs all ops and nets."""
     script = Path(__file__).with_name("sanitize_cuda.py")
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
     if "libasan" in done.stderr and "cannot be preloaded" in done.stderr:

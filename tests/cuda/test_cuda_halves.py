@@ -19,7 +19,8 @@ if not (shutil.which("g++") or shutil.which("c++")):
 
 from gradatim.backend.cuda.cpu_device import CpuDevice  # noqa: E402
 
-SHARED = runpy.run_path(str(Path(__file__).parent / "test_bfloat16.py"))
+BACKEND = Path(__file__).parents[1] / "backend"
+SHARED = runpy.run_path(str(BACKEND / "test_bfloat16.py"))
 NETS, trained, distance, drawn = (SHARED[n] for n in ("NETS", "trained", "distance", "drawn"))
 CUDA = CudaBackend(CpuDevice())
 KINDS = ("bfloat16", "float16")
@@ -172,7 +173,7 @@ def test_a_fit_with_a_short_last_batch(kind):
 
 
 def test_an_overflow_leaves_out_its_step():
-    tests = runpy.run_path(str(Path(__file__).parent / "test_float16.py"))
+    tests = runpy.run_path(str(BACKEND / "test_float16.py"))
     tests["test_an_overflow_leaves_out_its_step_and_halves_the_scale"](CUDA)
 
 

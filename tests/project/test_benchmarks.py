@@ -10,7 +10,7 @@ import pytest
 
 import gradatim as gt
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("benchmarks_table", ROOT / "benchmarks" / "table.py")
 table = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(table)

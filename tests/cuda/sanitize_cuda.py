@@ -1,9 +1,9 @@
 """The CUDA backend's kernels under AddressSanitizer, on the CPU that stands in for a GPU.
 
-Run ``python tests/sanitize_cuda.py``; it starts itself again with the sanitizer's library loaded
-first. Every value of a program gets memory of its own with forbidden bytes behind it, so that one
-element too far ends the process with the kernel's line. Words choose ops (``softmax``) or nets
-(``net:lenet``); without any, all ops and nets are run. ``planted`` reads one element too far.
+Run ``python tests/cuda/sanitize_cuda.py``; it starts itself again with the sanitizer's library
+loaded first. Every value of a program gets memory of its own with forbidden bytes behind it, so
+that one element too far ends the process with the kernel's line. Words choose ops (``softmax``) or
+nets (``net:lenet``); without any, all ops and nets are run. ``planted`` reads one element too far.
 """
 import os
 import subprocess

@@ -1,7 +1,7 @@
 """Kills training with SIGKILL at random steps, resumes it, and compares all bits with a whole run.
 
-``python tests/kill_loop.py [runs]``: each run takes another net, seed and kind of checkpoint; the
-tests call `killed_and_whole` a few times.
+``python tests/training/kill_loop.py [runs]``: each run takes another net, seed and kind of
+checkpoint; the tests call `killed_and_whole` a few times.
 """
 import os
 import random
@@ -56,7 +56,7 @@ NETS = {"dense": 60, "sequences": 60, "full": 30}        # and about how many st
 
 def run(net, checkpoint, kill_at, seed):
     """The exit status of a child and what it printed."""
-    package = Path(__file__).resolve().parents[1].parent
+    package = Path(__file__).resolve().parents[2].parent
     paths = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run([sys.executable, "-c", CHILD, net, checkpoint, str(kill_at), str(seed)],
                           capture_output=True, text=True, timeout=300,

@@ -149,7 +149,7 @@ def test_a_huge_batch_whose_rows_meet_is_refused_before_training(small):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory by /proc")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_training_steps_keep_no_memory(backend):
-    """A short form of tests/soak.py."""
+    """A short form of tests/backend/soak.py."""
     script = Path(__file__).with_name("soak.py")
     done = subprocess.run([sys.executable, script, "--steps", "2000", "--backend", backend],
                           capture_output=True, text=True)

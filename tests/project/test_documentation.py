@@ -16,7 +16,7 @@ import pytest
 import gradatim
 from gradatim.backend import available, registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OUTSIDE = {"tests", "tutorials", "benchmarks", "docs", "setup", "build", "dist", "__main__"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
