@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from typing import Iterator
 
 import numpy as np
@@ -57,6 +58,28 @@ def in_memory(X):
     return X[...] if _readable(X) and not isinstance(X, np.ndarray) and not is_on_disk(X) else X
 
 
+def is_hdf5(values) -> bool:
+    """Whether values are a data set of h5py, which is imported only by whoever has one.
+
+    Parameters
+    ----------
+    values : object
+        Samples, targets or weights.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from gradatim.datasets.on_disk import is_hdf5
+    >>> is_hdf5([1, 2])
+    False
+    """
+    return hasattr(values, "dtype") and hasattr(values, "__getitem__") and \
+        type(values).__module__.partition(".")[0] == "h5py"
+
+
 def _readable(X) -> bool:
     """Whether X is rows somewhere else than in memory."""
     if isinstance(X, np.ndarray):
@@ -76,9 +99,12 @@ def _nbytes(X) -> int:
 class OnDisk:
     """Rows of a file that are read when they are asked for, and not kept.
 
-    Slices and arrays of row numbers read; `subset` and `reshape` do not. Rows that lie near each
-    other are read in one piece, in rising order, each piece once. Pages of a memory map are given
-    back to the system after they were copied, so that memory stays bounded.
+    Slices and arrays of row numbers read; `subset`, ``[rows, ...]`` (by which scikit-learn takes
+    the samples of a fold) and `reshape` do not. Rows that lie near each other are read in one
+    piece, in rising order, each piece once. Pages of a memory map are given back to the system
+    after they were copied, so that memory stays bounded. h5py's data sets cannot be pickled; here
+    one goes by the path of its file and its name in it, so that searches with ``n_jobs`` can send
+    it to their workers.
 
     Parameters
     ----------
@@ -92,7 +118,7 @@ class OnDisk:
     Raises
     ------
     DataError
-        If the rows hold no numbers.
+        If the rows hold no numbers; at pickling, if the HDF5 file is not on disk, for reading.
     ShapeError
         If a sample of that shape has another number of entries than a row.
 
@@ -146,6 +172,8 @@ class OnDisk:
     def __getitem__(self, key):
         if isinstance(key, tuple) and key and key[-1] is None:          # one more axis at the end
             return self.reshape(-1, *self.sample, 1)
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            return self.subset(np.arange(len(self))[key[0]])
         if isinstance(key, (int, np.integer)):
             return self[np.array([key])][0]
         if isinstance(key, slice) and self.rows is None:
@@ -157,6 +185,16 @@ class OnDisk:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype)
+
+    def __getstate__(self) -> dict:
+        return {**vars(self), "data": _place(self.data) if is_hdf5(self.data) else self.data}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        if isinstance(self.data, tuple):
+            import h5py
+            path, name = self.data
+            self.data = h5py.File(path)[name]
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in order, a few megabytes at a time."""
@@ -201,3 +239,13 @@ class OnDisk:
                 and hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
         return piece
+
+
+def _place(data) -> tuple[str, str]:
+    """Path of the file and name in it by which another process finds a data set of h5py."""
+    file = data.file
+    if file.mode != "r" or not data.name or not os.path.isfile(file.filename):
+        raise DataError("only data sets of HDF5 files opened for reading can go to other processes",
+                        got=f"{file.filename}, mode {file.mode!r}",
+                        fix='open the file with h5py.File(path, "r")')
+    return os.path.abspath(file.filename), data.name

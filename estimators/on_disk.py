@@ -7,6 +7,7 @@ from sklearn.utils.validation import _check_feature_names, _check_y
 
 from ..backend.errors import ShapeError
 from ..datasets import OnDisk
+from ..datasets.on_disk import is_hdf5
 from .checking import ABSENT, require_targets
 
 
@@ -35,6 +36,4 @@ def require_rows(X) -> None:
 
 def loaded(values):
     """Targets or weights that lie in a file, as an array; others as they came."""
-    is_file = hasattr(values, "dtype") and hasattr(values, "__getitem__") and \
-        type(values).__module__.partition(".")[0] == "h5py"
-    return np.asarray(values[...]) if is_file else values
+    return np.asarray(values[...]) if is_hdf5(values) else values

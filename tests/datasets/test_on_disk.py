@@ -1,4 +1,5 @@
 """Samples in files larger than memory: same bits as in memory, bounded memory, checked alike."""
+import pickle
 import subprocess
 import sys
 
@@ -6,6 +7,9 @@ import h5py
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import gradatim as gt
 from gradatim.backend.errors import DataError, ShapeError
@@ -110,6 +114,49 @@ def test_reads_what_indexing_an_array_gives(kind, key, tmp_path, small):
     np.testing.assert_array_equal(file.reshape(-1, 6)[key], array.reshape(-1, 6)[key])
     np.testing.assert_array_equal(file[..., None][key], array[..., None][key])
     assert (file.min(), file.max()) == (array.min(), array.max())
+
+
+def stored(array, path):
+    """A data set of a file that was written before and is read now."""
+    hdf5(array, path).file.close()
+    return h5py.File(path, "r")["x"]
+
+
+def test_a_search_in_processes_equals_that_in_memory(tmp_path):
+    X, y = data((5,))
+    search = GridSearchCV(NETS["dnn"][0], {"alpha": [1e-3, 1.0]}, cv=2)
+    expected = clone(search).fit(X, y)
+    with pytest.raises(TypeError, match="h5py objects cannot be pickled"):
+        pickle.dumps(stored(X, tmp_path / "raw"))
+    found = clone(search).set_params(n_jobs=2).fit(OnDisk(stored(X, tmp_path / "x")), y)
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(found.cv_results_[name], expected.cv_results_[name])
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+
+
+@pytest.mark.parametrize("make", [stored, mapped])
+def test_parts_and_copies_stay_on_disk(make, tmp_path):
+    X, y = data((5,))
+    file = OnDisk(make(X, tmp_path / "x")).subset(np.arange(ROWS)[::-1]).reshape(-1, 5, 1)
+    for part, array in zip(train_test_split(file, random_state=0),
+                           train_test_split(X[::-1, :, None], random_state=0)):
+        assert type(part) is OnDisk and part.data is file.data
+        np.testing.assert_array_equal(part[:], array)
+    copy = pickle.loads(pickle.dumps(file))
+    np.testing.assert_array_equal(copy[:], X[::-1, :, None])
+    assert make is mapped or len(pickle.dumps(file)) < 8 * ROWS + 1000, "rows are no part of it"
+    flat = file.reshape(-1, 5)
+    pipeline = make_pipeline(StandardScaler(), NETS["dnn"][0])
+    assert pipeline.fit(flat, y[::-1]).predict(flat).shape == (ROWS,)
+
+
+def test_what_cannot_be_found_again_is_not_pickled(tmp_path):
+    being_written = hdf5(np.zeros((4, 2)), tmp_path / "x")
+    nowhere = h5py.File("nowhere", "w", driver="core", backing_store=False)
+    nowhere["x"] = np.zeros((4, 2))
+    for rows in (being_written, nowhere["x"]):
+        with pytest.raises(DataError, match="opened for reading can go to other processes"):
+            pickle.dumps(OnDisk(rows))
 
 
 def test_what_counts_as_a_file(tmp_path):
