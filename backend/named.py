@@ -6,6 +6,45 @@ from typing import Callable, Mapping
 from .errors import ParameterError, unknown_name
 
 
+def entry(kind: str, name: str, table: Mapping):
+    """What a table has under a name; capitals and underscores do not count.
+
+    So ``"MeanSquaredError"``, ``"mean_squared_error"``, ``"MSE"`` and ``"mse"`` are names for
+    Keras's users and ours alike.
+
+    Parameters
+    ----------
+    kind : str
+        What it is, for errors.
+    name : str
+        What the user passed.
+    table : dict
+        What there is, by name.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such name.
+
+    Examples
+    --------
+    >>> from gradatim.backend.named import entry
+    >>> entry("loss", "Log_Cosh", {"logcosh": 1, "log": 2})
+    1
+    """
+    if name in table:
+        return table[name]
+    found = [value for known, value in table.items() if _bare(known) == _bare(name)]
+    if not found:
+        raise unknown_name(kind, name, table)
+    return found[0]
+
+
+def _bare(name: str) -> str:
+    """A name without what does not count."""
+    return name.replace("_", "").lower()
+
+
 def named(kind: str, given, table: Mapping[str, Callable], wanted: str, fits: Callable,
           fix: str = ""):
     """What a name of the table stands for, or the object itself where it fits.
@@ -28,14 +67,12 @@ def named(kind: str, given, table: Mapping[str, Callable], wanted: str, fits: Ca
     Raises
     ------
     UnknownNameError
-        If there is no such name.
+        If `entry` finds no such name.
     ParameterError
         If the object does not fit.
     """
     if isinstance(given, str):
-        if given not in table:
-            raise unknown_name(kind, given, table)
-        return table[given]()
+        return entry(kind, given, table)()
     if fits(given):
         return given
     article = "an" if kind[0] in "aeiou" else "a"

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError
-from ..layers import BinaryCrossentropy, Loss, SparseCategoricalCrossentropy
+from ..layers.classification_losses import CrossEntropy
 from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .calibration import best_temperature, tempered
@@ -327,19 +327,19 @@ class Classifier(ClassifierMixin, Estimator):
         return len(self.classes_)
 
     def _loss(self):
-        if self._multilabel and isinstance(self.loss, str) and self.loss == "auto":
-            return BinaryCrossentropy(True, self.label_smoothing)
-        if isinstance(self.loss, str) and self.loss in ("auto", "sparse_categorical_crossentropy"):
-            return SparseCategoricalCrossentropy(True, self.label_smoothing)
+        usual = "binary_crossentropy" if self._multilabel else "sparse_categorical_crossentropy"
+        by_name = isinstance(self.loss, str)
+        found = find_loss(usual if by_name and self.loss == "auto" else self.loss)
+        if by_name and found.integer_labels == self._multilabel:
+            labels = "several labels per sample" if self._multilabel else "class numbers"
+            raise ParameterError(f'loss "{self.loss}" does not take {labels}',
+                                 fix=f'use loss="{usual}"')
+        if by_name and isinstance(found, CrossEntropy):                # of nets that return logits
+            return type(found)(from_logits=True, label_smoothing=self.label_smoothing)
         if self.label_smoothing:
-            raise ParameterError("label_smoothing goes with the default loss only",
+            raise ParameterError("label_smoothing goes with cross-entropies by name only",
                                  got=f"loss={self.loss!r}",
                                  fix="give your loss a label_smoothing of its own")
-        found = find_loss(self.loss)
-        if isinstance(found, Loss) and not found.integer_labels and \
-                isinstance(self.loss, str) and not self._multilabel:
-            raise ParameterError(f'loss "{self.loss}" does not take class numbers',
-                                 fix='use loss="sparse_categorical_crossentropy"')
         return found
 
     def _metrics(self):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval
 
-from ..backend import Spec
+from ..backend import OPS, Spec
 from ..backend.ops.activations import activation as find_activation
 from ..layers import Activation, BatchNormalization, Dense, Dropout, Sequential
 from .classifier import Classifier
@@ -18,7 +18,7 @@ from .tabular import TableSamples
 
 def first_weights(activation) -> str:
     """The initializer of kernels before an activation."""
-    return "he_normal" if activation == "relu" else "glorot_uniform"
+    return "he_normal" if find_activation(activation) is OPS["relu"] else "glorot_uniform"
 
 
 def dense_network(sizes, activation, dropout: float, batch_norm: bool, n_outputs: int):

@@ -16,7 +16,6 @@ from ..backend.errors import ParameterError
 from ..layers import Layer
 from ..training import Checkpoint, Optimizer, Schedule
 from ..training.callbacks import Callback
-from ..training.optimizers import OPTIMIZERS
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Parameters:
@@ -152,7 +151,7 @@ class Parameters:
         "epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
+        "optimizer": [str, Optimizer],
         "schedule": [StrOptions({"auto", "constant", "exponential", "cosine", "one_cycle"}),
                      Schedule],
         "solver": [StrOptions({"auto", "full_batch", "mini_batch", "lbfgs"})],

@@ -22,9 +22,8 @@ from .checking import require_numbers
 from .intervals import Intervals
 from .standardize import scale_of, weighted_statistics
 
-# What the words of ``loss=`` that have parameters stand for.
-HEADS = {"quantile": lambda net: Quantile(net.quantile),
-         "tweedie": lambda net: Tweedie(net.power)}
+# The losses that have parameters of the estimator when they are asked for by name.
+HEADS = {Quantile: lambda net: Quantile(net.quantile), Tweedie: lambda net: Tweedie(net.power)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -203,7 +202,9 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
 
     def _loss(self) -> Loss:
         name = "squared_error" if isinstance(self.loss, str) and self.loss == "auto" else self.loss
-        found = HEADS[name](self) if isinstance(name, str) and name in HEADS else find_loss(name)
+        found = find_loss(name)
+        if isinstance(name, str) and type(found) in HEADS:
+            found = HEADS[type(found)](self)
         if found.integer_labels:
             raise ParameterError(f"{found} takes class numbers, not targets of a regression",
                                  fix='use loss="mean_squared_error", or a classifier')

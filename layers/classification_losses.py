@@ -322,10 +322,11 @@ class Dice(Tversky):
         super().__init__()
 
 
-LOSSES |= {"binary_crossentropy": BinaryCrossentropy,
+LOSSES |= {"binary_crossentropy": BinaryCrossentropy, "bce": BinaryCrossentropy,
            "categorical_crossentropy": CategoricalCrossentropy,
            "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
            "binary_focal_crossentropy": BinaryFocalCrossentropy,
            "categorical_focal_crossentropy": CategoricalFocalCrossentropy,
-           "kl_divergence": KLDivergence, "hinge": Hinge, "squared_hinge": SquaredHinge,
+           "kl_divergence": KLDivergence, "kld": KLDivergence,
+           "hinge": Hinge, "squared_hinge": SquaredHinge,
            "categorical_hinge": CategoricalHinge, "tversky": Tversky, "dice": Dice}

@@ -108,3 +108,8 @@ class LogLoss(Mean):
 
 METRICS |= {m.name: m for m in (Accuracy, BinaryAccuracy, LogLoss)}
 METRICS |= {"top_5_accuracy": TopKAccuracy}
+# Keras has a class for each form of labels, and one does for all of them here.
+METRICS |= {"sparse_categorical_accuracy": Accuracy, "categorical_accuracy": Accuracy,
+            "sparse_top_k_categorical_accuracy": TopKAccuracy,
+            "top_k_categorical_accuracy": TopKAccuracy,
+            "sparse_categorical_crossentropy": LogLoss}

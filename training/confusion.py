@@ -251,3 +251,4 @@ class MatthewsCorrelation(PerClass):
 
 METRICS |= {m.name: m for m in (TruePositives, TrueNegatives, FalsePositives, FalseNegatives,
                                 Precision, Recall, FBeta, F1, MeanIoU, MatthewsCorrelation)}
+METRICS |= {"f1_score": F1, "f_beta_score": FBeta}

@@ -191,4 +191,5 @@ METRICS |= {m.name: m for m in (
     MeanSquaredError, RootMeanSquaredError, MeanAbsoluteError, MeanAbsolutePercentageError,
     MeanSquaredLogarithmicError, CosineSimilarity, R2, PearsonCorrelation)}
 METRICS |= {"mse": MeanSquaredError, "rmse": RootMeanSquaredError, "mae": MeanAbsoluteError,
-            "mape": MeanAbsolutePercentageError, "msle": MeanSquaredLogarithmicError}
+            "mape": MeanAbsolutePercentageError, "msle": MeanSquaredLogarithmicError,
+            "r2_score": R2}

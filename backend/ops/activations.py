@@ -4,7 +4,8 @@ from __future__ import annotations
 from math import inf, pi, sqrt as root
 from typing import Callable
 
-from ..errors import ParameterError, ShapeError, unknown_name
+from ..errors import ParameterError, ShapeError
+from ..named import entry
 from ..op import OPS, Op, cases, normal, op
 from ..spec import Spec, floating, one_axis, same, same_float
 from .elementwise import (abs_, erf, exp, greater, less, less_equal, logical_and, not_equal,
@@ -317,7 +318,7 @@ def linear(x):
 
 
 ACTIVATIONS: dict[str, Op | Callable] = {
-    "linear": linear, "exponential": exp,
+    "linear": linear, "exponential": exp, "swish": silu, "hard_swish": hard_silu,
     **{f.name: f for f in (
         celu, elu, gelu, glu, hard_shrink, hard_sigmoid, hard_silu, hard_tanh, leaky_relu,
         log_sigmoid, log_softmax, mish, relu, relu6, selu, sigmoid, silu, soft_shrink, softmax,
@@ -359,6 +360,4 @@ def activation(name_or_callable) -> Callable:
     if not isinstance(name_or_callable, str):
         raise ParameterError("an activation is a name or a function",
                              got=repr(name_or_callable)[:60], fix='pass for example "relu"')
-    if name_or_callable not in ACTIVATIONS:
-        raise unknown_name("activation", name_or_callable, ACTIVATIONS)
-    return ACTIVATIONS[name_or_callable]
+    return entry("activation", name_or_callable, ACTIVATIONS)

@@ -123,10 +123,10 @@ def test_activations_do_not_overflow(name):
 
 
 def test_every_keras_activation_is_there():
-    keras = ("celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh "
-             "leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu "
-             "soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax "
-             "squareplus tanh tanh_shrink threshold")
+    keras = ("celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish "
+             "hard_tanh leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid "
+             "silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax "
+             "squareplus swish tanh tanh_shrink threshold")
     assert sorted(ACTIVATIONS) == keras.split()
 
 

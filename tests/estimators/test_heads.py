@@ -212,7 +212,7 @@ def test_label_smoothing_lowers_confidence():
                      for s in (0.0, 0.3))
     assert smooth.max(axis=1).mean() < plain.max(axis=1).mean() - 0.05
     net = gt.DNNClassifier(label_smoothing=0.1, loss=lambda y, p: p[:, 0], **FEW)
-    with pytest.raises(ParameterError, match="label_smoothing goes with the default loss only"):
+    with pytest.raises(ParameterError, match="label_smoothing goes with cross-entropies by name"):
         net.fit(X, LABELS)
 
 
