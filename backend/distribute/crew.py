@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,8 +53,7 @@ def call_on_workers(workers: int, thing, method: str, *arguments, **options):
                                fix='pip install "gradatim[mpi]"')
     command = [mpiexec(), "-n", str(workers), sys.executable, "-m", WORKER]
     paths = [str(PACKAGE.parent), *(os.path.abspath(path) for path in sys.path)]
-    folder = stage((thing, method, arguments, options))
-    try:
+    with stage((thing, method, arguments, options)) as folder:
         with open(os.path.join(folder, "paths"), "wb") as file:
             pickle.dump(paths, file)           # first: modules are found on them
         code, interrupted, said = attended([*command, folder])
@@ -69,8 +67,6 @@ def call_on_workers(workers: int, thing, method: str, *arguments, **options):
             told = [line for line in said if line.startswith("gradatim: rank")]
             raise DistributedError(f"the {workers} workers ended with exit code {code}",
                                    got="\n       ".join(told or said[-5:])) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def attended(command: list[str]) -> tuple[int, bool, list[str]]:

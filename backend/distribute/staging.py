@@ -6,8 +6,14 @@ import os
 import pickle
 import shutil
 import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+from typing import Iterator
 
 ALIGNED = 64                     # bytes, between which arrays begin
+PREFIX = "gradatim-mirrored-"    # of the names of folders
+NEW = 60.0                       # seconds in which a folder's maker comes to lock it
 SHARED_MEMORY = "/dev/shm"
 HEAD = 24                        # bytes of digits that say how long the table of parts is
 
@@ -21,10 +27,12 @@ def by_value():
     return cloudpickle
 
 
-def stage(thing, where: str | None = None) -> str:
-    """Write anything that can be pickled to a file in a new folder.
+@contextmanager
+def stage(thing, where: str | None = None) -> Iterator[str]:
+    """Write anything that can be pickled to a file in a new folder, which goes with the context.
 
-    Arrays are written as they lie in memory, so that others need not copy them.
+    Arrays are written as they lie in memory, so that others need not copy them. The folders of
+    processes that were killed before they could take them away are taken away here.
 
     Parameters
     ----------
@@ -33,27 +41,59 @@ def stage(thing, where: str | None = None) -> str:
     where : str, optional
         In which folder; by default shared memory if there is room, or else that of temporary files.
 
-    Returns
-    -------
+    Yields
+    ------
     str
         The path of the new folder; the file in it is called ``call``.
     """
     arrays: list = []
     text = by_value().dumps(thing, protocol=5, buffer_callback=arrays.append)
     parts = [memoryview(text), *(array.raw() for array in arrays)]
-    folder = tempfile.mkdtemp(prefix="gradatim-mirrored-",
-                              dir=where or roomy(sum(part.nbytes for part in parts)))
+    where = where or roomy(sum(part.nbytes for part in parts)) or tempfile.gettempdir()
+    for path in Path(where).glob(f"{PREFIX}*"):
+        if abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=where)
     try:
-        with open(os.path.join(folder, "call"), "wb") as file:
-            table = pickle.dumps([part.nbytes for part in parts])
-            file.write(b"%0*d" % (HEAD, len(table)) + table)
-            for part in parts:
-                file.write(bytes(-file.tell() % ALIGNED))
-                file.write(part)
-    except BaseException:
+        with locked(folder):
+            with open(os.path.join(folder, "call"), "wb") as file:
+                table = pickle.dumps([part.nbytes for part in parts])
+                file.write(b"%0*d" % (HEAD, len(table)) + table)
+                for part in parts:
+                    file.write(bytes(-file.tell() % ALIGNED))
+                    file.write(part)
+            yield folder
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder, which the operating system opens however this process ends.
+
+    Raises
+    ------
+    OSError
+        If another process holds it, or there is no such folder any more.
+    """
+    from fcntl import LOCK_EX, LOCK_NB, flock      # not on every system that one process runs on
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def abandoned(folder: Path) -> bool:
+    """Whether the process that made a folder is gone."""
+    try:
+        if time() - os.stat(folder).st_mtime < NEW:
+            return False
+        with locked(folder):
+            return True
+    except OSError:
+        return False
 
 
 def roomy(size: int) -> str | None:

@@ -51,7 +51,10 @@ def fitted(strategy):
     return model, callback.losses, random_state.randint(1000)
 
 
-model, losses, drawn = fitted(gt.Mirrored(workers=2))
+model, losses, drawn = fitted(gt.Mirrored(workers=2, deterministic=WHAT == "bits"))
+if WHAT == "bits":
+    alone, other_losses, _ = fitted(gt.DataParallel(deterministic=True))
+    assert np.array_equal(model.predict(X), alone.predict(X)) and losses == other_losses
 if WHAT == "equal":
     single, other_losses, other_drawn = fitted("single")
     np.testing.assert_allclose(model.predict(X), single.predict(X), rtol=0, atol=1e-10)

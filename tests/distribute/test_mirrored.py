@@ -1,9 +1,11 @@
 """Fits that start workers of their own: equal to others, and nothing is ever left of them."""
 import importlib.util
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,13 @@ def test_workers_give_what_one_process_gives(traceless):
     process = started("equal", traceless)
     out, complaint = process.communicate(timeout=60)
     assert (process.returncode, out.strip(), complaint) == (0, "epochs 5", "")
+
+
+@needs_mpi
+def test_workers_with_virtual_shards_learn_the_same_bits(traceless):
+    process = started("bits", traceless)
+    out, complaint = process.communicate(timeout=60)
+    assert (process.returncode, out.strip(), complaint) == (0, "epochs 4", "")
 
 
 @needs_mpi
@@ -92,17 +101,33 @@ def test_workers_end_with_their_parent(traceless):
 
 def test_what_is_staged_comes_back_without_copies(tmp_path):
     thing = {"x": np.arange(5.0), "y": [np.ones((3, 2), order="F"), np.zeros(0)], "f": lambda x: x}
-    folder = staging.stage(thing, str(tmp_path))
-    found = staging.staged(f"{folder}/call")
-    assert found["f"](3) == 3 and found["x"].tolist() == [0, 1, 2, 3, 4]
-    assert [a.shape for a in found["y"]] == [(3, 2), (0,)] and found["x"].ctypes.data % 64 == 0
-    found["x"][0] = 7                                          # this process's own page from now on
-    assert staging.staged(f"{folder}/call")["x"][0] == 0
+    with staging.stage(thing, str(tmp_path)) as folder:
+        found = staging.staged(f"{folder}/call")
+        assert found["f"](3) == 3 and found["x"].tolist() == [0, 1, 2, 3, 4]
+        assert [a.shape for a in found["y"]] == [(3, 2), (0,)]
+        assert found["x"].ctypes.data % 64 == 0
+        found["x"][0] = 7                                      # this process's own page from now on
+        assert staging.staged(f"{folder}/call")["x"][0] == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_of_killed_processes_are_taken_away(tmp_path):
+    code = ("import os, signal, sys; from gradatim.backend.distribute.staging import stage\n"
+            "with stage(1, sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)")
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == -signal.SIGKILL
+    left, = tmp_path.iterdir()
+    with staging.stage(2, str(tmp_path)) as alive:
+        for path, age in ((left, 0), (Path(alive), 3600), (left, 3600)):
+            os.utime(path, (time.time() - age,) * 2)
+            with staging.stage(3, str(tmp_path)):
+                assert left.exists() == (path != left or not age)
+        assert list(tmp_path.iterdir()) == [Path(alive)]       # its maker lives, old as it is
 
 
 def test_what_cannot_be_pickled_leaves_no_folder(tmp_path):
     with pytest.raises(TypeError):
-        staging.stage((x for x in "abc"), str(tmp_path))
+        with staging.stage((x for x in "abc"), str(tmp_path)):
+            pass
     assert not list(tmp_path.iterdir())
 
 

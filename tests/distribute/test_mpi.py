@@ -1,4 +1,4 @@
-"""Ranks that ``mpiexec`` started: each test runs a script on 1, 2 or 4 of them."""
+"""Ranks that ``mpiexec`` started: each test runs a script on 1 to 8 of them."""
 import functools
 import importlib.util
 import os
@@ -32,7 +32,7 @@ def on_ranks(size, script, *arguments, seconds=60):
     return done.stdout
 
 
-@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_ranks_exchange_arrays(size):
     assert on_ranks(size, "ranks_communicator.py", str(size)) == "all is well\n"
 
