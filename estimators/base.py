@@ -22,7 +22,7 @@ from ..training.callbacks import callbacks_of
 from ..training.checkpoint import checkpoint
 from ..training.ranks import require_the_same
 from .automatic import USUAL_STEPS, Automatic
-from .checking import explained, refuse_unusable, require_numbers
+from .checking import explained, refuse_unusable, require_numbers, unchanged_on_error
 from .elsewhere import fit_elsewhere
 from .fitted import Fitted, average, member_seeds
 from .held_out import hold_out, validation_data
@@ -150,18 +150,14 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
 
     def _guarded(self, *given, **options):
         """Fit, or leave everything as it was."""
-        saved, given = dict(vars(self)), tuple(map(gathered, given))
-        try:
+        given = tuple(map(gathered, given))
+        with unchanged_on_error(self):
             self._validate_params()
             spread = strategy(self.strategy)
             if spread.starts:
                 return fit_elsewhere(self, spread, *given, **options)
             with self._threads():
                 return self._fit(*given, **options)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(saved)
-            raise
 
     @with_callbacks
     def _fit(self, X, y, sample_weight, validation, again: bool, one_pass: bool = False,

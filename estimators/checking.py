@@ -38,6 +38,18 @@ CURES = {
 
 
 @contextmanager
+def unchanged_on_error(estimator):
+    """Put every attribute back if the block fails: a failing refit keeps the old fit."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+@contextmanager
 def explained():
     """Errors of scikit-learn's checks inside say what to do; those that do already are left."""
     try:
@@ -52,8 +64,11 @@ def explained():
 
 
 def refuse_unusable(**data) -> None:
-    """Refuse what would be misread or fail obscurely: names twice, masks, sparse targets."""
+    """Refuse what would be misread or fail obscurely: lazy frames, names twice, masks and so on."""
     for name, values in data.items():
+        if callable(getattr(values, "collect", None)):
+            raise DTypeError(f"{name} is lazy: it holds a plan and no values yet",
+                             got=type(values).__name__, fix=f"pass {name}.collect()")
         names = list(map(str, getattr(values, "columns", ())))
         twice = next((column for column in names if names.count(column) > 1), None)
         if twice is not None:

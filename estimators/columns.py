@@ -1,7 +1,7 @@
 """Columns: tables of any kind as columns of numbers, dates or categories, with gaps."""
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Mapping, NamedTuple
@@ -13,6 +13,7 @@ from ..backend.errors import DataError, ShapeError
 
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 MICROSECONDS = "datetime64[us]"
+GAPPY = (float, np.floating, np.datetime64, np.timedelta64, date)     # may differ from themselves
 
 
 class Column(NamedTuple):
@@ -68,7 +69,10 @@ def same_length(columns: list[Column], X: Mapping) -> list[Column]:
     if not lengths or not min(lengths.values()):
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.",
                         got="a dict without rows", fix="pass one sequence per column")
-    if len(set(lengths.values())) > 1 or not all(isinstance(name, str) for name in X):
+    if not all(isinstance(name, str) for name in X):
+        raise DataError("the names of columns are text", got=", ".join(map(repr, X))[:60],
+                        fix="pass a dict of names and equally long sequences")
+    if len(set(lengths.values())) > 1:
         raise ShapeError("the columns of X differ in length", got=str(lengths),
                          fix="pass a dict of names and equally long sequences")
     return columns
@@ -91,9 +95,13 @@ def read_column(series) -> Column:
         if hasattr(series, "iloc") and name.startswith(("int", "uint", "float", "bool", "double")):
             return numbers_of(series.to_numpy(dtype="float64", na_value=np.nan))
         series = series.to_numpy()
+    if isinstance(series, (str, bytes)) or not hasattr(series, "__iter__"):
+        raise ShapeError("a column holds one value per row", got=repr(series)[:60],
+                         fix="pass a list or an array, also for a single row")
     if not isinstance(series, np.ndarray):
+        series = list(series)
         values = np.empty(len(series), object)
-        values[:] = list(series)
+        values[:] = series
         series = values
     if series.ndim != 1:
         raise ShapeError("a column holds one value per row", got=f"shape {list(series.shape)}",
@@ -103,7 +111,7 @@ def read_column(series) -> Column:
     if series.dtype.kind == "M":
         return dates_of(series)
     if series.dtype.kind == "m":
-        return numbers_of(series / np.timedelta64(1, "D"))          # spans, in days
+        return spans_of(series)
     if series.dtype.kind in "OUST":
         return inferred(series.astype(object))
     raise DataError("a column holds neither numbers, dates nor text", got=f"dtype {series.dtype}",
@@ -117,7 +125,14 @@ def inferred(values: np.ndarray) -> Column:
         return numbers_of(np.array([np.nan if is_missing(v) else v for v in values], np.float64))
     if all(isinstance(v, (date, np.datetime64)) for v in there):
         return dates_of(np.array([None if is_missing(v) else v for v in values], MICROSECONDS))
+    if all(isinstance(v, (timedelta, np.timedelta64)) for v in there):
+        return spans_of(np.array([None if is_missing(v) else v for v in values], "m8[us]"))
     return Column(CATEGORY, categories_of(values))
+
+
+def spans_of(values) -> Column:
+    """A column of spans of time, in days."""
+    return numbers_of(values / np.timedelta64(1, "D"))
 
 
 def numbers_of(values) -> Column:
@@ -159,4 +174,4 @@ def is_missing(value) -> bool:
     """None, NaN, NaT, or pandas' NA."""
     if value is None or type(value).__name__ == "NAType":
         return True
-    return isinstance(value, (float, np.floating, np.datetime64, date)) and value != value
+    return isinstance(value, GAPPY) and value != value

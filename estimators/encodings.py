@@ -6,6 +6,7 @@ per row, with a bucket for what was rare, unseen or missing at the fit.
 from __future__ import annotations
 
 from collections import Counter
+from math import prod
 from typing import Callable, NamedTuple
 from zlib import crc32
 
@@ -170,6 +171,8 @@ def apply_buckets(plan: dict, column: Column) -> np.ndarray:
 
 def label_buckets(plan: dict) -> list[str]:
     edges = [f"{e:g}" for e in plan["edges"]]
+    if len(set(edges)) < len(edges):
+        edges = [f"{e:.17g}" for e in plan["edges"]]
     inner = [f"[{low}, {high})" for low, high in zip(edges, edges[1:])]
     return [MISSING, *([f"below {edges[0]}", *inner, f"from {edges[-1]} on"] if edges else ["all"])]
 
@@ -181,7 +184,7 @@ def learn_cross(parts: list[dict], columns: list[Column], size: int | None, **li
     plan = {"kind": "cross", "parts": parts, "size": size, "values": []}
     if size is None:
         pairs = combined(plan, columns)
-        plan["values"] = learn_values(Column(NUMBER, pairs.astype(np.float64)), **limits)["values"]
+        plan["values"] = learn_values(Column(CATEGORY, pairs.astype(object)), **limits)["values"]
     return plan
 
 
@@ -189,7 +192,8 @@ def combined(plan: dict, columns: list[Column]) -> np.ndarray:
     """One number per combination of the parts' codes."""
     codes = [apply(part, column) for part, column in zip(plan["parts"], columns)]
     sizes = [len(labels(part)) for part in plan["parts"]]
-    number = np.zeros(len(codes[0]), np.int64)
+    fits = prod(sizes) <= np.iinfo(np.int64).max
+    number = np.zeros(len(codes[0]), np.int64 if fits else object)      # Python's have no limit
     for code, size in zip(codes, sizes):
         number = number * size + code
     return number

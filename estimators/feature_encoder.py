@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from itertools import count
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any, Mapping
 
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..backend.errors import ParameterError, ShapeError
-from .checking import explained, refuse_unusable
+from .checking import explained, refuse_unusable, unchanged_on_error
 from .columns import DATE, NUMBER, Column, is_dict, read_table
 from .encodings import (apply, given_values, is_coded, labels, learn_buckets, learn_cross,
                         learn_date, learn_scale, learn_values)
@@ -20,8 +22,10 @@ from .saving import Saveable
 
 SCALES = ("standard", "minmax", "passthrough")
 WORDS = (*SCALES, "buckets", "category", "hash", "date", "drop")
-SETTINGS = {"buckets": (Integral, list, tuple, np.ndarray), "hash": (Integral,),
-            "category": (list, tuple, np.ndarray)}
+LISTS = (list, tuple, np.ndarray)
+SETTINGS = {"buckets": lambda setting: is_size(setting) or are_edges(setting),
+            "hash": lambda setting: is_size(setting),
+            "category": lambda setting: isinstance(setting, LISTS)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -132,8 +136,7 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
             its encoding takes.
         """
         self._validate_params()
-        saved = dict(vars(self))
-        try:
+        with unchanged_on_error(self):
             table = self._table(X, reset=True)
             chosen = self._chosen()
             plans = []
@@ -147,10 +150,6 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
                 raise ParameterError("no column is left", fix="drop fewer columns")
             self._plans = plans
             self.category_sizes_ = [size for plan in plans for size in self._sizes(plan)]
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(saved)
-            raise
         return self
 
     def transform(self, X):
@@ -178,7 +177,7 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
         return self._encoded(self._table(X, reset=False))
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the columns that `transform` gives.
+        """Names of the columns that `transform` gives; repeated ones end in a number.
 
         Parameters
         ----------
@@ -206,7 +205,7 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
                 names.append(stem)
             else:
                 names += [f"{stem}_{label}" if label else stem for label in labels(plan)]
-        return np.array(names, object)
+        return np.array(different(names), object)
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -250,8 +249,14 @@ class FeatureEncoder(Transformer, Saveable, BaseEstimator):
 
     def _chosen(self) -> dict[int, tuple[str, Any]]:
         """Encoding and setting of the columns that have their own."""
-        return {self._position(key): encoding_of(key, wish)
-                for key, wish in (self.columns or {}).items()}
+        chosen = {}
+        for key, wish in (self.columns or {}).items():
+            position = self._position(key)
+            if position in chosen:
+                raise ParameterError(f"column {key!r} has two encodings in columns=",
+                                     got=repr(self.columns), fix="name each column once")
+            chosen[position] = encoding_of(key, wish)
+        return chosen
 
     def _plan(self, wish, column: Column) -> dict | None:
         """What is to be done with a column."""
@@ -331,8 +336,7 @@ def encoding_of(key, wish) -> tuple[str, Any]:
     word, setting = wish, None
     if isinstance(wish, dict) and len(wish) == 1:
         (word, setting), = wish.items()
-        if word not in SETTINGS or not isinstance(setting, SETTINGS[word]) or \
-                isinstance(setting, Integral) and setting < 1:
+        if word not in SETTINGS or not SETTINGS[word](setting):
             raise ParameterError(f"the encoding of column {key!r} has no such setting",
                                  got=repr(wish), fix='pass {"buckets": 4}, {"buckets": [18, 65]}, '
                                  '{"hash": 64} or {"category": ["a", "b"]}')
@@ -340,6 +344,28 @@ def encoding_of(key, wish) -> tuple[str, Any]:
         raise ParameterError(f"column {key!r} cannot be encoded like that", got=repr(wish),
                              fix=f"use one of {', '.join(WORDS)}")
     return word, setting
+
+
+def is_size(setting) -> bool:
+    """Whether it says how many buckets there are."""
+    return isinstance(setting, Integral) and not isinstance(setting, bool) and setting >= 1
+
+
+def are_edges(setting) -> bool:
+    """Whether they are numbers between which buckets can lie."""
+    return isinstance(setting, LISTS) and all(isinstance(edge, Real) and isfinite(edge)
+                                              for edge in setting)
+
+
+def different(names) -> list[str]:
+    """The names, repeated ones with a number: a category may be called "other", too."""
+    taken, found = set(names), {}
+    for name in names:
+        if name in found:
+            name = next(new for i in count(2) if (new := f"{name}_{i}") not in taken)
+            taken.add(name)
+        found[name] = None
+    return list(found)
 
 
 def one_hot(codes: np.ndarray, size: int, sparse_output: bool):

@@ -1,7 +1,6 @@
 """LinearRegressor: exact least squares and ridge, in one shot or streamed, with standard errors."""
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from numbers import Real
 
@@ -13,10 +12,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..backend import OPS, get_backend
 from ..backend.errors import ParameterError, ShapeError
-from .checking import explained, refuse_unusable, require_numbers
+from .checking import explained, refuse_unusable, require_numbers, unchanged_on_error
 from .iterators import gathered
 from .report import Reported, naive_r2
 from .saving import Saveable
+from .weightless import require_weight
 from .least_squares import (
     CACHED_ELEMENTS, GRAM_ELEMENTS, Rows, column_norms, dense, one_thread, real, remembered, solve,
     triangular_factor)
@@ -220,7 +220,7 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
         self._validate_params()
         X, y, sample_weight = map(gathered, (X, y, sample_weight))
         refuse_unusable(X=X, y=y, sample_weight=sample_weight)
-        with _unchanged_on_error(self), explained():
+        with unchanged_on_error(self), explained():
             X, y = validate_data(self, X, y, reset=first, accept_sparse="csr", dtype="numeric",
                                  multi_output=True, y_numeric=True, ensure_all_finite=False)
             require_numbers(X)
@@ -231,14 +231,15 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
             rows = Rows(X, Y, root, keep, ones,
                         None if first else (self.r_factor_, self._r_factor_low_))
             if not first:
-                self._check_same_model(y, rows.columns)
+                self._check_same_model(Y.shape[1], rows.columns)
             seen = len(Y) if keep is None else len(keep)
             self.n_samples_seen_ = seen if first else self.n_samples_seen_ + seen
             factor = triangular_factor(rows, partial(_require_finite, X))
             with one_thread(rows):
                 self.r_factor_, self._r_factor_low_ = remembered(rows, factor)
                 solution = solve(factor, X.shape[1], float(self.alpha), ones)
-                self._publish(solution, ones, y.ndim == 1)
+                single = y.ndim == 1 if first else np.ndim(self.intercept_) == 0
+                self._publish(solution, ones, single)
         return self
 
     def _naive(self, targets, weights):
@@ -259,11 +260,11 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
                 np.shape(self._covariance_root_)[:1] != features:
             raise ShapeError("the attributes of the regression do not fit together")
 
-    def _check_same_model(self, y, columns):
+    def _check_same_model(self, targets, columns):
         """Refuse a block whose targets or intercept do not fit the factor kept so far."""
-        if np.shape(self.intercept_) != y.shape[1:]:
+        if np.size(self.intercept_) != targets:
             raise ShapeError("partial_fit: y has other targets than in the first call",
-                             got=f"{y.shape[1:]} a row, before: {np.shape(self.intercept_)}",
+                             got=f"{targets} a row, before: {np.size(self.intercept_)}",
                              fix="pass the same targets at every call, or fit a new model")
         if columns != self.r_factor_.shape[1]:
             raise ParameterError("partial_fit: fit_intercept was changed after the first call",
@@ -287,18 +288,6 @@ class LinearRegressor(MultiOutputMixin, RegressorMixin, Reported, Saveable, Base
         self.rank_, self.condition_ = solution.rank, solution.condition
         self._mean_, self._covariance_root_ = solution.mean, root
         self._mean_variance_ = solution.mean_variance
-
-
-@contextmanager
-def _unchanged_on_error(estimator):
-    """Put every attribute back if the block fails."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def _slices(X, elements):
@@ -325,8 +314,6 @@ def _roots(sample_weight, X):
     if sample_weight is None:
         return None, None
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    require_weight(weight)      # scikit-learn refuses zeros alone itself only since 1.9
     keep = np.flatnonzero(weight > 0)
-    if not len(keep):       # scikit-learn refuses this itself only since 1.9
-        raise ParameterError("Sample weights must contain at least one non-zero number.",
-                             got=f"{len(weight)} zeros", fix="give at least one row some weight")
     return np.sqrt(weight), None if len(keep) == len(weight) else keep

@@ -10,8 +10,8 @@ from ..training.split import taken
 def require_weight(weights: np.ndarray) -> None:
     """Refuse weights that leave no sample."""
     if not weights.any():
-        raise DataError("Sample weights must contain at least one non-zero number: "
-                        "all are zero", fix="give at least one sample a weight")
+        raise DataError("Sample weights must contain at least one non-zero number.",
+                        fix="give at least one sample a weight above 0")
 
 
 def without_weightless(X, targets, weights):

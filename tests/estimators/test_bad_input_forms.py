@@ -1,6 +1,7 @@
 """Odd inputs where samples are no rows of numbers: series, steps, texts, images and tables."""
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from sklearn.base import clone
@@ -149,6 +150,7 @@ MATRIX = [
         "complex": (SERIES + 1j, "fix  pass two columns, the real and the imaginary parts"),
         "masked": (np.ma.masked_array(SERIES, SERIES > 1), "fix  fill them in"),
         "names twice": (pd.DataFrame(SERIES, columns=["a", "a"]), "fix  rename or drop them"),
+        "lazy": (pl.DataFrame(SERIES).lazy(), "fix  pass X.collect()"),
         "empty": (SERIES[:0], "fix  pass at least one sample"),
         "no columns": (SERIES[:, :0], "fix  pass at least one column"),
         "three axes": (STEPS, "fix  reshape X to (n_samples, n_features)"),

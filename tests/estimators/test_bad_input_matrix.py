@@ -1,6 +1,7 @@
 """Thirty odd inputs for every estimator: each works as expected, or the text says what to do."""
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from sklearn.base import clone, is_classifier
@@ -87,6 +88,8 @@ MATRIX = [
     ("sequences of unequal length", RECURRENT, {"X": RAGGED}, WORKS),
     ("objects that are rows", RECURRENT, {"X": OBJECTS}, WORKS),
     ("names twice", SAMPLES, {"X": frame("aacd")}, f"X {TWICE}"),
+    ("a lazy frame", SAMPLES, {"X": pl.DataFrame(X).lazy()},
+     "X is lazy: it holds a plan and no values yet\n  got  LazyFrame\n  fix  pass X.collect()"),
     ("names of two kinds", SAMPLES, {"X": pd.DataFrame(X, columns=["a", "b", 3, 4])},
      "X.columns = X.columns.astype(str)"),
     # targets
@@ -199,6 +202,32 @@ def test_one_column_of_targets_is_as_good_as_none(estimator):
     for model in (flat, column):
         scores = [model.score(X, y) for y in (NUMBERS, NUMBERS[:, None])]
         assert scores[0] == pytest.approx(scores[1])
+    for model, other in ((flat, NUMBERS[:, None]), (column, NUMBERS)):
+        shape = model.predict(X).shape
+        same = clone(estimator).fit(X, NUMBERS).partial_fit(X, NUMBERS).predict(X)
+        found = model.partial_fit(X, other).predict(X)
+        assert found.shape == shape
+        np.testing.assert_allclose(found.ravel(), same, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+@pytest.mark.parametrize("estimator", NETS, ids=lambda e: type(e).__name__)
+def test_one_column_of_validation_targets_is_as_good_as_none(estimator):
+    flat = targets(estimator)
+    wanted = clone(estimator).fit(X, flat, X_val=X, y_val=-flat + 1).history_
+    for y, y_val in ((flat, -flat[:, None] + 1), (flat[:, None], -flat + 1)):
+        assert clone(estimator).fit(X, y, X_val=X, y_val=y_val).history_ == wanted
+
+
+@pytest.mark.parametrize("estimator", NETS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("how", ["partial_fit", "sample_weight_val"])
+def test_a_column_of_weights_is_refused_wherever_it_is_passed(estimator, how):
+    model, y, column = clone(estimator), targets(estimator), np.ones((20, 1))
+    with pytest.raises(ValueError, match="fix  pass one weight per sample, in a 1d array"):
+        if how == "partial_fit":
+            model.partial_fit(X, y, sample_weight=column)
+        else:
+            model.fit(X, y, X_val=X, y_val=y, sample_weight_val=column)
 
 
 def test_a_loss_that_pairs_all_with_all():

@@ -137,6 +137,11 @@ def test_numbers(encoding, values, wanted):
     ({"buckets": [18, 65]}, [17.9, 18.0, 64.0, 65.0, None], [1, 2, 2, 3, 0],
      ["c_missing", "c_below 18", "c_[18, 65)", "c_from 65 on"]),
     ({"buckets": 2}, [1.0, 2.0, 3.0, 4.0], [1, 2, 2, 2], ["c_missing", "c_below 2", "c_from 2 on"]),
+    ({"buckets": [1e6, 1e6 + 1]}, [1e6], [2],
+     ["c_missing", "c_below 1000000", "c_[1000000, 1000001)", "c_from 1000001 on"]),
+    ("category", ["other", "missing", None], [2, 1, 3],
+     ["c_other", "c_missing", "c_other_2", "c_missing_2"]),
+    ("category", [1, "1", "1_2"], [1, 2, 3], ["c_other", "c_1", "c_1_3", "c_1_2"]),
     ({"category": ["b", "a"]}, ["a", "b", "z", None], [2, 1, 0, 3],
      ["c_other", "c_b", "c_a", "c_missing"]),
     ("category", [3, 1, 3], [2, 1, 2], ["c_other", "c_1", "c_3"]),
@@ -220,6 +225,25 @@ def test_crosses_cut_numbers_into_buckets():
         "x_x_k_below 3 & a", "x_x_k_below 3 & b", "x_x_k_from 3 on & a", "x_x_k_from 3 on & b"]
 
 
+def test_crosses_of_more_combinations_than_a_number_holds(tmp_path):
+    rows = [[f"{name}{i}" for name in "abcdefgh"] for i in range(300)]
+    model = gt.FeatureEncoder(crosses=[range(8)], encoding="ordinal")
+    with pytest.raises(Error, match="a cross combines two columns or more"):
+        model.fit(rows)
+    model.set_params(crosses=[tuple(range(8))]).fit(rows).save(tmp_path / "encoder.h5")
+    for encoder in (model, gt.load(tmp_path / "encoder.h5")):
+        assert set(encoder.transform(rows)[:, -1]) == set(range(1, 301))
+        assert encoder.transform([rows[0][:7] + rows[1][7:]])[0, -1] == 0
+
+
+def test_spans_are_days_in_every_form():
+    spans = np.array([1, 2, "NaT"], "m8[D]")
+    wanted = [[1, 0], [2, 0], [1.5, 1]]
+    for column in (spans, list(spans), spans.tolist(), pd.Series(spans.astype("m8[s]")),
+                   pl.Series(spans.astype("m8[us]"))):
+        assert encoded(column, "passthrough")[1].tolist() == wanted
+
+
 # ---- the contract ------------------------------------------------------------------------------
 
 def test_sparse_output_holds_the_same():
@@ -261,6 +285,14 @@ def test_files_and_copies(encoder, tmp_path):
     ({"columns": {"city": "standard"}}, FORMS["dict"], "a column of numbers holds something else"),
     ({"columns": {"city": "date"}}, FORMS["dict"], "a column of dates holds something else"),
     ({"columns": {0: "drop", 1: "drop"}}, FORMS["dict"], "no column is left"),
+    ({"columns": {"age": {"buckets": True}}}, FORMS["dict"], "has no such setting"),
+    ({"columns": {"age": {"buckets": [1, np.nan]}}}, FORMS["dict"], "has no such setting"),
+    ({"columns": {"age": {"buckets": ["x"]}}}, FORMS["dict"], "has no such setting"),
+    ({"columns": {"age": {"buckets": [[1, 2]]}}}, FORMS["dict"], "has no such setting"),
+    ({"columns": {"age": "drop", 1: "hash"}}, FORMS["dict"], "column 1 has two encodings"),
+    ({}, {"a": 1}, "a column holds one value per row"),
+    ({}, {"a": "xyz"}, "a column holds one value per row"),
+    ({}, {1: [1, 2]}, "the names of columns are text"),
     ({"crosses": ["city"]}, FORMS["dict"], "a cross combines two columns or more"),
     ({}, {"a": [1, 2], "b": [1]}, "differ in length"),
     ({}, {"a": [1.0, np.inf]}, "contains infinity"),

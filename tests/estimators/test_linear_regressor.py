@@ -282,7 +282,7 @@ BAD = [     # (how, error, first line)
     (lambda m: m.fit(X4, scipy.sparse.csr_array(Y4[:, None])), DataError, "y is sparse, but"),
     (lambda m: m.partial_fit(X4[:, :3], Y4), ValueError,
      "X has 3 features, but LinearRegressor is expecting 4 features as input"),
-    (lambda m: m.partial_fit(X4, Y4[:, None]), ShapeError,
+    (lambda m: m.partial_fit(X4, np.stack([Y4, Y4], 1)), ShapeError,
      "partial_fit: y has other targets than in the first call"),
     (lambda m: m.set_params(fit_intercept=False).partial_fit(X4, Y4), ParameterError,
      "partial_fit: fit_intercept was changed after the first call"),

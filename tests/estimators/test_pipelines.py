@@ -9,12 +9,13 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import make_multilabel_classification
-from sklearn.ensemble import BaggingClassifier, VotingClassifier
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV,
                                      cross_val_score)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -30,8 +31,17 @@ X = draws.normal(size=(80, 4))
 LABELS = np.where(X[:, 0] + X[:, 1] > 0, "yes", "no")
 NUMBERS = 3 * X[:, 0] - X[:, 2]
 MANY, ANSWERS = make_multilabel_classification(80, 6, n_classes=3, random_state=0)
-SMALL = {"hidden_layer_sizes": (8,), "epochs": 150, "learning_rate": 0.05,
-         "random_state": 0}
+FAST = {"epochs": 150, "learning_rate": 0.05, "random_state": 0}
+SMALL = {"hidden_layer_sizes": (8,), **FAST}
+CLASSES = np.digitize(X[:, 0] + X[:, 1], [-0.7, 0.7])
+CLASSIFIERS = {"dnn": gt.DNNClassifier(**SMALL),
+               "cnn": gt.CNNClassifier(image_shape=(2, 2), **FAST),
+               "rnn": gt.RNNClassifier(units=8, **FAST)}
+REGRESSORS = {"line": gt.LinearRegressor(), "dnn": gt.DNNRegressor(**SMALL),
+              "cnn": gt.CNNRegressor(image_shape=(2, 2), **FAST),
+              "rnn": gt.RNNRegressor(units=8, **FAST)}
+every_classifier = pytest.mark.parametrize("net", CLASSIFIERS.values(), ids=CLASSIFIERS)
+every_regressor = pytest.mark.parametrize("net", REGRESSORS.values(), ids=REGRESSORS)
 
 
 def classifier(**changes):
@@ -60,7 +70,7 @@ def test_column_transformer_on_a_mixed_frame():
     assert np.array_equal(copy.predict_proba(table[::-1]), model.predict_proba(table)[::-1])
 
 
-GRID = {"hidden_layer_sizes": [(2,), (8,)], "alpha": [0.0, 1e-3]}
+GRID = {"learning_rate": [1e-5, 0.05], "alpha": [0.0, 1e-3]}
 SEARCHES = {
     "grid": lambda net: GridSearchCV(net, GRID, cv=2, n_jobs=2),
     "random": lambda net: RandomizedSearchCV(net, GRID, n_iter=2, cv=2, n_jobs=2, random_state=0),
@@ -68,17 +78,19 @@ SEARCHES = {
 }
 
 
+@every_classifier
 @pytest.mark.parametrize("name", SEARCHES)
-def test_searches_in_two_processes(name):
-    search = SEARCHES[name](classifier()).fit(X, LABELS)
-    assert search.best_score_ > 0.8
-    alone = SEARCHES[name](classifier()).set_params(n_jobs=1).fit(X, LABELS)
+def test_searches_in_two_processes(name, net):
+    search = SEARCHES[name](net).fit(X, LABELS)
+    assert search.best_score_ > 0.8 and search.best_params_["learning_rate"] == 0.05
+    alone = SEARCHES[name](net).set_params(n_jobs=1).fit(X, LABELS)
     assert np.array_equal(search.cv_results_["mean_test_score"],
                           alone.cv_results_["mean_test_score"])
 
 
-def test_cross_validation_of_numbers():
-    assert (cross_val_score(regressor(), X, NUMBERS, cv=3) > 0.7).all()
+@every_regressor
+def test_cross_validation_of_numbers(net):
+    assert (cross_val_score(net, X, NUMBERS, cv=3) > 0.6).all()
 
 
 def test_clone_keeps_every_parameter():
@@ -93,50 +105,69 @@ def test_clone_keeps_every_parameter():
     assert net.alpha == "auto" and not hasattr(copy, "_fitted")
 
 
-def vote():
-    return VotingClassifier([("a", classifier()), ("b", classifier(random_state=1))],
-                            voting="soft")
-
-
 WRAPPED = {
-    "vote": vote,
-    "bag": lambda: BaggingClassifier(classifier(), n_estimators=3, random_state=0),
-    "calibrated": lambda: CalibratedClassifierCV(classifier(), cv=2),
-    "by decision": lambda: CalibratedClassifierCV(classifier(), cv=2, method="isotonic"),
+    "vote": lambda net: VotingClassifier([("a", net), ("b", clone(net).set_params(alpha=0))],
+                                         voting="soft"),
+    "bag": lambda net: BaggingClassifier(net, n_estimators=2, random_state=0),
+    "stack": lambda net: StackingClassifier([("net", net)], cv=2),
+    "calibrated": lambda net: CalibratedClassifierCV(net, cv=2),
+    "by decision": lambda net: CalibratedClassifierCV(net, cv=2, method="isotonic"),
+    "one against the rest": OneVsRestClassifier,
+    "one against one": OneVsOneClassifier,
 }
 
 
+@every_classifier
 @pytest.mark.parametrize("name", WRAPPED)
-def test_ensembles_and_calibration(name):
-    model = WRAPPED[name]().fit(X, LABELS)
-    chances = model.predict_proba(X)
-    assert model.score(X, LABELS) > 0.85
-    assert np.allclose(chances.sum(axis=1), 1.0) and chances.shape == (80, 2)
+@pytest.mark.parametrize("y", [LABELS, CLASSES], ids=["two", "three"])
+def test_ensembles_and_calibration(name, net, y):
+    model = WRAPPED[name](net).fit(X, y)
+    assert model.score(X, y) > 0.8
+    if hasattr(model, "predict_proba"):
+        chances = model.predict_proba(X)
+        assert np.allclose(chances.sum(axis=1), 1.0) and chances.shape == (80, len(np.unique(y)))
 
 
-def test_inspection_finds_the_features_that_count():
-    net = regressor(epochs=150).fit(X, NUMBERS)
+@every_regressor
+def test_inspection_finds_the_features_that_count(net):
+    net = clone(net).fit(X, NUMBERS)
     found = permutation_importance(net, X, NUMBERS, n_repeats=2, random_state=0)
     assert found.importances_mean.argmax() == 0
     assert found.importances_mean[[1, 3]].max() < found.importances_mean[2]
     line = partial_dependence(net, X, [0], grid_resolution=5)["average"][0]
     assert (np.diff(line) > 0).all()
-    both = partial_dependence(classifier().fit(X, LABELS), X, [0, 1], grid_resolution=3)
+
+
+@every_classifier
+def test_inspection_of_classifiers(net):
+    net = clone(net).fit(X, LABELS)
+    both = partial_dependence(net, X, [0, 1], grid_resolution=3)
     assert both["average"].shape == (1, 3, 3)
+    found = permutation_importance(net, X, LABELS, n_repeats=2, random_state=0)
+    assert set(found.importances_mean.argsort()[2:]) == {0, 1}
 
 
-def test_transformed_targets():
-    model = TransformedTargetRegressor(regressor(), func=np.log, inverse_func=np.exp)
+@every_regressor
+def test_transformed_targets(net):
+    model = TransformedTargetRegressor(net, func=np.log, inverse_func=np.exp)
     assert model.fit(X, np.exp(NUMBERS / 3)).score(X, np.exp(NUMBERS / 3)) > 0.6
 
 
-def test_one_net_per_target():
+@every_regressor
+def test_one_net_per_number(net):
     numbers = np.column_stack([NUMBERS, -NUMBERS])
-    model = MultiOutputRegressor(regressor()).fit(X, numbers)
+    model = MultiOutputRegressor(net).fit(X, numbers)
     assert model.predict(X).shape == (80, 2) and model.score(X, numbers) > 0.7
+
+
+@every_classifier
+def test_one_net_per_label(net):
     words = np.column_stack([LABELS, np.where(X[:, 3] > 0, "up", "down")])
-    found = MultiOutputClassifier(classifier()).fit(X, words).predict(X)
+    found = MultiOutputClassifier(net).fit(X, words).predict(X)
     assert (found == words).mean() > 0.85
+
+
+def test_a_chain_of_labels():
     chain = ClassifierChain(classifier(), random_state=0).fit(MANY, ANSWERS)
     assert chain.predict_proba(MANY).shape == (80, 3) and chain.score(MANY, ANSWERS) > 0.6
 
