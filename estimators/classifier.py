@@ -18,7 +18,8 @@ from ..layers.classification_losses import CrossEntropy
 from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .calibration import best_temperature, tempered
-from .class_labels import class_numbers, fix_classes, judged_numbers, shares
+from .class_labels import (CLASS_WEIGHT, balancing, class_factors, class_numbers, fix_classes,
+                           judged_numbers, refuse_balanced, shares)
 from .fitted import average
 from .multilabel import SubsetAccuracy, indicator, is_indicator, sigmoids
 from .report import naive_accuracy
@@ -37,12 +38,6 @@ def log_probabilities(logits: Tensor) -> Tensor:
 def as_float64(logits: Tensor) -> Tensor:
     """Scores in float64."""
     return OPS["cast"](logits, dtype="float64")
-
-
-def balancing(targets, weights, n_classes: int) -> np.ndarray:
-    """Factors that give all classes that occur the same weight, and leave the sum as it is."""
-    counts = np.bincount(targets, weights, n_classes)
-    return counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1.0)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -84,7 +79,7 @@ class Classifier(ClassifierMixin, Estimator):
     _multilabel = False           # a fit on an indicator matrix sets it
     _rule, _metric = "most frequent class", "accuracy"
     _parameter_constraints = {
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": CLASS_WEIGHT,
         "sampling": [StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "n_ensemble": [Interval(Integral, 1, None, closed="left")],
@@ -114,10 +109,7 @@ class Classifier(ClassifierMixin, Estimator):
             As in `fit`; for a label that is not among ``classes`` or those of the first call; and
             for ``class_weight="balanced"``, which needs all samples at once.
         """
-        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            raise ParameterError('class_weight="balanced" cannot be used with partial_fit, which '
-                                 "sees a part of the samples only",
-                                 fix="pass a dict of weights by label")
+        refuse_balanced(self.class_weight)
         return self._one_pass(X, y, sample_weight, classes=classes)
 
     def predict(self, X) -> np.ndarray:
@@ -287,27 +279,8 @@ class Classifier(ClassifierMixin, Estimator):
         weights = super()._weights(sample_weight, X, targets)
         if self.class_weight is None:
             return weights
-        factors = self._class_factors(targets, weights)[targets]
-        weights = factors if weights is None else weights * factors
-        if not weights.any():
-            raise ParameterError("class_weight leaves no sample any weight",
-                                 got=repr(self.class_weight), fix="give one class a weight above 0")
-        return weights
-
-    def _class_factors(self, targets, weights) -> np.ndarray:
-        """One factor per class; balanced: every class has the same weight in all."""
-        labels = self.classes_.tolist()
-        if self.class_weight == "balanced":
-            return balancing(targets, weights, len(labels))
-        strange = [c for c in self.class_weight if c not in labels]
-        if strange:
-            raise ParameterError(f"class_weight names a class that is not there: {strange[0]!r}",
-                                 got=f"classes {labels[:10]}", fix="use the labels of y as keys")
-        for label, factor in self.class_weight.items():
-            if not isinstance(factor, Real) or not 0 <= factor < np.inf:
-                raise ParameterError("class_weight must hold finite numbers from 0 on",
-                                     got=f"{factor!r} for class {label!r}")
-        return np.array([self.class_weight.get(label, 1.0) for label in labels], np.float64)
+        factors = class_factors(self.class_weight, targets, weights, self.classes_)[targets]
+        return factors if weights is None else weights * factors
 
     def _baseline_of(self, targets, weights):
         if targets.ndim > 1:

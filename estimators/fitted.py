@@ -16,8 +16,8 @@ from ..training.checkpoint import seconds
 from ..training.loop import Run
 
 # A trainer is made for these; not every estimator has the last ones.
-DECIDING = ("loss", "optimizer", "backend", "strategy", "quantile", "power",
-            "label_smoothing", "accumulate", "ema", "swa", "freeze", "horizon", "lookback")
+DECIDING = ("loss", "optimizer", "backend", "strategy", "quantile", "power", "label_smoothing",
+            "accumulate", "ema", "swa", "freeze", "horizon", "lookback", "_class_factors")
 
 
 class Fitted:

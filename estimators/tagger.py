@@ -2,20 +2,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from ..backend import OPS
 from ..backend.errors import DataError, ParameterError, ShapeError
 from ..layers import SparseCategoricalCrossentropy
 from .base import Estimator
 from .checking import require_targets
-from .class_labels import class_numbers, fix_classes, judged_numbers, shares
+from .class_labels import (CLASS_WEIGHT, class_factors, class_numbers, fix_classes,
+                           judged_numbers, refuse_balanced, shares)
 from .classifier import as_float64, probabilities
 from .report import naive_accuracy
 from .rnn import SequenceSamples
+
+
+class WeightedLabels(SparseCategoricalCrossentropy):
+    """The cross-entropy of labels, each times the weight of its class."""
+
+    def __init__(self, factors: tuple[float, ...]):
+        super().__init__(from_logits=True)
+        self.factors = factors
+
+    def values(self, y_true, y_pred):
+        factors = OPS["gather"](np.array(self.factors, y_pred.dtype), y_true)
+        return super().values(y_true, y_pred) * factors
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -25,6 +40,12 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     X is a list of sequences ``(time, features)`` or an array ``(n, time, features)``, and y has a
     label for each step. Every sequence has the same weight in the loss, whatever its length; in
     the score every step has.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        Weights of classes, which the loss of each step is multiplied by; ``"balanced"`` counts
+        steps.
 
     Attributes
     ----------
@@ -43,7 +64,10 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
     (True, 60, (6,))
     """
     alpha: float = 1e-4
+    class_weight: Any = None
 
+    _parameter_constraints = {"class_weight": CLASS_WEIGHT}
+    _class_factors = None         # those of the last fit
     _fit_sets = ("classes_", "n_features_in_")
     _rule, _metric = "most frequent class", "accuracy"
     _last_step = False
@@ -67,8 +91,10 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         Raises
         ------
         ValueError
-            As in `fit`, and for a label that is not among the classes.
+            As in `fit`; for a label that is not among the classes; and for
+            ``class_weight="balanced"``, which needs all sequences at once.
         """
+        refuse_balanced(self.class_weight)
         return self._one_pass(X, y, sample_weight, classes=classes)
 
     def predict(self, X) -> list[np.ndarray]:
@@ -163,7 +189,14 @@ class RNNTagger(SequenceSamples, ClassifierMixin, Estimator):
         if self.loss not in ("auto", "sparse_categorical_crossentropy"):
             raise ParameterError("a tagger has one loss, the cross-entropy of labels",
                                  got=repr(self.loss), fix='leave loss="auto"')
-        return SparseCategoricalCrossentropy(from_logits=True)
+        return SparseCategoricalCrossentropy(from_logits=True) if self._class_factors is None else \
+            WeightedLabels(self._class_factors)
+
+    def _weights(self, sample_weight, X, targets):
+        weights = super()._weights(sample_weight, X, targets)
+        self._class_factors = None if self.class_weight is None else tuple(
+            class_factors(self.class_weight, *self._steps(targets, weights), self.classes_))
+        return weights
 
     def _metrics(self):
         return ["accuracy"]

@@ -74,6 +74,33 @@ def test_early_stopping_and_validation_data():
     assert left.n_epochs_ == 2
 
 
+def test_class_weights_are_weights_of_steps(tmp_path):
+    rare = [np.where(x[:, 0] > 1.5, "rare", "often") for x in X]
+    steps = np.concatenate(rare)
+    counts = {c: np.mean(steps == c) for c in ("often", "rare")}
+    assert counts["rare"] < 0.1
+    settings = {**SMALL, "solver": "full_batch", "epochs": 30}
+    plain, even, same = (gt.RNNTagger(**settings, class_weight=w).fit(X, rare) for w in (
+        None, "balanced", {c: 0.5 / share for c, share in counts.items()}))
+    recall = [np.mean(np.concatenate(m.predict(X))[steps == "rare"] == "rare")
+              for m in (plain, even)]
+    assert recall[0] < 0.5 < recall[1]
+    for one, two in zip(even.predict_proba(X), same.predict_proba(X)):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+    # The loss that is logged, in numbers, of weights that a step does not change.
+    still = gt.RNNTagger(**{**settings, "epochs": 1}, class_weight={"rare": 3.0, "often": 0.25},
+                         learning_rate=1e-30, alpha=0.0).fit(X, rare)
+    losses = [np.mean(np.where(y == "rare", 3.0 * -np.log(p[:, 1]), 0.25 * -np.log(p[:, 0])))
+              for y, p in zip(rare, still.predict_proba(X))]
+    assert still.history_[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    still.save(tmp_path / "model.h5")
+    loaded = gt.load(tmp_path / "model.h5")
+    for one, two in zip(still.predict_proba(X), loaded.predict_proba(X)):
+        np.testing.assert_array_equal(one, two)
+    loaded.partial_fit(X, rare)
+    assert loaded.history_[1]["loss"] == pytest.approx(np.mean(losses), rel=1e-2)
+
+
 def test_clone_pickle_file_and_going_on(tmp_path):
     def own(spec, n_outputs):
         return layers.Sequential([layers.SimpleRNN(4, return_sequences=True),
@@ -98,6 +125,13 @@ ERRORS = [
     (lambda: gt.RNNTagger(**SMALL).fit(X, None), "RNNTagger requires y to be passed"),
     (lambda: gt.RNNTagger(**SMALL).fit(X, [x[:, 0] for x in X]), "Unknown label type"),
     (lambda: gt.RNNTagger(**SMALL, loss="mse").fit(X, Y), "a tagger has one loss"),
+    (lambda: gt.RNNTagger(**SMALL, class_weight={"left": 2.0}).fit(X, Y),
+     "class_weight names a class that is not there: 'left'"),
+    (lambda: gt.RNNTagger(**SMALL, class_weight={"up": 0.0, "down": 0.0}).fit(X, Y),
+     "class_weight leaves no sample any weight"),
+    (lambda: gt.RNNTagger(**SMALL, class_weight="balanced").partial_fit(X, Y),
+     'class_weight="balanced" cannot be used with partial_fit'),
+    (lambda: gt.RNNTagger(**SMALL, class_weight="even").fit(X, Y), "The 'class_weight' parameter"),
     (lambda: gt.RNNTagger(**SMALL, cell="none").fit(X, Y), "The 'cell' parameter"),
     (lambda: gt.RNNTagger(**SMALL).partial_fit(X, Y, ["up"]), "the label 'down' was not seen"),
     (lambda: gt.RNNTagger(**SMALL).partial_fit(X, Y).partial_fit(X, Y, ["up"]),
