@@ -19,6 +19,7 @@ from .classifier import Classifier
 from .parameters import layer_sizes
 from .regressor import Regressor
 from .standardize import weighted_statistics
+from .words import has_words, numbered, vocabulary_of
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
@@ -52,10 +53,16 @@ class SequenceSamples:
     dropout : float
         Share of features left out after each recurrent layer.
     embedding : int, optional
-        Takes samples for token numbers, as `TextVectorizer` gives them, and learns so many numbers
-        for each; 0 is padding after the end, and 1 whatever the fit did not see.
+        Takes samples for sequences of words, or of token numbers as `TextVectorizer` gives them,
+        and learns so many numbers for each; 0 is padding after the end, and 1 whatever the fit did
+        not see.
     architecture : "auto" or callable ``(spec, n_outputs) -> Layer``
         A net of your own; ``spec`` is that of one sequence.
+
+    Attributes
+    ----------
+    vocabulary_ : list of str
+        After a fit on words, these; the first is token 2.
     """
     alpha: float = 1e-3
     cell: str = "lstm"
@@ -76,6 +83,7 @@ class SequenceSamples:
     _takes_sparse = False
     _last_step = True         # whether there is one answer for a sequence, or one for every step
     _fit_sets = ("_rows",)
+    _fit_may_set = ("vocabulary_",)
     _auto_batch_size = 32
     _auto_learning_rate = 1e-2
     _auto_full_batch_rate = 3e-2
@@ -92,7 +100,7 @@ class SequenceSamples:
                            Dense(n_outputs)])
 
     def _validated(self, X, reset, y=ABSENT, **options):
-        X = listed(X)
+        X = self._without_words(listed(X), reset)
         sequences = has_sequences(X) if reset or self._rows else True
         if reset:
             self._rows = not sequences
@@ -118,6 +126,19 @@ class SequenceSamples:
                      y_numeric=options.get("y_numeric", False), estimator=self)
         check_consistent_length(X, y)
         return X, y
+
+    def _without_words(self, X, reset):
+        """Sequences of words as those of their numbers, if there is an embedding; others as is."""
+        words = self.embedding is not None and has_words(X)
+        if reset:
+            vars(self).pop("vocabulary_", None)
+            if words:
+                self.vocabulary_ = vocabulary_of(X)
+        if words != hasattr(self, "vocabulary_"):
+            forms = ("words", "numbers") if words else ("numbers", "words")
+            raise DataError("{} was fitted on {}".format(type(self).__name__, forms[1]),
+                            got=forms[0], fix="pass sequences of the form of those of the fit")
+        return numbered(X, self.vocabulary_) if words else X
 
     def _count_features(self, X, reset):
         if reset:
@@ -231,13 +252,15 @@ def one_sequence(sequence, number: int) -> np.ndarray:
     try:
         array = np.asarray(sequence, np.float64 if np.asarray(sequence).dtype == object else None)
     except (TypeError, ValueError):
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
         raise DataError(f"sequence {number} does not hold numbers",
-                        fix="pass arrays of shape (time, features)") from None
+                        fix="pass arrays of shape (time, features); for words, embedding=32, say")
     array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
+    if array.ndim != 2 or not array.size:
         raise ShapeError(f"sequence {number} must be (time, features) with at least one step",
                          got=f"{array.dtype}{list(array.shape)}",
-                         fix="leave empty sequences out, and encode texts as numbers first")
+                         fix="leave empty sequences out")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "infinity"
         raise DataError(f"Input X contains {kind}.", got=f"in sequence {number}",

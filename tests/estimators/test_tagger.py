@@ -2,9 +2,11 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 
 import gradatim as gt
 from gradatim import layers
@@ -170,3 +172,61 @@ def test_tokens_are_embedded(form, tmp_path):
     unseen = [np.array([1, 99, 2]), np.array([3])] if form == "lists" else np.full((2, 6), 99)
     found = [len(steps) for steps in model.predict(unseen)]
     assert found == ([3, 1] if form == "lists" else [6, 6])
+
+
+SENTENCES = [["the", "old", "dog", "barks"], ["a", "cat", "sleeps"], ["the", "cat", "barks"],
+             ["a", "dog", "sleeps"], ["old", "dog"]] * 6
+PARTS = {"the": "DET", "a": "DET", "old": "ADJ", "dog": "NOUN", "cat": "NOUN", "barks": "VERB",
+         "sleeps": "VERB"}
+TAGS = [[PARTS[word] for word in words] for words in SENTENCES]
+TOKENS = {"embedding": 4, "units": 8, "epochs": 60, "random_state": 0}
+
+
+def test_words_are_numbered_as_tokens(tmp_path):
+    model = gt.RNNTagger(**TOKENS).fit(SENTENCES, TAGS)
+    assert model.score(SENTENCES, TAGS) == 1.0
+    assert model.vocabulary_ == sorted(PARTS)
+    numbers = [[2 + model.vocabulary_.index(word) for word in words] for words in SENTENCES]
+    same = gt.RNNTagger(**TOKENS).fit(numbers, TAGS)
+    model.save(tmp_path / "model.h5")
+    unseen = [["the", "fox", "barks"], ["fox"]]
+    for other in (gt.load(tmp_path / "model.h5"), pickle.loads(pickle.dumps(model)),
+                  clone(model).fit([np.array(words) for words in SENTENCES], TAGS),
+                  clone(model).fit(pd.Series(SENTENCES), TAGS)):
+        for one, two in zip(model.predict_proba(SENTENCES + unseen),
+                            other.predict_proba(SENTENCES + unseen)):
+            np.testing.assert_array_equal(one, two)
+    for one, two in zip(model.predict_proba(unseen), same.predict_proba([[8, 1, 3], [1]])):
+        np.testing.assert_array_equal(one, two)
+    assert model.partial_fit(*[part[:7] for part in (SENTENCES, TAGS)]).n_epochs_ == 61
+
+
+def test_words_of_equal_number_and_a_search():
+    pairs = np.array([words[:2] for words in SENTENCES])
+    asked = (pairs[:, 0] == "the") + 0
+    model = gt.RNNClassifier(**TOKENS).fit(pairs, asked)
+    assert model.score(pairs.tolist(), asked) == 1.0
+    search = GridSearchCV(gt.RNNClassifier(**TOKENS), {"units": [2, 8]}, cv=2)
+    assert search.fit(SENTENCES, asked).best_score_ > 0.9
+
+
+@pytest.mark.parametrize("fitted, given, says", [
+    (SENTENCES, [[1, 2]], "RNNTagger was fitted on words\n  got  numbers"),
+    ([[2, 3]] * 30, SENTENCES, "RNNTagger was fitted on numbers\n  got  words"),
+    (SENTENCES, [["a"], []], "sequence 1 must be (time, features) with at least one step")])
+def test_other_forms_than_those_of_the_fit_are_refused(fitted, given, says):
+    tags = [["DET"] * len(words) for words in fitted]
+    model = gt.RNNTagger(**{**TOKENS, "epochs": 1}).fit(fitted, tags)
+    with pytest.raises(ValueError) as caught:
+        model.predict(given)
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize("settings, words, says", [
+    (TOKENS, [["a", 3.0]], "sequence 0 does not hold words alone\n  got  3.0"),
+    (SMALL, [["a"], ["a", "b"]], "sequence 0 does not hold numbers\n  fix  pass arrays of shape "
+     "(time, features); for words, embedding=32, say")])
+def test_what_are_no_words(settings, words, says):
+    with pytest.raises(ValueError) as caught:
+        gt.RNNTagger(**settings).fit(words, [[0] * len(w) for w in words])
+    assert str(caught.value).startswith(says)
