@@ -14,7 +14,8 @@ from sklearn.utils.validation import (_check_sample_weight, _check_y, _num_sampl
                                       column_or_1d)
 
 from ..backend.errors import ShapeError
-from .checking import explained, refuse_unusable, require_numbers, require_targets
+from .checking import (explained, refuse_unusable, require_numbers, require_targets,
+                       unchanged_on_error)
 from .forecasts import Forecasts
 from .saving import Saveable
 from .weightless import require_weight
@@ -32,6 +33,8 @@ class _Constant(Saveable):
         with explained():
             y = self._checked(_check_y(y, estimator=self, **options))
             check_consistent_length(X, y)
+            if not len(y):
+                raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
             weights = np.ones(len(y)) if sample_weight is None else _check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True)
             require_weight(weights)
@@ -321,7 +324,8 @@ class BaselineForecaster(Forecasts, Saveable, BaseEstimator):
         self._check_season(self._period)
         series = series_of(X, y, known)
         check_long(series[-1:], self._steps, "a forecast")
-        self._learn_columns(series, X if y is None else y)
+        with unchanged_on_error(self):
+            self._learn_columns(series, X, y)
         return self
 
     @property

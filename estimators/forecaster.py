@@ -162,16 +162,16 @@ class RNNForecaster(Forecasts, Regressor):
         self._check_season(self.season or 1)
         series = series_of(*given)
         if again:
-            self._check_columns(series)
+            self._check_columns(series, given[0])
             self._remember(series)
         least = self.lookback + self.horizon
         check_long(series, least, "one window of lookback and horizon")
         if not again:
-            self._learn_columns(series, given[0] if given[1] is None else given[1])
+            self._learn_columns(series, *given[:2])
         held = None
         if validation[0] is not None:
             held = series_of(*validation)
-            self._check_columns(held)
+            self._check_columns(held, validation[0])
             check_long(held, least, "one window of lookback and horizon")
         elif self.early_stopping and not one_pass:
             series, held = map(list, zip(*(self._parted(s) for s in series)))

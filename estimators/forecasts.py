@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import Callable
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ..backend.errors import ParameterError, ShapeError
 from .report import Report
@@ -55,7 +55,7 @@ class Forecasts:
             series = [self._after(known)]
         else:
             series = series_of(X, y, known, ahead=self.horizon)
-            self._check_columns(series)
+            self._check_columns(series, X)
         found = []
         for part in series:
             check_long([part], self._steps, "a forecast")
@@ -90,7 +90,7 @@ class Forecasts:
         """
         check_is_fitted(self)
         series = series_of(X, y, known)
-        self._check_columns(series)
+        self._check_columns(series, X)
         check_long(series, self._steps + self.horizon, "a forecast with what came")
         parts = [self._ahead(s) for s in series if len(s.targets) >= self._steps + self.horizon]
         return (np.concatenate([truth for _, truth in parts]),
@@ -142,9 +142,10 @@ class Forecasts:
                                  got=f"season={season}, lookback={self._steps}",
                                  fix="pass a lookback of at least one season")
 
-    def _learn_columns(self, series: list[Series], target) -> None:
+    def _learn_columns(self, series: list[Series], X, y) -> None:
         """Remember what the series of a fit look like, and the last of them."""
-        first = series[0]
+        first, target = series[0], X if y is None else y
+        self._check_names(X, reset=True)
         self._flat_targets = np.ndim(target[0] if several(target) else target) == 1
         self._columns = [part.shape[1] for part in first]
         self.n_features_in_ = first.past.shape[1] or first.targets.shape[1]
@@ -168,8 +169,16 @@ class Forecasts:
                              fix="pass one row per step to come")
         return Series(targets, past, np.concatenate([known_before, later]))
 
-    def _check_columns(self, series: list[Series]) -> None:
+    def _check_names(self, X, reset: bool) -> None:
+        """Note or compare the names of columns, as scikit-learn does, of every series."""
+        parts = X if several(X) else [X]
+        _check_feature_names(self, parts[0], reset=reset)
+        for part in parts[1:]:
+            _check_feature_names(self, part, reset=False)
+
+    def _check_columns(self, series: list[Series], X) -> None:
         """Refuse series of other columns than those of the fit."""
+        self._check_names(X, reset=False)
         for name, part, count in zip(("targets", "past columns", "known columns"), series[0],
                                      self._columns):
             if part.shape[1] != count:

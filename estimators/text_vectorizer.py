@@ -1,9 +1,10 @@
 """TextVectorizer: texts as sequences of token numbers, or as counts and tf-idf of terms."""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Mapping, Set
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -188,9 +189,21 @@ class TextVectorizer(Transformer, Saveable, BaseEstimator):
         limits = {"vocabulary": vocabulary} if vocabulary else {
             "max_features": self.max_features, "min_df": self.min_df}
         if self.analyzer == "word":
+            self._check_pattern()
             limits["token_pattern"] = self.token_pattern
         return CountVectorizer(analyzer=self.analyzer, ngram_range=(int(shortest), int(longest)),
                                lowercase=self.lowercase, **limits)
+
+    def _check_pattern(self) -> None:
+        """Refuse what is no regular expression of a token."""
+        try:
+            groups, why = re.compile(self.token_pattern).groups, None
+        except re.error as error:
+            groups, why = 0, str(error)
+        if why or groups > 1:
+            raise ParameterError("token_pattern is a regular expression with at most one group",
+                                 got=repr(self.token_pattern), why=why,
+                                 fix=r'pass token_pattern=r"\b\w+\b", say, and (?:...) for groups')
 
     def _sequences(self, texts) -> np.ndarray:
         """Token numbers, cut and padded to one length."""
@@ -220,9 +233,10 @@ class TextVectorizer(Transformer, Saveable, BaseEstimator):
 
 def texts_of(X) -> list[str]:
     """Texts as a list; a missing one is empty."""
-    if isinstance(X, (str, bytes)) or not hasattr(X, "__iter__"):
+    if isinstance(X, (str, bytes, Mapping, Set)) or not hasattr(X, "__iter__") or \
+            getattr(X, "ndim", 1) == 0:
         raise DataError("X must hold one text per sample", got=type(X).__name__,
-                        fix="put a single text into a list")
+                        fix="pass a list or a column of texts, a single text in a list, too")
     if is_frame(X) or getattr(X, "ndim", 1) == 2:
         if X.shape[1] != 1:
             raise ShapeError("X must hold one text per sample", got=f"{X.shape[1]} columns",

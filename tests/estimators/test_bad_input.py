@@ -19,6 +19,9 @@ ESTIMATORS = {
     "dnn_regressor": gt.DNNRegressor(hidden_layer_sizes=(4,), **FEW),
     "cnn": gt.CNNClassifier(**FEW), "cnn_regressor": gt.CNNRegressor(**FEW),
     "rnn": gt.RNNClassifier(units=3, **FEW), "rnn_regressor": gt.RNNRegressor(units=3, **FEW),
+    "network": gt.NetworkClassifier(**FEW), "network_regressor": gt.NetworkRegressor(**FEW),
+    "wide": gt.WideAndDeepClassifier(hidden_layer_sizes=(4,), **FEW),
+    "wide_regressor": gt.WideAndDeepRegressor(hidden_layer_sizes=(4,), **FEW),
 }
 NETS = [name for name in ESTIMATORS if name != "line"]
 CLASSIFIERS = [name for name in NETS if hasattr(ESTIMATORS[name], "predict_proba")]
@@ -63,7 +66,8 @@ BAD_SAMPLES = {
     "None": (None, "array|None"), "text alone": ("abc", "array|scalar"),
     "dict": ({"a": 1}, "array|float|dict|scalar"),
     "ragged": ([[1.0, 2.0], [3.0, [4.0]]], "inhomogen|sequence|numbers|rows"),
-    "five axes": (np.zeros((20, 2, 2, 2, 2)), "dim 5|<= 2|reshape|Found array|2-D array|time, fea"),
+    "five axes": (np.zeros((20, 2, 2, 2, 2)),
+                  "dim 5|<= 2|reshape|Found array|2-D array|time, fea|after Flatten|another shape"),
     "names mixed": (pd.DataFrame(X, columns=["a", "b", 3, 4]), "string|str"),
 }
 

@@ -78,6 +78,8 @@ MATRIX = [
     ("masked", SAMPLES, {"X": np.ma.masked_array(X, X > 1)},
      "X has masked values, and a mask would be ignored\n  fix  fill them in, or"),
     ("empty", SAMPLES, {"X": X[:0]}, "is required by"),
+    ("no samples to count", BASELINES, {"X": X[:0], "y": lambda y: y[:0]},
+     "fix  pass at least one sample"),
     ("no columns", SAMPLES, {"X": X[:, :0]}, "fix  pass at least one column"),
     ("one axis", SAMPLES, {"X": X[:, 0]}, "Reshape your data"),
     ("three axes", [LINE, *NETS[:3]], {"X": np.zeros((20, 2, 2))},
@@ -186,11 +188,33 @@ def test_odd_input(estimator, given, says):
     assert vars(model) == before
 
 
+OTHER_ORDER = "(?s)feature names should match.*must be in the same"
+
+
+@pytest.mark.parametrize("estimator", [
+    gt.RNNForecaster(horizon=2, lookback=3, units=3, **FEW),
+    gt.BaselineForecaster(horizon=2, lookback=3)], ids=lambda e: type(e).__name__)
+def test_columns_of_series_in_another_order(estimator, tmp_path):
+    whole = clone(estimator).fit(frame())
+    several = clone(estimator).fit([frame(), frame()])
+    whole.save(tmp_path / "model.h5")
+    for model in (whole, several, gt.load(tmp_path / "model.h5")):
+        assert model.feature_names_in_.tolist() == list("abcd")
+        for act in (model.predict, model.score, lambda X: model.predict([frame(), X])):
+            with pytest.raises(ValueError, match=OTHER_ORDER):
+                act(frame("badc"))
+    before = dict(vars(whole))
+    with pytest.raises(ValueError, match=OTHER_ORDER):
+        whole.fit([frame(), frame("badc")])
+    assert vars(whole).keys() == before.keys()
+    assert all(vars(whole)[name] is before[name] for name in before)
+
+
 @pytest.mark.parametrize("estimator", SAMPLES, ids=lambda e: type(e).__name__)
 def test_columns_in_another_order(estimator):
     model = clone(estimator).fit(frame(), targets(estimator))
     answer = getattr(model, "predict", None) or model.transform
-    with pytest.raises(ValueError, match="(?s)feature names should match.*must be in the same"):
+    with pytest.raises(ValueError, match=OTHER_ORDER):
         answer(frame("badc"))
 
 
