@@ -297,7 +297,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, Transformer, ImageSamples, Es
                                  got=repr(made)[:80], fix="return two layers.Sequential")
         return made if isinstance(made, Sequential) else Sequential([*parts])
 
-    def _output_layer(self, targets, weights):
+    def _output_layer(self, X, targets, weights):
         if not self.standardize:
             return None
         statistics = self._statistics(targets.reshape(-1, *self._sample_shape), weights)

@@ -200,7 +200,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
             weights = self._balanced(targets, weights,
                                      None if seen[1] is None else seen[1][numbers])
         if not again:
-            output = self._output_layer(targets, weights)
+            output = self._output_layer(X, targets, weights)
             self._fitted, *self._fitted.others = [
                 Fitted(self._new_network(X, weights), output, s, rate, dtype)
                 for s in member_seeds(seed, self.n_ensemble)]
@@ -274,7 +274,7 @@ class Estimator(Parameters, Automatic, Reported, Saveable, Importances, RateFind
         mean, variance = self._statistics(X, weights)
         return Sequential([standardization("standardize", mean, variance), net])
 
-    def _output_layer(self, targets, weights) -> Layer | None:
+    def _output_layer(self, X, targets, weights) -> Layer | None:
         """The layer that brings the net's outputs to the targets' scale, if any."""
         return None
 

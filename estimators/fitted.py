@@ -17,7 +17,8 @@ from ..training.loop import Run
 
 # A trainer is made for these; not every estimator has the last ones.
 DECIDING = ("loss", "optimizer", "backend", "strategy", "quantile", "power", "label_smoothing",
-            "accumulate", "ema", "swa", "freeze", "horizon", "lookback", "_class_factors")
+            "accumulate", "ema", "swa", "freeze", "horizon", "lookback", "_class_factors",
+            "_min_variance")
 
 
 class Fitted:

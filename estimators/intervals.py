@@ -56,7 +56,8 @@ class Intervals:
         With ``calibration="conformal"`` they do so for any distribution, on average over samples
         that are exchangeable with those held out (split conformal prediction, Lei et al. 2018;
         with several quantiles, Romano et al. 2019). Otherwise, with ``loss="gaussian"``, as far as
-        the targets are normal and the net is right; with several quantiles, as far as these are.
+        the targets are normal and the net is right, which a floor under the variances of small
+        tables helps; with several quantiles, as far as these are.
 
         Parameters
         ----------

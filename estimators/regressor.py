@@ -20,10 +20,12 @@ from ..layers.losses import loss as find_loss
 from .base import Estimator
 from .checking import require_numbers
 from .intervals import Intervals
+from .residuals import least_variance
 from .standardize import scale_of, weighted_statistics
 
-# The losses that have parameters of the estimator when they are asked for by name.
-HEADS = {Quantile: lambda net: Quantile(net.quantile), Tweedie: lambda net: Tweedie(net.power)}
+# The losses that have settings of the estimator's when they are asked for by name.
+HEADS = {Quantile: lambda net: Quantile(net.quantile), Tweedie: lambda net: Tweedie(net.power),
+         GaussianLikelihood: lambda net: GaussianLikelihood(net._min_variance)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -61,6 +63,8 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
 
     _auto_alpha = 10.0
     _fit_sets = ("n_features_in_", "_flat_targets", "_targets", "conformity_scores_")
+    _fit_may_set = ("_min_variance",)
+    _min_variance = 1e-6          # of loss="gaussian"; a fit on a table sets it
     _parameter_constraints = {
         "quantile": [Interval(Real, 0, 1, closed="neither"), tuple, list],
         "power": [Interval(Real, 1, 3, closed="both")],
@@ -184,10 +188,13 @@ class Regressor(Intervals, RegressorMixin, MultiOutputMixin, Estimator):
         return Sequential([*network.layers, Activation("exponential")]) if self._positive else \
             network
 
-    def _output_layer(self, targets, weights):
+    def _output_layer(self, X, targets, weights):
+        mean, variance = weighted_statistics(targets, weights)
+        if self._gaussian:
+            unit = 1.0 if self.standardize else variance.min()
+            self._min_variance = max(1e-6, float(unit * least_variance(X, targets, weights)))
         if not self.standardize:
             return None
-        mean, variance = weighted_statistics(targets, weights)
         if self._positive:                   # their unit may be chosen, and their zero may not
             mean, variance = np.zeros_like(mean), np.where(mean > 0, mean, 1.0) ** 2
         return scale_of("targets", mean, variance, self._targets)

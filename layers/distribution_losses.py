@@ -70,8 +70,18 @@ class GaussianLikelihood(Loss):
     """``log(v) / 2 + (y - m)**2 / (2 v)``: a normal density's negative logarithm, less a constant.
 
     The output holds the means ``m`` of all targets, and after them as many numbers whose
-    `softplus` (plus 1e-6) is the variance ``v`` (Nix and Weigend 1994; Lakshminarayanan et al.
-    2017, equation 1).
+    `softplus`, plus the least variance, is the variance ``v`` (Nix and Weigend 1994;
+    Lakshminarayanan et al. 2017, equation 1).
+
+    Parameters
+    ----------
+    min_variance : float
+        What variances stay above, from 0 on.
+
+    Raises
+    ------
+    ParameterError
+        If it is below 0.
 
     Examples
     --------
@@ -83,9 +93,12 @@ class GaussianLikelihood(Loss):
     """
     outputs = 2
 
+    def __init__(self, min_variance: float = 1e-6):
+        self.min_variance = number("min_variance", min_variance, at_least=0.0)
+
     def variance(self, y_pred: Tensor) -> Tensor:
         """The variances of all targets."""
-        return softplus(self.parts(y_pred)[1]) + 1e-6
+        return softplus(self.parts(y_pred)[1]) + self.min_variance
 
     def values(self, y_true, y_pred):
         variance = self.variance(y_pred)

@@ -114,7 +114,8 @@ def test_exponential_means_are_those_of_generalised_linear_models(loss, power):
 
 
 def test_gaussian_heads_reach_the_highest_likelihood():
-    net = gt.DNNRegressor(loss="gaussian", learning_rate=0.05, epochs=2500, **LINEAR).fit(X, Y)
+    net = gt.DNNRegressor(loss=GaussianLikelihood(), learning_rate=0.05, epochs=2500, **LINEAR)
+    net.fit(X, Y)
     inputs = np.column_stack([(X - X.mean(0)) / X.std(0), np.ones(240)])
     targets = (Y - Y.mean()) / Y.std()
 
