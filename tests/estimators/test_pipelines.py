@@ -13,8 +13,8 @@ from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassi
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.metrics import log_loss
-from sklearn.model_selection import (GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV,
-                                     cross_val_score)
+from sklearn.model_selection import (GridSearchCV, HalvingGridSearchCV, KFold, RandomizedSearchCV,
+                                     TimeSeriesSplit, cross_val_score)
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neural_network import MLPClassifier
@@ -59,11 +59,12 @@ def frame():
     return table, np.where(X[:, 2] + X[:, 0] > 0, "ripe", "raw")
 
 
-def test_column_transformer_on_a_mixed_frame():
+@every_classifier
+def test_column_transformer_on_a_mixed_frame(net):
     table, labels = frame()
     parts = ColumnTransformer([("numbers", StandardScaler(), ["size", "weight"]),
                                ("names", OneHotEncoder(), ["colour"])])
-    model = make_pipeline(parts, classifier()).fit(table, labels)
+    model = make_pipeline(parts, clone(net)).fit(table, labels)
     assert model.score(table, labels) > 0.8
     assert list(model.classes_) == ["raw", "ripe"]
     copy = pickle.loads(pickle.dumps(model))
@@ -86,6 +87,29 @@ def test_searches_in_two_processes(name, net):
     alone = SEARCHES[name](net).set_params(n_jobs=1).fit(X, LABELS)
     assert np.array_equal(search.cv_results_["mean_test_score"],
                           alone.cv_results_["mean_test_score"])
+
+
+STEPS = [draws.normal(size=(3 + i % 3, 2)) for i in range(24)]
+TAGS = [(steps[:, 0] > 0).astype(int) for steps in STEPS]
+FEW = {"epochs": 20, "random_state": 0}
+NO_ROWS = {
+    "series": (gt.RNNForecaster(horizon=2, lookback=3, units=3, **FEW), X, None,
+               TimeSeriesSplit(2)),
+    "series and targets": (gt.RNNForecaster(horizon=2, lookback=3, units=3, **FEW), X, NUMBERS,
+                           TimeSeriesSplit(2)),
+    "steps": (gt.RNNTagger(units=3, **FEW), STEPS, TAGS, KFold(2)),
+    "codes": (gt.Autoencoder(hidden_layer_sizes=(2,), **FEW), X, None, 2),
+    "text": (gt.TextGenerator(units=3, **FEW), ["some text", "and more of it"] * 4, None, 2),
+}
+
+
+@pytest.mark.parametrize("name", NO_ROWS)
+def test_searches_where_nothing_is_predicted_of_a_row(name):
+    net, samples, targets, parts = NO_ROWS[name]
+    search = GridSearchCV(net, {"learning_rate": [1e-6, 0.02]}, cv=parts, error_score="raise")
+    assert search.fit(samples, targets).best_params_ == {"learning_rate": 0.02}
+    scores = cross_val_score(search.best_estimator_, samples, targets, cv=parts)
+    assert scores.mean() == search.best_score_
 
 
 @every_regressor
@@ -233,14 +257,15 @@ def test_several_numbers():
 # ---- validation data through a pipeline --------------------------------------------------------
 
 
-def test_validation_data_pass_the_steps_before():
+@every_classifier
+def test_validation_data_pass_the_steps_before(net):
     far, near = 1000 + 50 * X[:60], 1000 + 50 * X[60:]
     with sklearn.config_context(enable_metadata_routing=True):
-        net = classifier(standardize=False).set_fit_request(X_val=True, y_val=True)
+        net = clone(net).set_params(epochs=5).set_fit_request(X_val=True, y_val=True)
         model = Pipeline([("scale", StandardScaler()), ("net", net)], transform_input=["X_val"])
         model.fit(far, LABELS[:60], X_val=near, y_val=LABELS[60:])
     scale = model.named_steps["scale"]
-    plain = classifier(standardize=False).fit(
+    plain = clone(net).fit(
         scale.transform(far), LABELS[:60], X_val=scale.transform(near), y_val=LABELS[60:])
     assert model.named_steps["net"].history_ == plain.history_
     assert plain.history_[-1]["val_accuracy"] == pytest.approx(model.score(near, LABELS[60:]))
@@ -277,9 +302,10 @@ class Recorder:
 
 
 @needs_callbacks
-def test_a_task_for_the_fit_and_one_for_each_epoch():
+@every_classifier
+def test_a_task_for_the_fit_and_one_for_each_epoch(net):
     recorder = Recorder()
-    net = classifier(epochs=2).set_callbacks(recorder).fit(X, LABELS, np.ones(80))
+    net = clone(net).set_params(epochs=2).set_callbacks(recorder).fit(X, LABELS, np.ones(80))
     epochs = [(hook, "epoch", i, 0) for i in range(2) for hook in ("begin", "end")]
     assert recorder.told == ["setup", ("begin", "fit", 0, 2), *epochs, ("end", "fit", 0, 2),
                              "teardown"]
