@@ -257,14 +257,17 @@ def test_a_row_does_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("shape, kernel", [
     ((40, 30), (30, 16)), ((3, 9, 9, 2), (3, 3, 2, 8)), ((3, 9, 9, 16), (3, 3, 16, 16)),
     ((3, 9, 9, 6), (5, 5, 6, 8)), ((3, 9, 9, 16), (1, 1, 16, 16))])
-def test_relu_of_products_keeps_nan(shape, kernel):
+def test_relu_of_products_keeps_nan_and_makes_zero_of_what_lies_below_all_numbers(shape, kernel):
     data = np.random.default_rng(0).standard_normal(shape).astype("f")
     data[1] = np.nan
     x, w = gt.placeholder(shape), gt.variable(np.full(kernel, 0.1, "f"))
     product = x @ w if len(shape) == 2 else gt.convolution(x, w)
-    y = gt.relu(product + gt.variable(kernel[-1:]))
+    bias = np.zeros(kernel[-1:], "f")
+    bias[3] = -np.inf
+    y = gt.relu(product + gt.variable(bias))
     found, expected = (gt.function([x], y, backend=name)(data) for name in ("native", "reference"))
     assert np.isnan(found[1]).all() and not np.signbit(found[0]).any()
+    assert (found[0][..., 3] == 0).all()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 

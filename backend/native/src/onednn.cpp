@@ -15,10 +15,8 @@
   F(dnnl_memory_desc_create_with_tag) F(dnnl_memory_desc_destroy) F(dnnl_memory_desc_equal)  \
   F(dnnl_memory_desc_get_size_v2) F(dnnl_memory_desc_query) F(dnnl_memory_destroy)           \
   F(dnnl_memory_set_data_handle)                                                             \
-  F(dnnl_post_ops_append_prelu) F(dnnl_post_ops_create)                                      \
-  F(dnnl_post_ops_destroy)                                                                   \
   F(dnnl_primitive_attr_create) F(dnnl_primitive_attr_destroy)                               \
-  F(dnnl_primitive_attr_set_post_ops) F(dnnl_primitive_attr_set_scratchpad_mode)             \
+  F(dnnl_primitive_attr_set_scratchpad_mode)                                                 \
   F(dnnl_primitive_create) F(dnnl_primitive_desc_destroy) F(dnnl_primitive_desc_query_md)    \
   F(dnnl_primitive_destroy) F(dnnl_primitive_execute) F(dnnl_reorder_primitive_desc_create)  \
   F(dnnl_stream_create) F(dnnl_stream_destroy)

@@ -5,12 +5,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <optional>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "threads.hpp"
 #include "few_channels.hpp"
 #include "recurrent.hpp"
+#include "vectorised.hpp"
 #include "winograd.hpp"
 
 namespace gradatim {
@@ -29,7 +29,11 @@ dnnl::stream& stream() {   // each thread that runs programs has its own
   return one;
 }
 
-constexpr int SLOPE = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS;
+// ReLU as the reference has it: -inf becomes 0 and NaN stays. Of oneDNN's post-ops one makes 0 of
+// NaN and the other NaN of -inf, so it follows a primitive while its results are in the cache.
+VECTORISED void rectify(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
 
 // A primitive with its scratch memory in the arena. Memory objects are costly to make, so each run
 // takes a set that no other thread is using and points it at the call's memory.
@@ -40,19 +44,23 @@ class Call {
   std::vector<std::pair<int, memory::desc>> values;   // value number and layout
   std::vector<int> roles;
   std::vector<int64_t> offsets;
-  std::optional<memory> slope;                        // of the ReLU that is taken, too
+  int rectified = -1;                                 // the value, all of it, that ReLU is taken of
+  int64_t size = 0;                                   // its elements
 
-  // `moved`: bytes by which each memory lies further on in this run.
-  void run(char* const* at, const int64_t* moved = nullptr) {
+  void run(char* const* at) {
     auto set = take();
     for (size_t i = 0; i < roles.size(); i++)
       dnnl_memory_set_data_handle(set->memories[i].get(),
-                                  at[values[i].first] + offsets[i] + (moved ? moved[i] : 0));
+                                  at[values[i].first] + offsets[i]);
     Team team(alone ? 1 : max_threads());
     dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive.get(), stream().get(),
                                                    static_cast<int>(set->arguments.size()),
                                                    set->arguments.data()),
                             "a primitive failed");
+    if (rectified >= 0) {
+      float* x = reinterpret_cast<float*>(at[rectified]);
+      parallel(size, 16384, [&](int64_t begin, int64_t end) { rectify(x + begin, end - begin); });
+    }
     std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(set));
   }
@@ -77,7 +85,6 @@ class Call {
       set->memories.emplace_back(values[i].second, engine(), static_cast<void*>(nullptr));
       set->arguments.push_back({roles[i], set->memories.back().get()});
     }
-    if (slope) set->arguments.push_back({SLOPE, slope->get()});
     return set;
   }
 
@@ -85,16 +92,9 @@ class Call {
   std::vector<std::unique_ptr<Set>> free_;
 };
 
-dnnl::primitive_attr attributes(const std::string& activation) {
+dnnl::primitive_attr attributes() {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (activation == "relu") {
-    dnnl::post_ops post;
-    post.append_prelu(0);      // not eltwise_relu, which makes 0 of NaN; see Builder::rectify
-    attr.set_post_ops(post);
-  } else if (!activation.empty()) {
-    throw std::invalid_argument("no fused activation " + activation);
-  }
   return attr;
 }
 
@@ -112,11 +112,11 @@ struct Builder {
     uses.push_back(value);
   }
 
-  // ReLU as the slope -0 below zero: what is negative becomes 0, and NaN stays NaN.
-  void rectify(const std::string& activation, const memory::desc& out) {
-    static float slope = -0.0f;
-    memory::dims one(out.get_ndims(), 1);
-    if (activation == "relu") call->slope = memory({one, F32, one}, engine(), &slope);
+  void activate(const std::string& activation, int value) {
+    if (activation.empty()) return;
+    if (activation != "relu") throw std::invalid_argument("no fused activation " + activation);
+    call->rectified = value;
+    call->size = program.at(value).size;
   }
 
   void take(const dnnl::primitive& primitive, const memory::desc& scratch) {
@@ -178,7 +178,7 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   for (int64_t n : out.shape) flops *= n;
   bool alone = flops <= ALONE;
   Team team(alone ? 1 : max_threads());
-  auto attr = attributes(activation);
+  auto attr = attributes();
   memory::desc xd = plain(x.shape, x.strides, type_of(program, x.value)),
                yd = plain(y.shape, y.strides, type_of(program, y.value)),
                od = plain(out.shape, out.strides);
@@ -198,7 +198,7 @@ void add_matmul(Program& program, Matrix x, Matrix y, Matrix out, int bias,
   builder.bind(DNNL_ARG_SRC, x.value, xd, x.offset);
   builder.bind(DNNL_ARG_WEIGHTS, y.value, yd, y.offset);
   builder.bind(DNNL_ARG_DST, out.value, od, out.offset);
-  builder.rectify(activation, od);
+  builder.activate(activation, out.value);
   builder.call->alone = alone;
   builder.finish("matmul", dnnl::matmul(pd), pd.scratchpad_desc(), flops);
 }
@@ -297,14 +297,14 @@ int add_convolution(Program& program, Array x, Array kernel, Array out, int bias
     add_few_channels(program, x, kernel, out, -1, bias, window, 1, activation == "relu");
     return -1;
   }
-  auto pd = l.forward(bias >= 0, attributes(activation));
+  auto pd = l.forward(bias >= 0, attributes());
   int weights = reordered(program, kernel.value, l.kernel, pd.weights_desc());
   Builder builder(program);
   builder.bind(DNNL_ARG_SRC, x.value, l.x);
   builder.bind(DNNL_ARG_WEIGHTS, weights, pd.weights_desc());
   if (bias >= 0) builder.bind(DNNL_ARG_BIAS, bias, l.bias);
   builder.bind(DNNL_ARG_DST, out.value, l.out);
-  builder.rectify(activation, l.out);
+  builder.activate(activation, out.value);
   builder.finish("convolution", dnnl::convolution_forward(pd), pd.scratchpad_desc(), l.flops);
   return -1;
 }
@@ -327,7 +327,7 @@ void add_convolution_data_gradient(Program& program, Array g, Array kernel, Arra
   if (type_of(program, kernel.value) == F32 &&
       winograd_fits(g, kernel, out, window, groups))
     return add_winograd_data_gradient(program, g, kernel, out, window, l.flops);
-  auto attr = attributes("");
+  auto attr = attributes();
   dnnl::convolution_backward_data::primitive_desc pd(
       engine(), dnnl::algorithm::convolution_direct, l.x, l.any_kernel, l.out, l.strides,
       l.dilation, l.low, l.high, l.forward(false, attr), attr);
@@ -349,7 +349,7 @@ void add_convolution_kernel_gradient(Program& program, Array x, Array g, Array o
   if (x.shape.back() <= 4 && out.size() <= 9 * out.shape.back() &&
       type_of(program, x.value) == F32 && few_channels_fit(out, window, groups, 1))
     return add_few_channels_kernel_gradient(program, x, g, -1, out, bias_gradient, window, 1);
-  auto attr = attributes("");
+  auto attr = attributes();
   auto forward = l.forward(bias_gradient >= 0, attr);
   auto how = dnnl::algorithm::convolution_direct;
   auto pd = bias_gradient >= 0
