@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -48,9 +49,9 @@ class Attending(Layer):
         y = self.attended(query, value, flow[-1].x, training)
         return query.to(y, updates=joined_updates(*flow))
 
+    @abstractmethod
     def attended(self, query: Flow, value: Flow, key: Tensor, training: bool) -> Tensor:
         """The formula, (batch, steps of the query, features)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define attended")
 
     def gathered(self, scores: Tensor, values: Tensor, query: Flow, value: Flow,
                  training: bool) -> Tensor:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC
 from typing import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ SETTINGS = {"initializer": find_initializer, "regularizer": find_regularizer,
             "constraint": find_constraint}
 
 
-class Layer:
+class Layer(ABC):
     """A piece of graph with weights. The simplest layer overrides `call`, and `build` for weights.
 
     A subclass stores each constructor argument under its own name, as scikit-learn's estimators

@@ -1,6 +1,8 @@
 """Constraints: what a weight is put back to after every step of an optimizer."""
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from ..backend import Tensor
 from ..backend.errors import ParameterError
 from ..backend.named import is_function, named
@@ -23,9 +25,9 @@ class Constraint(Value):
     array([3., 0.], dtype=float32)
     """
 
+    @abstractmethod
     def __call__(self, w: Tensor) -> Tensor:
         """The nearest value that is allowed."""
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__")
 
 
 class NonNeg(Constraint):

@@ -1,6 +1,8 @@
 """Layers that add noise while training, and are the identity otherwise."""
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from ..backend import Tensor
 from ..backend.ops.indexing import row_offset
 from ..backend.ops.random import dropout_mask, normal_like
@@ -19,9 +21,9 @@ class Noise(Layer):
             return flow
         return flow.to(self.disturb(flow.x, *flow.keys, row_offset(flow.x)))
 
+    @abstractmethod
     def disturb(self, x: Tensor, seed: Tensor, step: Tensor, offset: Tensor) -> Tensor:
         """The formula while training."""
-        raise NotImplementedError(f"{type(self).__name__} does not define disturb")
 
 
 class Dropout(Noise):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Callable
 
 import numpy as np
@@ -30,6 +31,7 @@ class Initializer(Value):
     (2, 3)
     """
 
+    @abstractmethod
     def __call__(self, spec: Spec, seed: int, stream: int) -> np.ndarray:
         """The value.
 
@@ -46,7 +48,6 @@ class Initializer(Value):
         -------
         numpy.ndarray
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__")
 
 
 # ---- fixed values ------------------------------------------------------------------------------

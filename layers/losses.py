@@ -45,7 +45,7 @@ class Loss(Value):
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of every output."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define values")
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``(batch,)``: the mean over a sample's outputs, and over its valid steps."""

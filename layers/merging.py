@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from functools import reduce
 
 from ..backend import Tensor
@@ -30,9 +31,9 @@ class Merge(Layer):
         return first.to(y, lengths=first.lengths if kept else None,
                         updates=joined_updates(*flow))
 
+    @abstractmethod
     def merge(self, xs: list[Tensor]) -> Tensor:
         """The formula on tensors ``(batch, ...)``."""
-        raise NotImplementedError(f"{type(self).__name__} does not define merge")
 
 
 class Concatenate(Merge):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 from ..backend import Tensor
 from ..backend.ops.elementwise import cast, maximum, where
@@ -55,9 +56,9 @@ class WindowPooling(Spatial):
         return self.pooled(x, pool_size=self.window[axes], strides=self.steps[axes],
                            padding=self.padding)
 
+    @abstractmethod
     def pooled(self, x: Tensor, **sliding) -> Tensor:
         """The op, over one axis or two."""
-        raise NotImplementedError(f"{type(self).__name__} does not define pooled")
 
 
 class MaxPooling(WindowPooling):
@@ -198,13 +199,13 @@ class GlobalPooling(Spatial):
         mask = sequence_mask(flow.x, flow.lengths)[:, :, None]            # (batch, length, 1)
         return flow.to(self.valid(flow.x, mask, settings), lengths=None)
 
+    @abstractmethod
     def all(self, x: Tensor, settings: dict) -> Tensor:
         """Of all steps, pixels or voxels."""
-        raise NotImplementedError(f"{type(self).__name__} does not define all")
 
+    @abstractmethod
     def valid(self, x: Tensor, mask: Tensor, settings: dict) -> Tensor:
         """Of the steps where the mask holds; zero for a row without any."""
-        raise NotImplementedError(f"{type(self).__name__} does not define valid")
 
 
 class GlobalAveragePooling(GlobalPooling):

@@ -1,6 +1,8 @@
 """Recurrent layers: a state that is carried from step to step of a sequence."""
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from ..backend import Spec, Tensor, constant
@@ -94,9 +96,9 @@ class Recurrent(Layer):
         bias = constant(np.zeros(self.bias_shape, self.dtype)) if self.bias is None else self.bias
         return self.kernel, self.recurrent_kernel, bias
 
+    @abstractmethod
     def scan(self, *data: Tensor | None, reverse: bool) -> tuple[Tensor, ...]:
         """All outputs ``(batch, time, units)`` and the last state, from the op."""
-        raise NotImplementedError(f"{type(self).__name__} does not define scan")
 
     def forward(self, flow: Flow, training: bool) -> Flow:
         x, reverse = flow.x, bool(self.go_backwards)

@@ -1,6 +1,8 @@
 """Regularizers: penalties on weights that are added to the loss."""
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from ..backend import Tensor
 from ..backend.named import is_function, named
 from .arguments import number
@@ -18,9 +20,9 @@ class Regularizer(Value):
     array(19.5, dtype=float32)
     """
 
+    @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a weight of any shape."""
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__")
 
 
 class L1L2(Regularizer):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC
 from functools import cache
 from typing import Mapping
 
@@ -10,7 +11,7 @@ import numpy as np
 from .documentation import complete
 
 
-class Value:
+class Value(ABC):
     """Base of objects that are their constructor arguments: initializers, regularizers, losses.
 
     A subclass stores each argument under its own name and adds no other state. Equality, hash,

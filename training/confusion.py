@@ -121,7 +121,7 @@ class PerClass(Metric):
 
     def ratio(self, hits, actual, predicted) -> np.ndarray:
         """One number per class; 0 where there is nothing to divide by."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define ratio")
 
 
 class Precision(PerClass):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -51,17 +52,17 @@ class Metric(Value):
     greater_is_better = False
     takes_logits = False
 
+    @abstractmethod
     def sums(self, y_true: Tensor, y_pred: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """Sums over the batch.
 
         ``y_pred`` is what the net returns and ``weights`` is ``(batch,)``. If steps beyond a
         row's length are padding, the keyword ``lengths``, ``(batch,)``, is given, too.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self, sums: dict[str, np.ndarray]) -> float:
         """The metric from the sums over all samples, which are float64."""
-        raise NotImplementedError
 
 
 class Mean(Metric):
@@ -82,9 +83,9 @@ class Mean(Metric):
     [Within()]
     """
 
+    @abstractmethod
     def values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """``(batch, ...)``, numbers or truth values."""
-        raise NotImplementedError
 
     def sums(self, y_true, y_pred, weights, lengths=None):
         values = cast(self.values(y_true, y_pred), dtype=weights.dtype.name)

@@ -128,7 +128,7 @@ class Optimizer(Value):
 
     def change(self, g: Tensor, slots: dict, scale: Tensor) -> tuple[Tensor, dict]:
         """What is subtracted from a parameter, and the new slots."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines neither change nor change_of")
 
     def stepper(self, trainer, shapes):
         """What makes steps in the place of a compiled graph; None: a graph does."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -122,9 +123,9 @@ class Moments(Metric):
             count = batch_sum(cast(lengths, dtype="float64"), weights)
         return {name: batch_sum(part, weights) for name, part in parts.items()} | {"weight": count}
 
+    @abstractmethod
     def parts(self, y: Tensor, p: Tensor) -> dict[str, Tensor]:
         """What is summed, one number per output."""
-        raise NotImplementedError
 
 
 class R2(Moments):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 from ..backend import OPS, Tensor
 from ..backend.errors import ParameterError
@@ -28,9 +29,9 @@ class Schedule(Value):
     [1.0, 0.9, 0.65, 0.35, 0.1]
     """
 
+    @abstractmethod
     def factor(self, step: Tensor, total: Tensor) -> Tensor:
         """0-d float64 factor; ``step`` counts from 0, ``total`` steps are planned, both float64."""
-        raise NotImplementedError
 
     def table(self, total: int) -> list[float]:
         """The factor at every step of a fit of ``total`` steps.

@@ -5,7 +5,7 @@ import pytest
 import gradatim as gt
 from gradatim import layers
 from gradatim.backend.errors import DataError, ParameterError, ShapeError
-from gradatim.training import EarlyStopping
+from gradatim.training import EarlyStopping, Metric, Schedule
 
 RNG = np.random.default_rng(7)
 X = RNG.standard_normal((70, 5))
@@ -99,3 +99,13 @@ def test_the_wrong_number_of_outputs():
     with pytest.raises(ShapeError) as caught:
         gt.Trainer(net(3)).fit(X, Y)
     assert "[32] and [32, 3]" in str(caught.value) and "  fix  " in str(caught.value)
+
+
+@pytest.mark.parametrize("base, method", [
+    (layers.Constraint, "__call__"), (layers.Initializer, "__call__"),
+    (layers.Regularizer, "__call__"), (Metric, "result"), (Metric, "sums"), (Schedule, "factor")])
+def test_a_class_of_ones_own_that_lacks_a_method_is_refused_where_it_is_made(base, method):
+    others = base.__abstractmethods__ - {method}
+    unfinished = type("Unfinished", (base,), dict.fromkeys(others, lambda self: None))
+    with pytest.raises(TypeError, match=f"abstract class Unfinished .*{method}"):
+        unfinished()
