@@ -70,7 +70,7 @@ def class_factors(class_weight, numbers, weights, classes: np.ndarray) -> np.nda
 
 def refuse_balanced(class_weight) -> None:
     """Refuse what needs all samples at once, in a pass over some of them."""
-    if isinstance(class_weight, str):
+    if isinstance(class_weight, str) and class_weight == "balanced":
         raise ParameterError('class_weight="balanced" cannot be used with partial_fit, which '
                              "sees a part of the samples only",
                              fix="pass a dict of weights by label")
