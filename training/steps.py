@@ -60,8 +60,7 @@ def losses_and_metrics(loss, metrics, y, out: Flow, weights) -> tuple[Tensor, di
         other = loss(OPS["flip"](y, axis=0), out.x, **masked)
         values = out.own_share * values + (1.0 - out.own_share) * other
     total, weight = batch_sum(values, weights), batch_sum(weights)
-    # Ranks exchange the first sum where a step begins: they have just met, and wait least there.
-    sums = {("loss", "weight"): weight, ("loss", "sum"): total}
+    sums = {("loss", "sum"): total, ("loss", "weight"): weight}
     for metric in metrics:
         given = logits_of(loss, out.x) if metric.takes_logits else loss.prediction(out.x)
         for part, tensor in metric.sums(y, given, weights, **masked).items():

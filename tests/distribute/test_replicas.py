@@ -13,10 +13,7 @@ from gradatim.backend.distribute.sharded_rows import joined
 from gradatim.backend.distribute.tree import Tree, dealt
 from gradatim.backend.errors import (DataError, DistributedError, GraphError, ParameterError,
                                      ShapeError, UnknownNameError)
-from gradatim.layers.flow import Flow
-from gradatim.layers.losses import loss as find_loss
 from gradatim.training.sharded_source import ShardedSource
-from gradatim.training.steps import losses_and_metrics
 
 REFERENCE = get_backend("reference")
 ROWS = 12
@@ -100,14 +97,6 @@ def test_collectives_stand_where_samples_are_summed_and_nowhere_else():
         if node.op.name == "batch_sum":
             users = [n for n in replicate(graph, 1).steps if node.outputs[0] in n.inputs]
             assert all(n.op.name == "all_reduce" for n in users)
-
-
-def test_the_sum_of_weights_is_exchanged_before_a_step_computes():
-    (x, y, weights), w = step_of(4)[0], gt.variable(np.ones((5, 3)))
-    _, sums = losses_and_metrics(find_loss("sparse_categorical_crossentropy"), [], y, Flow(x @ w),
-                                 weights)
-    names = [n.op.name for n in replicate(Graph([*sums.values()], {}, [x, y, weights]), 1).steps]
-    assert names.index("all_reduce") < names.index("matmul")
 
 
 def test_tables_go_to_every_replica_whole():
